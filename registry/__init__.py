@@ -1,8 +1,8 @@
 """Reads and changes registries of AI agents safely.
 
 An orchestrator lists its agents in one ``AGENT_REGISTRY.json`` per task and in one
-``GLOBAL_REGISTRY.json`` per workspace. Many processes write these files at the same time.
-This package takes the same lock as these processes, and writes the files in place.
+``GLOBAL_REGISTRY.json`` per workspace. Many processes write these files at the same time. This
+package takes the same lock as these processes, and never replaces a file by a new one.
 """
 
 from typing import TYPE_CHECKING

@@ -4,9 +4,9 @@ Each function takes the same arguments as the function of the same name in `regi
 the same errors. The work is done in a thread, so that the event loop never waits for a lock or a
 disk.
 
-If the caller is cancelled, the function first waits until the thread has finished. The thread
-waits for locks at most until the timeout. So after the cancellation no change is made in the
-background.
+If the caller is cancelled, the function raises `CancelledError` only after the thread has
+finished. So the thread makes no change after this error. The thread waits for locks at most until
+the timeout.
 
 Example:
     >>> async with awaitable.registering(task, global_, "fixer") as agent:
@@ -39,7 +39,10 @@ def _awaitable(function: Callable[_P, _R]) -> Callable[_P, Coroutine[Any, Any, _
 
 
 async def _ended(work: asyncio.Future[_R]) -> _R:
-    """Awaits the work of a thread; if the caller is cancelled, the work ends first."""
+    """Awaits the work of a thread.
+
+    If the caller is cancelled, this function raises `CancelledError` after the end of the work.
+    """
     try:
         return await asyncio.shield(work)
     except asyncio.CancelledError:
@@ -78,10 +81,10 @@ async def registering(
     global_registry: RegistryPath | None,
     agent_type: str,
     *,
-    timeout: float = DEFAULT_TIMEOUT,  # noqa: ASYNC109 - of the locks, as in `registry`
+    timeout: float = DEFAULT_TIMEOUT,  # noqa: ASYNC109 - the timeout of locks
     **options: Any,
 ) -> AsyncIterator[Registration]:
-    """Registers an agent, and withdraws it if the ``async with`` block raises an exception.
+    """Registers an agent; withdraws the agent if the ``async with`` block raises an exception.
 
     A cancellation of the block is such an exception.
 
@@ -89,7 +92,8 @@ async def registering(
         task_registry: See `registry.register_agent`.
         global_registry: See `registry.register_agent`.
         agent_type: See `registry.register_agent`.
-        timeout: See `registry.register_agent`; the withdrawal has the same timeout.
+        timeout: How long to wait for the locks, in seconds, for the registration and for the
+            withdrawal.
         **options: Further arguments of `registry.register_agent`.
     """
     # Not `register_agent` above: after a cancellation, the registered agent must be withdrawn.

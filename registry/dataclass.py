@@ -1,12 +1,12 @@
 """A replacement for the standard module `dataclasses` that defines classes faster.
 
 `dataclasses` imports `inspect`, and compiles six methods for each class. For a hundred classes
-this takes longer than the rest of a short command. This module compiles a method only when the
-method is first used.
+this takes longer than all other work of a short command. This module compiles a method only when
+the method is first used.
 
 The functions of `dataclasses` accept the classes of this module. Type checkers treat these classes
-as dataclasses of the standard library. This module does not support inheritance between
-dataclasses, and has only the options that `registry` and `tui` use.
+as classes of `dataclasses`. This module has only the options that `registry` and `tui` use. A
+dataclass of this module cannot inherit from another one.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class _Late:
     """An attribute of a class that is created when the attribute is first used.
 
     Args:
-        make: Creates the attribute, and replaces this object in the class by the attribute.
+        make: Creates the attribute, and puts it into the class in place of this object.
     """
 
     __slots__ = ("_make",)
@@ -123,7 +123,7 @@ def _with_slots(cls: type, fields: Mapping[str, _Field], attributes: Mapping[str
 
 
 def _extended(cls: Any, fields: Mapping[str, _Field], attributes: Mapping[str, Any]) -> Any:
-    """Returns the class itself, with more attributes."""
+    """Adds attributes to a class, and returns the class."""
     for name, field in fields.items():
         if field.default is not _MISSING:
             setattr(cls, name, field.default)
@@ -181,14 +181,14 @@ def _make_hash(cls: Any) -> Callable[[Any], int]:
 
 
 def _values_of(record: str, cls: Any) -> str:
-    """Returns the expression for the compared values of a record, as a tuple."""
-    return f"({''.join(f'{record}.{each.name}, ' for each in _fields(cls) if each.compare)})"
+    """Returns the expression for a tuple of the compared values of a record."""
+    return f"({''.join(f'{record}.{field.name}, ' for field in _fields(cls) if field.compare)})"
 
 
 def _compiled(
     cls: Any, name: str, parameters: Sequence[str], result: str, scope: dict[str, Any]
 ) -> Callable[..., Any]:
-    """Compiles a method that returns the value of an expression; adds the method to the class."""
+    """Compiles a method that returns the value of an expression; adds this method to the class."""
     # Only the names of fields are part of the text.
     method: Callable[..., Any] = eval(f"lambda {', '.join(parameters)}: {result}", scope)  # noqa: S307
     method.__name__ = name
@@ -220,7 +220,7 @@ def _setstate(self: Any, state: list[Any]) -> None:
 
 
 def _make_standard_fields(cls: Any) -> dict[str, Any]:
-    # What the functions of `dataclasses` read.
+    # The functions of `dataclasses` read this attribute.
     import dataclasses
 
     described: list[Any] = []

@@ -1,8 +1,8 @@
 """The exceptions of the `registry` package.
 
-The message of every error names the file, the field if there is one, and a remedy. Every
-class also derives from `OSError`, `ValueError`, `RuntimeError` or `json.JSONDecodeError`.
-So ``except`` clauses written for a plain `open` and `json.load` keep working.
+The message of every error names the file, the field if there is one, and a remedy. Every class
+also derives from `OSError`, `ValueError`, `RuntimeError` or `json.JSONDecodeError`. So ``except``
+clauses that were written for `open` and `json.load` keep working.
 """
 
 from __future__ import annotations
@@ -40,15 +40,15 @@ class RegistryError(Exception):
     """The base class of all errors that `registry` raises.
 
     Attributes:
-        reason: The problem, as a predicate for the file's name, for example "is not a regular
-            file". None if the message has no such part.
+        reason: The problem, as words that can follow the file's name, for example "is not a
+            regular file"; None if the message has no such part.
     """
 
     reason: str | None = None
 
     def __reduce__(self) -> tuple[Any, ...]:
-        # By default an exception is unpickled by calling its class with `args`. That would
-        # fail here, because the constructors take other arguments; a process pool would break.
+        # By default, unpickling calls the class with `args`. That would fail in a process pool,
+        # because the constructors take other arguments.
         state = dict(vars(self))
         if isinstance(self, OSError) and self.errno is not None:
             state |= {"errno": self.errno, "strerror": self.strerror}
@@ -113,8 +113,8 @@ class LostLockError(RegistryError, RuntimeError):
 
     Attributes:
         path: The registry; it was not changed.
-        by_peer: Whether another process replaced or wrote the file. Then the operations of this
-            library try again. They raise this error only after a timeout.
+        by_peer: Whether another process replaced or wrote the file. If so, the operations of this
+            library repeat the change, and raise this error only after their timeout.
     """
 
     def __init__(self, path: Path, why: str, *, by_peer: bool = True) -> None:
@@ -141,7 +141,7 @@ class RegistryNotFoundError(RegistryError, FileNotFoundError):
 
 
 _ADVICE = {
-    errno.ENOSPC: "free space on its disk",
+    errno.ENOSPC: "free space on the disk",
     errno.EDQUOT: "the disk quota is used up: remove files, or have the quota raised",
     errno.EFBIG: "the limit on file sizes is too low: raise it (ulimit -f)",
     errno.EIO: "the disk or its connection fails: look at the system log (dmesg)",
@@ -154,13 +154,13 @@ _ADVICE = {
     "or raise fs.file-max",
     errno.ENOMEM: "the system has no memory left: end other processes",
     errno.ENAMETOOLONG: "shorten the path",
-    errno.ELOOP: "the symlinks in its path form a loop: correct them",
-    errno.ENOLCK: "its file system offers no locks, or no more locks: move the workspace to a "
+    errno.ELOOP: "the symlinks in the path form a loop: correct them",
+    errno.ENOLCK: "the file system offers no locks, or no more locks: move the workspace to a "
     "local disk",
-    errno.EOPNOTSUPP: "its file system cannot do this: move the workspace to a local disk",
-    errno.ENOSYS: "its file system cannot do this: move the workspace to a local disk",
-    errno.EAGAIN: "another process blocks it for a moment: try again",
-    errno.ESTALE: "its network file system lost the file: open it again, or mount the file "
+    errno.EOPNOTSUPP: "the file system cannot do this: move the workspace to a local disk",
+    errno.ENOSYS: "the file system cannot do this: move the workspace to a local disk",
+    errno.EAGAIN: "another process blocks the file for a moment: try again",
+    errno.ESTALE: "the network file system lost the file: try again, or mount the file "
     "system again",
 }
 
@@ -196,8 +196,8 @@ class InaccessibleRegistryError(RegistryError, OSError):
 class HalfWrittenError(RegistryError, OSError):
     """A write failed, and the old content could not be restored.
 
-    The journal is kept. The next process that opens the registry completes the write, or restores
-    the old content if the write had not begun. Check the registry before you repeat the change.
+    The journal is kept. The next process that opens the registry finishes the write, or restores
+    the old content. Check the registry before you repeat the change.
 
     Attributes:
         path: The registry.
@@ -228,17 +228,17 @@ class UntrustedJournalError(RegistryError, OSError):
     def __init__(self, path: Path, what: str, remedy: str | None = None) -> None:
         remedy = remedy or f"Look at this file; if it does not belong here, {moving_aside(path)}"
         super().__init__(
-            f"{_shown(path)} {what}: it is not used as a journal; nothing was changed. "
+            f"{_shown(path)} {what}: this file is not used as a journal; nothing was changed. "
             f"{remedy}. Do not delete this file: it may contain the only copy of a change"
         )
         self.path = path
 
 
 class UnfinishableCommitError(RegistryError, OSError):
-    """A commit was refused because, after a crash, some users could not finish it.
+    """A commit was refused, because some users could not finish it after a crash.
 
     These users are allowed to write the registry, but not to read the journal. If this process
-    died during the commit, the registry would stay broken for these users.
+    died during the commit, these users could not use the registry any more.
 
     Attributes:
         path: The registry, which was not changed.
@@ -256,7 +256,7 @@ class UnfinishableCommitError(RegistryError, OSError):
 
 
 class UntrustedFileError(RegistryError, OSError):
-    """Another user may have replaced one of muster's own files.
+    """Another user may have replaced a file of muster in the workspace.
 
     Attributes:
         path: The file.
@@ -269,9 +269,7 @@ class UntrustedFileError(RegistryError, OSError):
 
 
 class AuditError(RegistryError, OSError):
-    """The audit log cannot be written or read.
-
-    A change is not made if it cannot be logged first.
+    """The audit log cannot be written or read. A change that cannot be logged is not made.
 
     Attributes:
         path: The log.
@@ -290,6 +288,7 @@ class NotARegularFileError(RegistryError, OSError):
     """The path of a registry leads to a FIFO, device, directory or link.
 
     Attributes:
+        path: The registry.
         what: The kind of file, with an article.
     """
 
@@ -311,8 +310,7 @@ class LinkedRegistryError(NotARegularFileError):
     Args:
         path: The registry.
         link: The symlink; the registry itself if it has a second hard link.
-        target: The path in the symlink, not resolved further; None if this path is not known. To
-            resolve a link of another user could take long.
+        target: The path to which the symlink leads, not resolved further; None if unknown.
         hard: Whether the reason is a second hard link.
 
     Attributes:
@@ -350,9 +348,9 @@ class LinkedRegistryError(NotARegularFileError):
 
 
 class ReplacedWorkspaceError(RegistryError, OSError):
-    """A workspace's path does not lead to the directory that this process opened first.
+    """The path of a workspace leads to another directory than at its first use.
 
-    The owner of a directory above the workspace could redirect the path at any moment.
+    The owner of a directory above the workspace could have redirected the path.
 
     Attributes:
         path: The workspace.
@@ -399,7 +397,7 @@ class CorruptRegistryError(RegistryError, json.JSONDecodeError):
 
 
 class UnnamedError(RegistryError):
-    """An error of a pure function, which does not know the registry's file.
+    """An error that is raised by a function that does not know the path of the registry.
 
     Attributes:
         path: The registry; None until `named` sets it.
@@ -408,7 +406,7 @@ class UnnamedError(RegistryError):
     path: Path | None = None
 
     def named(self, path: Path) -> Self:
-        """Adds the file's name to a message without one, and returns the error."""
+        """Adds the path of the registry to a message without a path, and returns the error."""
         if self.path is None:
             self.path = path
             self.args = (f"{_shown(path)}: {self}",)
@@ -417,7 +415,7 @@ class UnnamedError(RegistryError):
 
 @contextmanager
 def naming(path: Path) -> Iterator[None]:
-    """Adds the file's name to every `UnnamedError` that the `with` block raises."""
+    """Adds the path of the registry to every `UnnamedError` that the ``with`` block raises."""
     try:
         yield
     except UnnamedError as error:
@@ -425,7 +423,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 class WrongShapeError(UnnamedError, ValueError):
-    """A field, or an argument for it, has the wrong type or value.
+    """A field, or an argument for a field, has the wrong type or value.
 
     Attributes:
         field: The field, for example ``agents``.
@@ -433,8 +431,8 @@ class WrongShapeError(UnnamedError, ValueError):
 
     def __init__(self, field: str, problem: str) -> None:
         super().__init__(
-            f"field {field!r} {problem}; nothing was changed. Correct the argument or, if the "
-            "value is in the file, the file"
+            f"field {field!r} {problem}; nothing was changed. Correct the value in the file, or "
+            "the argument of the call"
         )
         self.field = field
 

@@ -1,4 +1,4 @@
-"""Lazy imports of the names that a package exports; few programs need all these names."""
+"""Imports each exported name of a package when the name is first used."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from importlib import import_module
 
 
 def exports(
-    package: str, homes: Mapping[str, Iterable[str]]
+    package: str, names_in: Mapping[str, Iterable[str]]
 ) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
     """Returns the functions `__getattr__` and `__dir__` for a package.
 
     Args:
         package: The name of the package.
-        homes: Maps each inner module to the names that it defines for the package.
+        names_in: Maps each inner module to the names that it defines for the package.
     """
-    module_of = {name: module for module, names in homes.items() for name in names}
+    module_of = {name: module for module, names in names_in.items() for name in names}
     namespace = sys.modules[package].__dict__
 
     def find(name: str) -> object:

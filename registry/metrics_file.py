@@ -1,6 +1,6 @@
-"""The lock metrics of many processes, in one file per workspace.
+"""Keeps the lock metrics of many processes in one file per workspace.
 
-Each process counts its own metrics (`registry.storage.metrics`). From time to time and at its end,
+Each process counts its own numbers (`registry.storage.metrics`). From time to time and at its end,
 a process adds its numbers to `registry/muster_metrics.json`, so that other processes can show
 them. The file is changed under its own lock, like a registry.
 """
@@ -62,7 +62,11 @@ def path_in(workspace: Path) -> Path:
 
 
 def _name(registry: Path, workspace: Path) -> str | None:
-    """Returns the key of a registry in the file; None if the registry is not in this workspace."""
+    """Returns the key of a registry in the metrics file.
+
+    Returns:
+        None if the registry is not in the workspace.
+    """
     folder, name = registry.parent, registry.name
     if folder.parent != workspace or not is_safe_name(folder.name):
         return None
@@ -72,10 +76,10 @@ def _name(registry: Path, workspace: Path) -> str | None:
 
 
 def publish_metrics(workspace: str | os.PathLike[str]) -> bool:
-    """Adds the events since the last call to the metrics file of a workspace.
+    """Adds this process's new numbers to the metrics file of a workspace.
 
-    Only root and the folder's owner create a missing file, because other users would not trust
-    another owner's file.
+    Only root and the folder's owner create a missing file, because other users trust only
+    files of these two users.
 
     Args:
         workspace: The `.agent-workspace`, spelled as in the paths of its registries.
@@ -107,7 +111,7 @@ def publish_metrics(workspace: str | os.PathLike[str]) -> bool:
 
 
 def _counted(workspace: Path) -> Mapping[str, LockMetrics]:
-    """Maps a registry's key in the file to the numbers of this process, for one workspace."""
+    """Returns the numbers of this process for a workspace, by the registries' keys in the file."""
     named = ((_name(path, workspace), numbers) for path, numbers in metrics.snapshot().items())
     return {name: numbers for name, numbers in named if name is not None}
 
@@ -117,7 +121,7 @@ def _unpublished(registry: Path, numbers: LockMetrics) -> LockMetrics:
 
 
 def _would_be_untrusted(place: Path) -> bool:
-    """Returns whether the file is missing, and other users would not trust this user's file."""
+    """Returns whether the file is missing, and others would not trust a file of this user."""
     with own_folder(place) as folder:
         if os.geteuid() in (0, os.fstat(folder).st_uid):
             return False
@@ -131,7 +135,7 @@ def _would_be_untrusted(place: Path) -> bool:
 
 @contextmanager
 def _editing(place: Path) -> Iterator[Json]:
-    """Yields the content of the file under its lock; writes the content at the end of the block.
+    """Yields the content of the metrics file under its lock; writes the content at the end.
 
     A missing file is created first.
 
@@ -165,10 +169,10 @@ def _editing(place: Path) -> Iterator[Json]:
 
 
 def _decoded(text: bytes, place: Path) -> Json:
-    """Returns the content of the file; an empty content if the file is too large or corrupt.
+    """Returns the content of the metrics file; no numbers if the file is too large or corrupt.
 
-    A crash or a full disk during the creation can leave an empty file, which only the next write
-    repairs.
+    A crash or a full disk during the creation can leave an empty file. The next write repairs the
+    file.
     """
     empty: Json = {"schema": 1}
     if len(text) > LARGEST:
@@ -184,11 +188,12 @@ def _decoded(text: bytes, place: Path) -> Json:
 
 
 def read_metrics(workspaces: Iterable[Path]) -> Mapping[str, LockMetrics]:
-    """Maps each registry to its numbers, from the files and the unpublished ones of this process.
+    """Maps the path of each registry to its numbers.
 
-    A corrupt file counts as empty; the next process that adds numbers repairs it. Numbers of
-    registries that do not exist in the workspace are left out, because another user may have
-    written the file.
+    The numbers are the sum of the numbers in the metrics files and those that this process has not
+    published. A corrupt file counts as empty; the next process that adds numbers repairs the file.
+    Numbers of registries that do not exist are ignored, because another user may have written the
+    file.
 
     Raises:
         RegistryError: A file exists and cannot be read.

@@ -30,18 +30,25 @@ from registry.text import shown_name
 Result = TypeVar("Result")
 
 PairChange = Callable[[Edit, Edit | None, list[str]], Result]
-"""Changes a task's registry and the global registry in place; may add problems to the list."""
+"""A function that changes a task's registry and the global registry in place.
+
+The third argument is a list, to which the function can add problems."""
 
 
 @contextmanager
 def editing_both(
     task: Path, global_: Path, timeout: float = DEFAULT_TIMEOUT
 ) -> Iterator[tuple[Edit, Edit]]:
-    """Yields a task's registry and the global registry under their locks; commits both at the end.
+    """Yields both registries under their locks; commits both at the end of the block.
+
+    Args:
+        task: The path of a task's registry.
+        global_: The path of the global registry.
+        timeout: How long to wait for the locks, in seconds.
 
     Raises:
         WrongShapeError: One file is not a registry of the expected kind; the error names the file.
-        RegistryError: A registry cannot be locked or read; nothing was written.
+        RegistryError: A registry cannot be locked, read or written; nothing was written.
     """
     with editing_two(task, global_, timeout) as (first, second):
         with naming(task):
@@ -55,11 +62,21 @@ def editing_both(
 def editing_pair(
     task: Path, global_: Path | None, timeout: float
 ) -> Iterator[tuple[Edit, Edit | None, list[str]]]:
-    """Yields both registries under their locks, or only the task's one if the global one fails.
+    """Yields a task's registry, the global registry or None, and a list of problems.
 
-    The end of an agent must be recorded in the task's registry even if the global registry is
-    broken, or if the task's registry has the id of another task. The third yielded value is a list
-    of problems: the reasons why the global registry was left out.
+    The registries are locked; the end of the block commits them. None is yielded in place of the
+    global registry in any of these cases:
+
+    - `global_` is None.
+    - The global registry cannot be used. The end of an agent must be recorded in the task's
+      registry even then.
+    - The `task_id` of the task's registry names another task.
+
+    The problems say why the global registry was left out.
+
+    Raises:
+        RegistryError: The task's registry cannot be locked or read, or a registry cannot be
+            written.
     """
     deadline = time.monotonic() + timeout
     problems: list[str] = []
@@ -90,10 +107,10 @@ def editing_pair(
 
 
 def _registry_of_its_id(task: Path, registry: Json, global_: Path) -> Path | None:
-    """Returns the registry of another task to which a registry's `task_id` belongs, or None.
+    """Returns the registry of another task, if the `task_id` of a registry names this other task.
 
-    Otherwise a user who may write one task's registry could change another task's agents in the
-    global registry.
+    Without this check, a user who can write one task's registry could change another task's agents
+    in the global registry.
     """
     task_id = registry.get("task_id")
     if not isinstance(task_id, str) or not is_safe_name(task_id) or task_id == task.parent.name:
@@ -113,8 +130,8 @@ def edited_pair(
     Args:
         task: The task's registry.
         global_: The global registry, or None.
-        change: Makes the change; called again if another process wrote a file meanwhile. Its
-            arguments are the values that `editing_pair` yields.
+        change: Makes the change, with the values that `editing_pair` yields. It is called again if
+            another process writes a file during the change.
         timeout: How long to try, in seconds.
 
     Raises:
@@ -157,5 +174,5 @@ def _paths_of(registry: Path) -> tuple[Path, Path]:
 
 
 def left_out(error: RegistryError) -> str:
-    """Returns the message that the global registry was not written, with the reason."""
+    """Returns the message that the global registry was not updated, with the reason."""
     return f"the global registry was not updated: {error}"

@@ -1,7 +1,7 @@
 """Reads snapshots of registries, and never makes a writer wait.
 
-A change event does not mean that the file is complete: some writers first truncate the file
-and then write it. So a reader checks that no process is writing, reads, and checks again.
+Some writers first truncate a file and then write it. So a file that has just changed may be
+incomplete. A reader checks before and after the read that no process is writing.
 """
 
 from __future__ import annotations
@@ -46,8 +46,8 @@ _PAUSE = 0.003
 # No further attempt starts after this many seconds: the wait for a lease may be long.
 _PATIENCE = 0.5
 
-# Linux updates mtime once per tick (at most 10 ms). Within one tick, two different contents
-# can have the same timestamp and the same size.
+# Linux updates mtime once per tick (at most 10 ms). So two contents of the same size that are
+# written in one tick can have the same mtime.
 _YOUNG = 0.012
 
 # A writer may hold the lock for long without writing. A file that was not changed for this
@@ -63,8 +63,8 @@ class Signature:
     """The metadata of a file, which differs between two states of the file.
 
     Attributes:
-        settled: Whether the last write is old enough. If not, a second write may have changed the
-            content, but none of the other fields.
+        settled: Whether the last write is older than 12 ms. If not, a further write can change the
+            content without changing the other fields.
         owner: The user id of the file's owner.
     """
 
@@ -89,7 +89,7 @@ class Snapshot(Generic[Record]):
     Attributes:
         path: The registry.
         record: The decoded content.
-        signature: The file's state, for `changed_since`.
+        signature: The state of the file, for `changed_since`.
         has_locks: Whether the file system accepts locks. If not, the registry was read without a
             lock, and cannot be written.
     """
@@ -120,10 +120,10 @@ def changed_since(path: Path, signature: Signature) -> bool:
 def signature_of(path: Path) -> Signature | None:
     """Returns the signature of a registry without reading the file.
 
+    If the result equals the signature of a snapshot, the file has the content of the snapshot.
+
     Returns:
-        None if the last write is so recent that a further change could go unnoticed, or if the
-        file cannot be examined. If the result equals the signature of a snapshot, the file still
-        has the content of the snapshot.
+        None if the file cannot be examined, or if its last write is not older than 12 ms.
     """
     try:
         now = _signature_of(look(path))
@@ -158,7 +158,7 @@ class _Text:
 
 
 def _read_once(path: Path, largest: int) -> _Text | None:
-    """Returns the file's text; None if a process may have written meanwhile."""
+    """Returns the file's text; None if a process may have written the file during the read."""
     try:
         file = open_file(path, os.O_RDONLY)
     except InaccessibleRegistryError as error:
@@ -177,7 +177,7 @@ def _read_open(fd: int, path: Path, largest: int) -> _Text | None:
     before = _status(fd, path)
     _check_size(_signature_of(before), path, largest)
     data = read_all(fd, path, largest)
-    # A write under the present lock would have set mtime to the present time.
+    # A write under the lock that is now held would have set mtime to the present time.
     rests = is_ahead(before) or seconds_since_write(before) >= _UNTOUCHED
     quiet = nobody_writes(fd)
     if quiet is False and not rests:
@@ -227,8 +227,8 @@ def _read(
         except CorruptRegistryError as error:
             hand_on(error)
             problem, state = error, read.status
-            # A file that is corrupt and was not changed lately is not being written;
-            # further attempts would only take time.
+            # If a corrupt file was not written lately, no process is writing the file.
+            # Further attempts would only take time.
             if signature.settled and attempt:
                 break
     if isinstance(problem, CorruptRegistryError) and state is not None:
@@ -239,11 +239,11 @@ def _read(
 
 
 def read_registry(path: str | os.PathLike[str], timeout: float = BUSY_TIMEOUT) -> Json:
-    """Returns the decoded content of a registry. Takes no lock, and never returns half a write.
+    """Reads a registry without a lock, and returns its decoded and complete content.
 
     Args:
         path: A task's registry or the global registry.
-        timeout: How long to wait while the registry is being written, in seconds.
+        timeout: How long to wait for the end of writes, in seconds.
 
     Raises:
         BusyRegistryError: The file was being written until the timeout.
@@ -262,8 +262,9 @@ def read_task(path: Path, largest: int = MAX_BYTES) -> Snapshot[TaskRecord]:
         largest: The largest size, in bytes, of a registry that is read.
 
     Raises:
+        BusyRegistryError: The file is being written.
         RegistryError: The file does not exist, is not a regular file, is not accessible, or is
-            corrupt; `BusyRegistryError` while it is being written.
+            corrupt.
     """
     return _read(path, lambda data: task_record(decode(data, path)), largest)
 
@@ -276,8 +277,7 @@ def read_global(path: Path, largest: int = MAX_BYTES) -> Snapshot[GlobalRecord]:
         largest: The largest size, in bytes, of a registry that is read.
 
     Raises:
-        RegistryError: The file does not exist, is not a regular file, is not accessible, or is
-            corrupt; `BusyRegistryError` while it is being written.
+        RegistryError: See `read_task`.
     """
     return _read(path, lambda data: global_record(decode(data, path)), largest)
 
@@ -287,8 +287,7 @@ def read_text(path: Path, largest: int = MAX_BYTES) -> Snapshot[bytes]:
 
     Args:
         path: The registry.
-        largest: The greatest size that is read, in bytes.
-
+        largest: The largest size, in bytes, of a registry that is read.
 
     Raises:
         RegistryError: See `read_task`.
@@ -302,16 +301,15 @@ def read_text(path: Path, largest: int = MAX_BYTES) -> Snapshot[bytes]:
 
 
 def read_agent_fields(path: Path, agent_id: str, ordinal: int = 0) -> Json | None:
-    """Returns all fields of one agent in a registry; None if the registry does not list it.
+    """Returns all fields of one agent in a registry; None if the registry does not list the agent.
 
     Args:
-        path: The registry of a task, or the global registry.
+        path: A task's registry or the global registry.
         agent_id: The agent's id.
         ordinal: The position among the entries with this id; 0 is the first.
 
     Raises:
-        RegistryError: The file does not exist, is not a regular file, is not accessible, or is
-            corrupt; `BusyRegistryError` while it is being written.
+        RegistryError: See `read_task`.
     """
     registry = _read(path, lambda data: decode(data, path)).record
     entries = [entry for id_, entry in agent_entries(registry) if id_ == agent_id]
@@ -319,11 +317,11 @@ def read_agent_fields(path: Path, agent_id: str, ordinal: int = 0) -> Json | Non
 
 
 def while_busy(is_busy: Callable[[], bool], timeout: float = BUSY_TIMEOUT) -> Iterator[None]:
-    """Yields once; then, as long as `is_busy` returns True, pauses and yields again.
+    """Yields once; then pauses and yields again as long as `is_busy` returns True.
 
     Args:
         is_busy: Returns whether a writer blocked a read after the last yield.
-        timeout: No further yield follows after this many seconds.
+        timeout: How long to go on, in seconds.
     """
     give_up_at = time.monotonic() + timeout
     yield
@@ -341,7 +339,7 @@ def when_free(read: Callable[[], Read], timeout: float = BUSY_TIMEOUT) -> Read:
 
     Raises:
         BusyRegistryError: Every attempt raised this error.
-        RegistryError: `read` raised another error; then no further attempt is made.
+        RegistryError: An attempt raised another error. No further attempt was made.
     """
     problems: list[BusyRegistryError] = []
     for _ in while_busy(lambda: bool(problems), timeout):

@@ -1,9 +1,9 @@
 """Formats names and command lines for messages. Pure.
 
-A person chooses by an id, a session's name or a path. So different names must never look the same:
-a name is shown whole, and invisible characters are escaped. Users paste the command lines of
-messages. So a command line has each argument exactly; if that is not possible, the message has no
-command line.
+A user chooses an agent by its id, its session's name or a path. So different names must never look
+the same. Invisible characters are escaped, and a cut name is marked. Users paste the command lines
+of messages into a shell. So a command line contains each argument exactly. If that is not
+possible, the message contains no command line.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import unicodedata
 from collections.abc import Iterable
 
 NAME_AT_MOST = 256
-"""The number of shown characters of a name; a longer name is cut, and its length is added."""
+"""The number of characters to show of a name; a longer name is cut, and its length is added."""
 
 WHOLE_AT_MOST = 1024
-"""The same limit where the user chooses an action by the name."""
+"""The number of characters to show of a name by which the user decides about an action."""
 
 _WORD_AT_MOST = 1024
 _LINE_AT_MOST = 2048
@@ -44,13 +44,13 @@ _BLANK = frozenset("\u2800\U0001d159\U00016fe4\U00013441\U00013442\ufffc")
 
 
 def is_invisible(character: str) -> bool:
-    """Returns whether fonts may draw a character as nothing, even if it is printable in Python."""
+    """Returns whether fonts may draw a character as nothing, even if Python calls it printable."""
     code = ord(character)
     return character in _BLANK or any(first <= code <= last for first, last in _IGNORABLE)
 
 
 def is_plain(name: str, limit: int = NAME_AT_MOST) -> bool:
-    """Returns whether a name can be shown unchanged, without confusion with an escaped name."""
+    """Returns whether a name can be shown unchanged, because no other name looks the same."""
     if not name or len(name) > limit or not name.isprintable():
         return False
     if name != name.strip() or name.startswith(_QUOTES) or not _OWN_SIGNS.isdisjoint(name):
@@ -65,7 +65,7 @@ def is_plain(name: str, limit: int = NAME_AT_MOST) -> bool:
 
 
 def shown_name(name: object, limit: int = NAME_AT_MOST) -> str:
-    """Returns a plain name unchanged, and any other name in quotes with non-ASCII escaped.
+    """Returns a name unchanged if it is plain (`is_plain`), or else as `quoted_name` does.
 
     Args:
         name: An id, a session's name or a path; any other object is converted by `str`.
@@ -76,12 +76,11 @@ def shown_name(name: object, limit: int = NAME_AT_MOST) -> str:
 
 
 def quoted_name(name: object, limit: int = NAME_AT_MOST) -> str:
-    """Returns a name in quotes, with non-ASCII characters escaped.
+    """Returns a name in quotes; non-ASCII characters and control characters are escaped.
 
     Args:
         name: Any object; converted by `str`.
-        limit: The number of characters to show. A longer name is cut, and the text gives its
-            length.
+        limit: The number of characters to show. A longer name is cut, and its length is added.
     """
     text = str(name)
     if len(text) <= limit:
@@ -90,10 +89,11 @@ def quoted_name(name: object, limit: int = NAME_AT_MOST) -> str:
 
 
 def whole_name(name: str) -> str:
-    """Returns a different text for each name, for questions about actions.
+    """Returns a text for a name in a question about an action.
 
-    Letters of other scripts can look like Latin letters, so an escaped form is added for such
-    names. A name that is too long is cut, and its hash is added.
+    Different names have different texts. Letters of other scripts can look like Latin letters. So
+    the escaped form is added to a name with such letters. A name of more than `WHOLE_AT_MOST`
+    characters is cut, and its hash is added.
     """
     if len(name) > WHOLE_AT_MOST:
         from hashlib import sha256  # Imported here because such names are rare.
@@ -105,7 +105,7 @@ def whole_name(name: str) -> str:
 
 
 def typed_word(word: str) -> str | None:
-    """Returns a word quoted for a shell; None if the word may be typed wrongly.
+    """Returns a word quoted for a shell; None if a user could type or paste the word wrongly.
 
     Only printable ASCII is the same on every terminal and in every shell. A word with a backslash
     is refused too, because shells interpret a backslash inside quotes differently.
@@ -118,7 +118,7 @@ def typed_word(word: str) -> str | None:
 
 
 def shell_word(word: str) -> str:
-    """Returns any word, in quotes if a shell needs them. The result may be unreadable."""
+    """Returns a word for a shell, in quotes if necessary. It can have invisible characters."""
     if all(character.isalnum() or character in _PLAIN for character in word) and word:
         return word
     # Imported here because few words need quotes.
@@ -136,13 +136,13 @@ def command_line(
 
     Args:
         words: The program, its command and flags, which are constants of muster.
-        names: Positional arguments, such as ids. If any argument looks like an option, ``--`` is
-            put before the first argument.
+        names: Positional arguments, such as ids. If any of these begins with a hyphen, ``--`` is
+            put before the first one.
         options: Options with their values, for example ``("-S", socket)``.
 
     Returns:
-        The command line. None if a value or a name may be typed wrongly; then describe the
-        action in words.
+        The command line. None if a user could type or paste a word wrongly; then the caller
+        describes the action in words.
     """
     positional, values = list(names), list(options)
     if any(value.startswith("-") for _, value in values):
@@ -158,7 +158,7 @@ def command_line(
 
 
 def choices(names: Iterable[str]) -> str:
-    """Returns a list of names to type; names that cannot be typed are only counted."""
+    """Returns names for the user to type; names that cannot be typed are only counted."""
     distinct = list(dict.fromkeys(names))
     shown = [word for word in map(typed_word, distinct[:_CHOICES]) if word is not None]
     left = len(distinct) - len(shown)

@@ -216,7 +216,7 @@ def _create(path: Path, registry: Json) -> Created:
         raise
     except OSError as error:
         hand_on(error)
-        raise InaccessibleRegistryError(path, error, "make") from error
+        raise InaccessibleRegistryError(path, error, "create") from error
     _log.info("Created registry %s", path)
     return Created(path, new=True)
 

@@ -45,7 +45,7 @@ class _TooLargeError(ValueError):
 def _float(text: str) -> float:
     number = float(text)
     if math.isinf(number):
-        # It would be written back as Infinity, which is not JSON.
+        # The number would be written back as Infinity, which is not JSON.
         raise _TooLargeError(text)
     return number
 
@@ -68,13 +68,12 @@ def _cut_off(path: Path) -> str:
     return (
         "The file begins with a NUL: a commit was interrupted, and the new content is in "
         f".{path.name}.journal in the same directory. Do not delete the journal: the next process "
-        "that opens "
-        "the registry for writing finishes the commit"
+        "that opens the registry for writing finishes the commit"
     )
 
 
 def check_size(size: int, path: Path, largest: int = MAX_BYTES) -> None:
-    """Checks the size of a file before it is read as a registry.
+    """Checks the size of a file, in bytes, before the file is read as a registry.
 
     Raises:
         CorruptRegistryError: The file is too large.
@@ -93,11 +92,11 @@ _STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 def _has_too_many_values(data: bytes) -> bool:
     """Returns whether a text has too many values, by counting ``,``, ``[`` and ``{``.
 
-    The function ignores these characters inside strings only if they could change the result.
+    If this count is too high, the characters are counted a second time, outside strings only.
     """
     if len(data) <= MAX_VALUES or _values_in(data) <= MAX_VALUES:
         return False
-    # A value and its key have at most two strings. The removal of more strings would be slow.
+    # A value and its key have at most two strings. So a text with more has too many values.
     if data.count(b'"') - data.count(b'\\"') > 4 * MAX_VALUES:
         return True
     return _values_in(_STRING.sub(b"", data)) > MAX_VALUES
@@ -113,7 +112,7 @@ def decode(data: bytes, path: Path, *, lenient: bool = False) -> Json:
     Args:
         data: The bytes of the file.
         path: The path, for errors.
-        lenient: Whether to accept a duplicate key, and use its last value, like other writers.
+        lenient: Whether to use the last value of a duplicate key, as other writers do.
 
     Raises:
         CorruptRegistryError: One of these:
@@ -121,8 +120,8 @@ def decode(data: bytes, path: Path, *, lenient: bool = False) -> Json:
             - The text is not UTF-8, not JSON, or not an object.
             - The text is too large or nested too deep.
             - An integer has more digits than Python converts.
-            - An object has a key twice (unless `lenient`). Writing the object back would lose a
-              value.
+            - An object has a key twice, and `lenient` is False. Writing this object back would
+              lose a value.
     """
     check_size(len(data), path)
     if _has_too_many_values(data):
@@ -164,7 +163,7 @@ def decode(data: bytes, path: Path, *, lenient: bool = False) -> Json:
     except _DuplicateKeyError as error:
         raise CorruptRegistryError(
             path,
-            f"has the key {quoted_name(error, 80)} twice in one object: to write the object back "
+            f"has the key {quoted_name(error, 80)} twice in one object: writing the object back "
             "would lose one of the two values",
             remedy="Keep a copy of the file, and rename or remove one of the two keys by hand",
         ) from None
@@ -190,7 +189,7 @@ def decode(data: bytes, path: Path, *, lenient: bool = False) -> Json:
 
 
 def parses(text: bytes, path: Path) -> bool:
-    """Returns whether other writers can decode a text; then the text may have their changes."""
+    """Returns whether other programs that write registries could decode a text."""
     try:
         decode(text, path, lenient=True)
     except CorruptRegistryError as error:
@@ -209,10 +208,10 @@ def prepare() -> None:
 def _indented(registry: Json) -> bytes:
     """Returns the same bytes as ``json.dumps(registry, indent=2)``, but several times faster.
 
-    With an indent, the standard library encodes in slow Python code; without an indent, in C. So
-    the standard library encodes without an indent. Then msgspec adds the white space, and changes
-    no token. msgspec refuses NaN and lone surrogates, which are not JSON. For these values, the
-    standard library also indents.
+    The standard library is fast only without an indent, because it then encodes in C. So it
+    encodes without an indent, and msgspec adds the white space. msgspec refuses NaN and lone
+    surrogates, which are not JSON. A registry with such a value is indented by the standard
+    library.
     """
     # Imported at the first write: readers do not need it, and the import takes longer than a
     # read.
@@ -243,11 +242,11 @@ _KIND = {
 
 
 def plain(fields: Mapping[str, Any]) -> Json:
-    """Copies a caller's fields: encodes them as JSON, and decodes the result.
+    """Returns a copy of a caller's fields: encodes the fields as JSON, and decodes this text.
 
     Raises:
         TypeError: `fields` is not a mapping, or JSON cannot represent a value.
-        ValueError: A value contains itself, has more than 500 levels, or has keys that are equal
+        ValueError: A value contains itself or has more than 500 levels, or two keys are equal
             after their conversion to strings.
     """
     if not isinstance(fields, Mapping):

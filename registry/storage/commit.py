@@ -1,10 +1,10 @@
 """Writes the new content of registries to the same inodes: the whole content or nothing.
 
 A new file is never renamed over the old file. Another process may wait for the lock of the old
-inode. It would get that lock, write to the old inode, and lose its update. So the new text is
-first written to a journal, and then to the file. `registry.storage.recovery` finishes an
-interrupted commit. After the commit, the journal is kept, with a mark that the commit is over. The
-tests in `tests/registry/storage/test_faults.py` and `tests/torture/kills` interrupt each step.
+inode. That process would get the lock, write to the old inode, and lose its update. So the new
+text is first written to a journal, and then to the file itself. `registry.storage.recovery`
+finishes an interrupted commit. The tests in `tests/registry/storage/test_faults.py` and
+`tests/torture/kills` interrupt each step.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ Stamp: TypeAlias = tuple[int, int]
 
 
 def stamp(fd: int) -> Stamp:
-    """Returns the stamp of an open file.
+    """Returns the size in bytes and the mtime in nanoseconds of an open file.
 
     Raises:
         OSError: The disk failed.
@@ -50,7 +50,7 @@ def stamp(fd: int) -> Stamp:
 
 
 def stamp_of(status: os.stat_result) -> Stamp:
-    """Returns the stamp in the status of a file."""
+    """Returns the size in bytes and the mtime in nanoseconds from the status of a file."""
     return status.st_size, status.st_mtime_ns
 
 
@@ -63,7 +63,7 @@ class Write:
         path: The path of the file.
         old: The present content.
         new: The new content. The caller has checked that this is JSON.
-        found: The stamp of the file when `old` was read.
+        found: The size and mtime of the file when `old` was read.
     """
 
     fd: int
@@ -75,11 +75,12 @@ class Write:
 
 @dataclass(slots=True)
 class _Progress:
-    """The state of a commit, for the case that the commit fails.
+    """The steps that a commit has made, for the case that the commit fails.
 
     Attributes:
-        journals: The journals that this commit has begun so far, with their lengths in bytes.
-        left: The stamp of each file after this commit's last change; None during a change.
+        journals: The journals that this commit has begun to write, with their lengths in bytes.
+        left: Maps each file to its size and mtime after the last step of this commit, and to None
+            during a step.
         placed: The writes that have begun to overwrite the old content.
         shared: The files that another process had open during the commit.
     """
@@ -94,21 +95,21 @@ def commit(writes: Sequence[Write]) -> set[Path]:
     """Writes one or two files; after a crash, all of these files are written, or none.
 
     Args:
-        writes: One or two changes. If there are two, the first is the change of the task's
-            registry.
+        writes: One or two changes. If there are two, the first one changes the task's registry.
 
     Returns:
         The files that another process had open during the write.
 
     Raises:
-        LostLockError: Another process wrote a file without the lock; its content is kept.
-        InaccessibleRegistryError: The disk is full or failed, or a file is not writable. All
-            files have their old content.
-        HalfWrittenError: The disk failed during the write, and again while the old content was
-            restored. The journal is kept, and the next process that opens the registry finishes
-            the commit.
-        UntrustedJournalError: The path of the journal leads to another file.
-        UnfinishableCommitError: A user that may write a registry could not finish the commit.
+        LostLockError: Another process wrote a file without the lock. The text of that
+            process is kept.
+        InaccessibleRegistryError: The disk is full or failed, or a file is not writable. All files
+            have their old content.
+        HalfWrittenError: The disk failed during the write, and then during the attempt to restore
+            the old content. The journal is kept, and the next process that opens the registry
+            finishes the commit.
+        UntrustedJournalError: The file at the path of a journal cannot be trusted.
+        UnfinishableCommitError: Another user who can write a registry could not finish the commit.
     """
     changed = [write for write in writes if write.old != write.new]
     progress = _Progress(left={write.path: write.found for write in changed})
@@ -127,8 +128,8 @@ def _commit(changed: Sequence[Write], progress: _Progress, durable: bool) -> Non
     try:
         transaction = os.urandom(8).hex()
         if durable:
-            # Other writers do not flush. Without this flush, a power cut could mix an even
-            # older text into the file, and recovery knows only the old and the new text.
+            # Other writers do not flush. Without this flush, a power cut could leave parts of an
+            # earlier text in the file. Recovery knows only the old and the new text.
             for at in changed:
                 os.fdatasync(at.fd)
         for number in range(len(changed)):
@@ -136,7 +137,7 @@ def _commit(changed: Sequence[Write], progress: _Progress, durable: bool) -> Non
             _write_journal(changed, number, transaction, durable, progress)
         # Reserve the space for all files before any old byte is changed, so that a full disk
         # is found here. Spaces after a JSON text do not change its meaning. The journals must
-        # be written before: a power cut can leave zeros where a file has just grown.
+        # already be written, because a power cut can leave zeros in the reserved space.
         for at in changed:
             _reserve(at, progress)
         for at in changed:
@@ -196,10 +197,10 @@ def _replace(write: Write, progress: _Progress) -> None:
 
 
 def _alone(write: Write, progress: _Progress, change: Callable[[], None]) -> None:
-    """Changes a file under a write lease, if the file is unchanged after the last step.
+    """Changes a file under a write lease, unless another process has changed the file.
 
     Raises:
-        LostLockError: Another process changed the file.
+        LostLockError: Another process has changed the file.
         OSError: The disk is full or failed.
     """
     if not lease.take(write.fd):
@@ -240,7 +241,7 @@ def place_whole(fd: int, text: bytes) -> None:
 
 
 def _put_back(changed: Sequence[Write], progress: _Progress, error: BaseException) -> None:
-    """Restores the old content after a commit failed."""
+    """Restores the old content of all files after a commit failed."""
     try:
         for write in changed:
             if write in progress.placed:
@@ -255,8 +256,8 @@ def _put_back(changed: Sequence[Write], progress: _Progress, error: BaseExceptio
     else:
         again = _take_back(progress, is_durable())
         if len(progress.journals) < 2:
-            # A single journal is harmless: the next opener finds the old text, and drops it.
-            # Two complete journals would be followed.
+            # A single journal is harmless: the next process that opens the registry finds the
+            # old text, and drops the journal. With two complete journals the commit is valid.
             return
     if again is not None:
         where = ", ".join(str(journal.place) for journal, _ in progress.journals)
@@ -264,7 +265,7 @@ def _put_back(changed: Sequence[Write], progress: _Progress, error: BaseExceptio
 
 
 def _end(progress: _Progress, durable: bool) -> None:
-    """Ends the journals after a commit; first the last journal, which makes the commit valid.
+    """Ends the journals after a commit, in reverse order: the last journal makes the commit valid.
 
     A journal that cannot be ended is harmless: the next process that opens the registry finds the
     new text in the file, and ends the journal.
@@ -281,8 +282,9 @@ def _end(progress: _Progress, durable: bool) -> None:
 def _take_back(progress: _Progress, durable: bool) -> OSError | None:
     """Ends the journals of a commit that was taken back; returns the error, if one occurs.
 
-    The last journal, which makes the commit valid, is ended first. The other journal is ended only
-    if this succeeded. Otherwise recovery would use the last journal alone.
+    The last journal, which makes the commit valid, is ended first. If this fails, the other
+    journal is not ended. Otherwise a recovery could find the last journal alone, and finish the
+    commit.
     """
     for journal, _ in reversed(progress.journals):
         try:

@@ -4,10 +4,10 @@ The lock is ``flock`` on the registry's own inode, because other writers use tha
 lock file or ``lockf`` would not exclude these writers. Each attempt opens the file again. So a
 waiting process notices that the file was replaced, and does not keep the file open.
 
-Other writers try to lock every 0.1 s, and keep the file open meanwhile. If a writer of this
-library finds the file open at every commit, this writer pauses from time to time, together with
-all other writers of this library. If four writers of this library commit without pauses, another
-writer waits at most 1.4 s, and the four writers make 570 commits per second.
+Pollers are writers of other programs: they try to lock every 0.1 s, and keep the file open between
+the attempts. If several commits in a row find the file open, the writers of this library pause
+from time to time, all at once. So a poller can get the lock. Measured with four busy writers of
+this library, which make 570 commits per second: a poller waits at most 1.4 s.
 """
 
 from __future__ import annotations
@@ -39,20 +39,20 @@ LONGEST_PAUSE = 0.02
 """The longest pause between two attempts, in seconds, before jitter."""
 
 STAY_AWAY = 0.11
-"""How long, in seconds, a writer leaves a registry to a slow poller that waits for the lock.
+"""How long, in seconds, a writer pauses so that a poller can get the lock.
 
-This is slightly longer than the 0.1 s that other writers sleep between two attempts.
+This is slightly longer than the 0.1 s that a poller sleeps between two attempts.
 """
 
-# If this many commits in a row, over this many seconds, find the file open in another process,
-# a poller waits. Readers, and failed attempts of other writers, open it for a shorter time.
+# A poller probably waits if this many commits in a row, over this many seconds, find the file open
+# in another process. Readers, and failed attempts of writers, open the file for a shorter time.
 _COMMITS_IN_A_ROW = 4
 _OPEN_FOR = 0.03
 
-# All writers pause at the same times, by the clock that all processes share. Otherwise one of
-# them would take the lock instead of the poller. They pause once in each round of _ROUND
-# seconds. If the file was open for longer than _FOR_LONG seconds, that process is probably not
-# waiting for the lock. Then they pause only in every fourth round.
+# All writers pause at the same times, by the clock that all processes share. Otherwise another
+# writer would take the lock instead of the poller. The writers pause once in each round of _ROUND
+# seconds. A process that has the file open for longer than _FOR_LONG seconds is probably not
+# waiting for the lock. Then the writers pause only in every fourth round.
 _ROUND = 0.25
 _FOR_LONG = 2.0
 _SELDOM = 4
@@ -89,9 +89,9 @@ class _Crowd:
 _crowds: dict[Path, _Crowd] = {}
 _CROWDS_AT_MOST = 256
 
-# A reader holds the shared lock only for some microseconds. So the first attempt tries the
-# lock this many times before it waits.
-_GLANCES = 4
+# A reader holds the shared lock only for some microseconds. So the first call makes this many
+# attempts before a pause.
+_FIRST_ATTEMPTS = 4
 
 _NO_IDENTITY = (0, 0)
 
@@ -122,7 +122,7 @@ class Lock:
     Attributes:
         path: The registry.
         identity: The device and inode of the locked file.
-        thread: The thread that created the lock.
+        thread: The id of the thread that created the lock.
     """
 
     __slots__ = ("__weakref__", "_file", "identity", "path", "thread")
@@ -139,7 +139,7 @@ class Lock:
         return -1 if self._file is None or self._file.closed else self._file.fileno()
 
     def open(self) -> bool:
-        """Opens the file; returns False while another process holds a lease on it.
+        """Opens the file; returns False if another process holds a lease on the file.
 
         Raises:
             RegistryError: The file does not exist, is not a regular file, or is not accessible.
@@ -155,20 +155,20 @@ class Lock:
             _held.add(self)
         return True
 
-    def try_lock(self, glances: int) -> bool:
-        """Tries to lock the file that the path names now.
+    def try_lock(self, attempts: int) -> bool:
+        """Tries to lock the file that is now at the path.
 
         Args:
-            glances: How many attempts to make at once, because readers hold the lock only for a
+            attempts: How many attempts to make without a pause; readers hold the lock only for a
                 moment.
 
         Returns:
-            Whether the lock is held, and the path still names the locked file.
+            Whether this object holds the lock, and the locked file is at the path.
 
         Raises:
             InaccessibleRegistryError: The disk failed, or its file system has no locks.
         """
-        if not any(_flock(self.fd, self.path) for _ in range(glances)):
+        if not any(_flock(self.fd, self.path) for _ in range(attempts)):
             return False
         try:
             status = os.fstat(self.fd)
@@ -183,7 +183,7 @@ class Lock:
         return self.fd >= 0 and _flock(self.fd, self.path)
 
     def is_current(self) -> bool:
-        """Returns whether the path still names the locked file.
+        """Returns whether the locked file is at the path.
 
         Raises:
             InaccessibleRegistryError: The path cannot be examined.
@@ -193,8 +193,8 @@ class Lock:
     def release(self) -> None:
         """Unlocks and closes the file; does nothing on a second call, or in a forked child.
 
-        To close the file is not enough: a process that was forked meanwhile may have a copy of
-        the descriptor, and this copy keeps the lock.
+        To close the file is not enough: a forked process may have a copy of the descriptor, and
+        this copy keeps the lock.
         """
         fd = self.fd
         if fd < 0:
@@ -205,19 +205,18 @@ class Lock:
             hand_on(error)
             _log.error("Error unlocking registry %s: %s", shown_name(self.path), error)
         finally:
-            # This also runs after an interruption. After an interruption before this line, the
-            # destructor closes the file.
+            # If an interruption prevents this call, the destructor closes the file.
             self.close()
 
     def close(self) -> None:
-        """Closes the file, and so ends the lock, unless a forked child has the file open too."""
+        """Closes the file. This ends the lock, unless a forked child has the file open too."""
         try:
             if self._file is not None:
                 self._file.close()
         except OSError as error:
             hand_on(error)
             # The descriptor is closed in spite of the error, and the data is written. An
-            # exception here would tell the caller that it was not.
+            # exception would tell the caller that the data was not written.
             _log.error("Error closing registry %s: %s", shown_name(self.path), error)
 
     def __del__(self) -> None:
@@ -268,7 +267,7 @@ def _identity(path: Path) -> tuple[int, int] | None:
         raise
     except OSError as error:
         hand_on(error)
-        raise InaccessibleRegistryError(path, error, "look at") from error
+        raise InaccessibleRegistryError(path, error, "examine") from error
     return status.st_dev, status.st_ino
 
 
@@ -282,13 +281,15 @@ def holds(path: Path) -> bool:
     )
 
 
-def try_acquire(path: Path, ready: Ready | None = None, *, glances: int = _GLANCES) -> Lock | None:
+def try_acquire(
+    path: Path, ready: Ready | None = None, *, attempts: int = _FIRST_ATTEMPTS
+) -> Lock | None:
     """Tries once to acquire the exclusive lock of the file that is now at `path`.
 
     Args:
         path: The registry.
-        ready: Decides, under the lock, whether the caller gets the lock.
-        glances: How many attempts to make at once, because readers hold the lock only for a
+        ready: Called under the lock; see `Ready`.
+        attempts: How many attempts to make without a pause; readers hold the lock only for a
             moment. A caller that repeats this call should use 1, which disturbs the holder less.
 
     Returns:
@@ -299,7 +300,7 @@ def try_acquire(path: Path, ready: Ready | None = None, *, glances: int = _GLANC
     """
     lock = Lock(path)
     try:
-        if lock.open() and lock.try_lock(glances) and (ready is None or ready(lock.fd, path)):
+        if lock.open() and lock.try_lock(attempts) and (ready is None or ready(lock.fd, path)):
             return lock
     except BaseException:
         lock.release()
@@ -311,11 +312,12 @@ def try_acquire(path: Path, ready: Ready | None = None, *, glances: int = _GLANC
 def note_commit(path: Path, *, shared: bool) -> None:
     """Records whether a commit found the registry open in another process.
 
-    `acquire` uses this to pause for slow pollers.
+    If several commits in a row find the registry open, another program probably waits for the
+    lock. Then `acquire` pauses, so that this program can get the lock.
 
     Args:
         path: The registry.
-        shared: Whether another process had the registry open, as a waiting poller has.
+        shared: Whether another process had the registry open.
     """
     now = time.monotonic()
     if not shared:
@@ -332,7 +334,7 @@ def note_commit(path: Path, *, shared: bool) -> None:
 
 
 class _Patience:
-    """Growing pauses with jitter, until a deadline."""
+    """The pauses between attempts to get a lock. They grow, with jitter, until a deadline."""
 
     def __init__(self, timeout: float, longest_pause: float) -> None:
         # Imported before the time is measured and the lock is held, because the imports take
@@ -351,7 +353,7 @@ class _Patience:
         self._pause = min(FIRST_PAUSE, longest_pause)
 
     def stay_away(self, path: Path) -> None:
-        """Pauses for a slow poller, if this process made many commits just before."""
+        """Pauses if another program probably waits for the lock; see `note_commit`."""
         crowd = _crowds.get(path)
         if crowd is None or self._began - crowd.last > STAY_AWAY:
             return
@@ -375,7 +377,6 @@ class _Patience:
         self._pause = min(self._pause * 1.5, self._longest)
 
     def count_acquired(self, path: Path) -> None:
-        """Counts an acquired lock."""
         metrics.count_wait(path, time.monotonic() - self._began)
 
 
@@ -392,7 +393,7 @@ def acquire(
         path: The registry.
         timeout: How long to wait, in seconds; 0 for one attempt.
         longest_pause: The longest pause between two attempts, in seconds.
-        ready: Decides, under the lock, whether the caller gets the lock.
+        ready: Called under the lock; see `Ready`.
 
     Raises:
         LockTimeoutError: Another process or thread held the lock until the timeout.
@@ -405,13 +406,13 @@ def acquire(
         _refuse_own(path)
     while lock is None:
         patience.wait(path)
-        lock = try_acquire(path, ready, glances=1)
+        lock = try_acquire(path, ready, attempts=1)
     patience.count_acquired(path)
     return lock
 
 
 def _refuse_own(path: Path) -> None:
-    """Raises an error if this thread itself holds the lock: a wait would never end."""
+    """Raises an error if this thread itself holds the lock, because a wait would never end."""
     if holds(path):
         raise LockTimeoutError(path, 0, by_caller=True)
 
@@ -422,8 +423,8 @@ def acquire_both(
     """Acquires the locks of a task's registry and of the global registry.
 
     This function waits for the first lock, and then tries to get the second lock without waiting.
-    If the second lock is busy, both locks are released, and the wait starts again. So no lock
-    order of other processes causes a deadlock.
+    If the second lock is busy, the first lock is released, and the function starts from the
+    beginning. So no lock order of other processes causes a deadlock.
 
     Raises:
         LockTimeoutError: Another process or thread held one of the locks; the error names the

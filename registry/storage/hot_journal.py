@@ -1,6 +1,7 @@
-"""Tells whether a registry has a hot journal: the journal of an interrupted commit.
+"""Finds out whether a registry has a hot journal: the journal of an interrupted commit.
 
-All readers use this module. So it imports no module that writes or recovers a registry.
+All readers use this module, and readers must start fast. So this module imports no module that
+writes or recovers a registry.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from registry.storage.shared_lock import while_nobody_writes
 def is_hot(registry: Path) -> bool:
     """Returns whether a commit of a registry was interrupted and is not recovered yet.
 
-    Does not wait for locks.
+    This function does not wait for locks.
 
     Raises:
         RegistryError: The registry does not exist, is not a regular file, or is not accessible.
@@ -33,13 +34,21 @@ def is_hot(registry: Path) -> bool:
 
 
 def find_journal(registry: Path) -> Path | None:
-    """Returns the path of a registry's journal if the journal's commit is not over, or None."""
+    """Returns the path of a registry's journal if a commit has begun and is not over.
+
+    Returns:
+        None if no such journal exists.
+    """
     place = journal_path(registry)
     return place if is_open(place) else None
 
 
 def is_open(place: Path) -> bool:
-    """Returns whether a journal's commit is not over; True also if this cannot be known."""
+    """Returns whether the commit of a journal has begun and is not over.
+
+    Returns:
+        True also if the journal exists, but cannot be read.
+    """
     try:
         with folder_of(place) as folder:
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK

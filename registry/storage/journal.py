@@ -1,4 +1,4 @@
-"""Encodes the journal of a commit, and decides what recovery must do. Pure.
+"""Encodes the journal of a commit, and decides how recovery uses the journal. Pure.
 
 SQLite's rollback journal contains the old text. This journal contains the new text, so that the
 next process that opens the registry finishes an interrupted commit.
@@ -11,9 +11,9 @@ A journal has these parts:
 4. the new text,
 5. a digest of parts 1 to 4.
 
-If the digest is missing, the journal is incomplete, and the registry has not been changed yet.
-After the digest, the file may have bytes of an older and longer journal, because the file is kept.
-A journal whose commit is over begins with a NUL.
+If the digest is missing, the journal is incomplete, and the registry has not been changed yet. All
+commits of a registry use the same journal file. So bytes of an older and longer journal may follow
+the digest. A journal whose commit is over begins with a NUL.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _DIGEST_SIZE = 16
 
 
 class Role(Enum):
-    """The role of a journal's registry in its commit."""
+    """The role of a registry in a commit."""
 
     ALONE = "alone"
     """The only file of the commit."""
@@ -57,9 +57,9 @@ class Journal:
 
     Attributes:
         transaction: The id of the commit, which is the same in both journals of a commit.
-        role: The role of this file in the commit.
-        partner: The path of the other file of the commit, relative to the directory of this file,
-            or None.
+        role: The role of this registry in the commit.
+        partner: The path of the commit's other file, relative to the directory of this registry;
+            None if the commit has one file.
         boot: The id of the machine's boot during which the journal was written.
         old_length: The length of the old text in bytes.
         old_digest: The digest of the old text.
@@ -90,7 +90,7 @@ def digest(text: bytes) -> str:
 
 
 def journal_path(registry: Path) -> Path:
-    """Returns the path of a registry's journal, which is in the same directory."""
+    """Returns the path of the journal of a registry, in the directory of the registry."""
     return registry.with_name(f".{registry.name}.journal")
 
 
@@ -112,7 +112,7 @@ def encode(journal: Journal) -> bytes:
 
 
 def is_over(start: bytes) -> bool:
-    """Returns whether the first bytes of a journal show that its commit is over or never began."""
+    """Returns whether a journal's first bytes show that its commit is over or never began."""
     return start[:1] in (b"", OVER)
 
 
@@ -160,16 +160,16 @@ def _decoded(body: bytes, start: int) -> Journal:
 
 
 class RecoveryAction(Enum):
-    """The action that recovers a registry with a journal."""
+    """The action by which recovery ends an interrupted commit of a registry."""
 
     NOTHING = auto()
     """Keep the registry as it is."""
     CUT_BACK = auto()
-    """Truncate the registry to the old length, because only space had been reserved."""
+    """Truncate the registry to the old length, because the commit had only reserved space."""
     WRITE = auto()
     """Write the new text."""
     SET_ASIDE = auto()
-    """Keep a copy of the present text, then write the new text."""
+    """Keep a copy of the present text, which is corrupt; then write the new text."""
 
 
 def decide(
@@ -181,13 +181,13 @@ def decide(
         journal: The complete journal.
         data: The present content of the registry.
         boot: The id of the present boot.
-        committed: Whether the commit is valid even if this file was not changed yet, because the
-            journal of the other file is complete too.
+        committed: Whether the journal of the commit's other file is complete, too. Then the commit
+            is valid, even if this registry has the old text.
         parses: Whether `data` is a valid registry.
     """
     if data == journal.new:
         return RecoveryAction.NOTHING
-    # After the old text there may be reserved space, or the rest of it after a power cut.
+    # Reserved space may follow the old text; after a power cut, only a part of this space.
     tail = data[journal.old_length :]
     if digest(data[: journal.old_length]) == journal.old_digest and not tail.strip(b" \0"):
         if committed:
@@ -204,18 +204,17 @@ def decide(
 
 
 def _is_mix(old: bytes, journal: Journal, data: bytes) -> bool:
-    """Returns whether each sector of a registry has a content that this commit could leave.
+    """Returns whether a power cut during this commit could leave this content in a registry.
 
-    After a power cut each sector may contain one of these:
+    This is so if each sector contains one of these:
 
     - the old text,
     - the new text,
     - spaces, which reserved disk space,
     - zeros, if the file system had only extended the file.
 
-    In a sector where one of the texts ends, the part after that end is compared separately. This
-    part may be the rest of the old text, which was not cut off yet. Or an interrupted recovery may
-    have reserved space there.
+    If one of the texts ends inside a sector, the parts before and after this end are compared
+    separately.
     """
     ends = {len(old), len(journal.new), len(data)}
     edges = sorted(edge for edge in ends.union(range(0, len(data), SECTOR)) if edge <= len(data))

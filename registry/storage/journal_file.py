@@ -1,8 +1,8 @@
-"""Finds, checks and writes the file of a journal, and keeps it for the next commit.
+"""Opens, checks and writes the journal file of a registry.
 
-Without this, each durable commit would create and remove a file, which needs two more flushes, of
-the directory (compare SQLite's ``journal_mode=PERSIST``). A journal whose commit is
-over begins with a NUL.
+The file is kept for the next commit, and begins with a NUL when its commit is over. If each
+durable commit created a new file, two more flushes of the directory would be needed (compare
+SQLite's ``journal_mode=PERSIST``).
 """
 
 from __future__ import annotations
@@ -59,14 +59,14 @@ _ENTERED_AT_MOST = 256
 
 @dataclass(frozen=True, slots=True)
 class JournalFile:
-    """The open file of a journal during a commit, under the registry's lock.
+    """The open journal file during a commit, under the registry's lock.
 
     Attributes:
         place: The path.
         opened: The descriptor.
-        size: The size in bytes.
-        stays: Whether the file is kept for the next commit. The file is kept if the journal has
-            the same owner, group and permissions as the registry.
+        size: The size in bytes when the file was opened.
+        stays: Whether the file is kept for the next commit. This is so if the file has the same
+            owner, group and permissions as the registry.
     """
 
     place: Path
@@ -76,11 +76,11 @@ class JournalFile:
 
     @property
     def fd(self) -> int:
-        """The number of its descriptor."""
+        """The number of the descriptor."""
         return self.opened.fileno()
 
     def write(self, text: bytes, durable: bool) -> None:
-        """Writes a journal over an older journal whose commit is over.
+        """Writes a journal to the file, over an older journal whose commit is over.
 
         Raises:
             OSError: The disk is full or failed.
@@ -104,12 +104,12 @@ class JournalFile:
         _entered[self.place] = identity
 
     def end(self, length: int, durable: bool) -> None:
-        """Marks the commit as over.
+        """Ends the journal of a successful commit: marks the commit as over, or removes the file.
 
         Args:
             length: The length of the written journal in bytes.
             durable: Whether to flush the mark to the disk. Without the flush, a power cut could
-                remove the mark, and recovery could overwrite later writes of other processes.
+                remove the mark. Then recovery could overwrite later writes of other processes.
 
         Raises:
             OSError: The disk failed.
@@ -130,10 +130,10 @@ class JournalFile:
             self._mark_over(durable)
 
     def take_back(self, durable: bool) -> None:
-        """Ends a journal whose commit was taken back, and removes the journal if permitted.
+        """Ends the journal of a commit that was taken back, and removes the file if permitted.
 
         Raises:
-            OSError: The disk failed; recovery may still use the journal.
+            OSError: The disk failed; a recovery may use the journal.
         """
         try:
             self._mark_over(durable)
@@ -155,9 +155,10 @@ def check_place(registry: Path) -> None:
     """Checks that a journal for a registry can probably be written.
 
     Raises:
-        UntrustedJournalError: The path leads to another kind of file, or this user is not allowed
-            to write the journal.
-        UnfinishableCommitError: A user that may write the registry could not finish a commit.
+        UntrustedJournalError: The journal is not a regular file, or this user is not allowed to
+            write the journal.
+        UnfinishableCommitError: Another user who can write the registry could not finish an
+            interrupted commit of this user.
         InaccessibleRegistryError: This user is not allowed to create the journal.
     """
     place = journal_path(registry)
@@ -198,7 +199,7 @@ def _check_creatable(place: Path, registry: Path) -> None:
         return
     if not usable:
         refused = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        raise InaccessibleRegistryError(place, refused, "make")
+        raise InaccessibleRegistryError(place, refused, "create")
     us = os.geteuid()
     if us == 0:
         return
@@ -215,8 +216,8 @@ def open_journal(place: Path, fd: int, registry: Path) -> JournalFile:
 
     Args:
         place: The path of the journal.
-        fd: The descriptor of the registry, which holds the exclusive lock. An interrupted commit
-            of the registry must already be recovered.
+        fd: The descriptor of the registry, which holds the exclusive lock. The caller must have
+            recovered an interrupted commit.
         registry: The path of the registry, for errors.
 
     Returns:
@@ -224,8 +225,8 @@ def open_journal(place: Path, fd: int, registry: Path) -> JournalFile:
 
     Raises:
         UntrustedJournalError: The file at this path is not a journal that can be trusted.
-        UnfinishableCommitError: A user that may write the registry could not finish an
-            interrupted commit.
+        UnfinishableCommitError: Another user who can write the registry could not finish an
+            interrupted commit of this user.
         OSError: The file cannot be opened or created.
     """
     owner = Access.of(fd)
@@ -247,10 +248,13 @@ def open_journal(place: Path, fd: int, registry: Path) -> JournalFile:
 
 
 def _open_kept(place: Path, registry: int, named: Path) -> Descriptor | None:
-    """Opens the journal of an earlier commit, if its permissions fit the registry.
+    """Opens the journal file that an earlier commit left.
 
-    If the permissions do not fit, and the earlier commit is over, this function removes the
-    journal, and returns None.
+    If the permissions of the file do not fit the registry, and the earlier commit is over, the
+    file is removed.
+
+    Returns:
+        None if the file does not exist or was removed.
     """
     try:
         file = _open_single(place, os.O_RDWR, named)
@@ -265,7 +269,7 @@ def _open_kept(place: Path, registry: int, named: Path) -> Descriptor | None:
         return None
     try:
         if not is_over(os.pread(file.fileno(), 1, 0)):
-            raise UntrustedJournalError(place, "is in the way of a new journal")
+            raise UntrustedJournalError(place, "blocks a new journal")
         status, owner = os.fstat(file.fileno()), Access.of(registry)
         journal = Access.of(file.fileno())
         unbelievable = _why_unbelievable(place, journal, owner)
@@ -285,8 +289,7 @@ def _open_kept(place: Path, registry: int, named: Path) -> Descriptor | None:
 def _is_unneeded(place: Path, registry: Access) -> bool:
     """Returns whether a journal that this user cannot write is certainly not needed.
 
-    Such a journal stays if a process is killed while the process creates the journal, or begins to
-    write the journal.
+    Such a journal remains if a process is killed before or while it writes the journal.
     """
     if is_empty(place):
         return True
@@ -320,17 +323,17 @@ def _remove_unneeded(place: Path) -> None:
         raise UntrustedJournalError(
             place,
             f"blocks a new journal, and only {able} can move this file",
-            f"The file is not needed: have {able} {moving_aside(place)}",
+            f"Have {able} {moving_aside(place)}",
         ) from None
 
 
 def make_beside(place: Path, registry: Access) -> Descriptor:
-    """Creates and opens an empty file with the permissions of a registry.
+    """Creates and opens an empty file, to which users have the same access as to a registry.
 
     Args:
         place: The path of the new file, in the registry's directory.
         registry: The permissions of the registry. The new file gets the same owner, group and
-            mode, if this user may set them.
+            mode, if this user can set them.
 
     Raises:
         UntrustedJournalError: A file already exists at this path.
@@ -342,7 +345,7 @@ def make_beside(place: Path, registry: Access) -> Descriptor:
         made = os.fstat(fd)
         owner = registry.owner if os.geteuid() == 0 else made.st_uid
         if (made.st_uid, made.st_gid) != (owner, registry.group):
-            # The caller decides by the resulting owner and permissions whether that is enough.
+            # The caller checks whether the resulting owner and permissions are sufficient.
             with tolerating(PermissionError):
                 os.fchown(fd, owner, registry.group)
         made = os.fstat(fd)
@@ -351,7 +354,7 @@ def make_beside(place: Path, registry: Access) -> Descriptor:
             access_list.write(fd, wanted.listed)
         except OSError as error:
             hand_on(error)
-            # The caller also decides whether access for the owner alone is enough.
+            # The caller also checks whether access for the owner alone is sufficient.
             os.fchmod(fd, 0o600)
         else:
             os.fchmod(fd, wanted.mode)
@@ -361,7 +364,7 @@ def make_beside(place: Path, registry: Access) -> Descriptor:
             return make_file(name_of(place), folder, 0o600, prepare)
     except FileExistsError as error:
         hand_on(error)
-        raise UntrustedJournalError(place, "is in the way of a new journal") from None
+        raise UntrustedJournalError(place, "blocks a new journal") from None
 
 
 def _open_single(place: Path, flags: int, registry: Path) -> Descriptor:
@@ -369,8 +372,8 @@ def _open_single(place: Path, flags: int, registry: Path) -> Descriptor:
 
     Raises:
         RegistryNotFoundError: The journal does not exist.
-        UntrustedJournalError: The path leads to another kind of file, the file has a second hard
-            link, or this user is not allowed to open it.
+        UntrustedJournalError: The journal is not a regular file, has a second hard link, or is not
+            accessible for this user.
     """
     try:
         file = open_regular(place, flags)
@@ -385,7 +388,7 @@ def _open_single(place: Path, flags: int, registry: Path) -> Descriptor:
     except InaccessibleRegistryError as error:
         hand_on(error)
         if error.errno != errno.EACCES:
-            # After an error of the disk the user must not be told to move the journal aside.
+            # After an error of the disk, the advice must not be to move the journal aside.
             raise
         doing = "read" if flags == os.O_RDONLY else "written"
         raise _not_ours(place, registry, None, doing) from None
@@ -441,12 +444,11 @@ def _repairing(registry: Path) -> str:
 
 
 def read_journal(place: Path, registry: int, named: Path, limit: int) -> bytes:
-    """Reads a trusted journal, and flushes it to the disk.
+    """Reads a journal whose writer is trusted, and flushes the journal to the disk.
 
     Args:
         place: The path of the journal.
-        registry: The descriptor of the registry. The users that may write the registry are
-            trusted.
+        registry: The descriptor of the registry. The users who can write the registry are trusted.
         named: The path of the registry, for errors.
         limit: The largest size of a journal in bytes.
 
@@ -463,10 +465,10 @@ def read_journal(place: Path, registry: int, named: Path, limit: int) -> bytes:
         if why is not None:
             raise _planted(place, why, named)
         if status.st_size > limit:
-            raise UntrustedJournalError(place, "is larger than any journal")
+            raise UntrustedJournalError(place, "is larger than any journal of this library")
         text = read_all(fd, place, limit)
-        # The writer may have been killed before it flushed the journal. After recovery has
-        # used the journal, it must not be lost in a power cut.
+        # The writer may have been killed before it flushed the journal. A power cut must not
+        # remove the journal after recovery has begun to use it.
         os.fsync(fd)
     finally:
         close_read(file)
@@ -475,7 +477,11 @@ def read_journal(place: Path, registry: int, named: Path, limit: int) -> bytes:
 
 
 def remove(place: Path, durable: bool) -> None:
-    """Removes a journal's file, if it exists.
+    """Removes a journal's file, if the file exists.
+
+    Args:
+        place: The path of the journal.
+        durable: Whether to flush the directory to the disk.
 
     Raises:
         OSError: The file cannot be removed.
@@ -490,7 +496,7 @@ def remove(place: Path, durable: bool) -> None:
 def discard_journal(place: Path, registry: Path) -> None:
     """Removes a journal after recovery; empties the journal if this user cannot remove it.
 
-    In some directories, only the owner of the directory or of the journal may remove the file.
+    In a sticky directory, for example, only some users are allowed to remove the file.
 
     Args:
         place: The path of the journal.

@@ -1,19 +1,18 @@
 """Write leases, which delay every ``open`` of a registry while its text is replaced (Linux).
 
 While a process has a write lease on its own file, the kernel makes every other ``open`` wait, even
-an ``open(path, "w")`` without a lock. The kernel refuses an ``open`` with ``O_NONBLOCK``
-(fcntl(2), F_SETLEASE). The kernel also refuses a lease while another process has the file open.
-This shows that other writers wait with the file open. Leases are optional: commits are correct
-without leases.
+an ``open(path, "w")`` without a lock. An ``open`` with ``O_NONBLOCK`` fails instead (fcntl(2),
+F_SETLEASE). The kernel refuses a lease while another process has the file open. So a refusal often
+shows that another writer waits for the lock. Commits are correct without leases, too.
 
-A stopped process (SIGSTOP) keeps its lease, and then every ``open`` of the file hangs for up to 45
-s (/proc/sys/fs/lease-break-time). So a lease is held only for the few system calls that replace a
+A stopped process (SIGSTOP) keeps its lease. Then every ``open`` of the file hangs for up to 45 s
+(/proc/sys/fs/lease-break-time). So a lease is held only for the few system calls that replace a
 text. During these calls, no process can use the text anyway, because its first byte is NUL.
 
 Measured with four writers that make 175 commits per second:
 
 - Reads without the lock that fail to decode: 3 in 1,000 (10 KB) to 6 in 1,000 (140 KB) without a
-  lease, and 0 of 1,500 with this lease. A lease that begins before the first read also gives 0.
+  lease, and 0 of 1,500 with this lease.
 - Writes by ``open(path, "w")`` that are overwritten: 1 in 1,200 without a lease, and 0 of 1,700
   with this lease.
 """
@@ -31,8 +30,8 @@ def take(fd: int) -> bool:
     """Takes a write lease on a locked file.
 
     Args:
-        fd: The descriptor, which holds the exclusive lock. The caller must call `drop` after a
-            few system calls.
+        fd: The descriptor, which holds the exclusive lock. The caller must call `drop` after a few
+            system calls.
 
     Returns:
         False if another process has the file open. True if the lease was obtained, or if the file

@@ -37,7 +37,8 @@ class StagedText(io.StringIO):
     """The file object of `LockedRegistryFile`, which keeps the written text in memory.
 
     The object behaves like a text file that was opened with ``r+`` and read to its end. If the
-    ``with`` block raises no exception, the end of the block writes the text to the registry.
+    ``with`` block raises no exception, the text is written to the registry at the end of the
+    block.
     """
 
     def __init__(self, text: str, path: Path, fd: int) -> None:
@@ -47,7 +48,7 @@ class StagedText(io.StringIO):
         self._fd = fd
 
     def fileno(self) -> int:
-        """Returns the registry's descriptor, for `os.fstat`; the file has the old text."""
+        """Returns the registry's descriptor, for `os.fstat`."""
         return self._fd
 
     def close(self) -> None:
@@ -59,9 +60,9 @@ class _Opened:
     """A locked registry with its content.
 
     Attributes:
-        stamp: The stamp when the file was read. It shows whether another process wrote the file
-            after that.
-        owner: The id of the user that owns the file.
+        stamp: The size and mtime of the file when the content was read. If the size or the mtime
+            differs at the commit, another process has written the file.
+        owner: The id of the user who owns the file.
     """
 
     lock: Lock
@@ -75,7 +76,7 @@ def _open(acquire: Callable[[float], Sequence[Lock]], timeout: float) -> list[_O
     """Locks, recovers, reads and decodes the registries.
 
     If a file cannot be decoded, another process may be writing it without the lock. Then this
-    function tries again.
+    function repeats all steps.
 
     Args:
         acquire: Acquires the locks; called with the timeout in seconds.
@@ -114,11 +115,11 @@ def _status(lock: Lock) -> os.stat_result:
         return os.fstat(lock.fd)
     except OSError as error:
         hand_on(error)
-        raise InaccessibleRegistryError(lock.path, error, "look at") from error
+        raise InaccessibleRegistryError(lock.path, error, "examine") from error
 
 
 def _commit(changes: Sequence[tuple[_Opened, bytes]]) -> None:
-    """Commits new texts, unless another process has changed a file meanwhile.
+    """Commits new texts, unless another process has changed a file after it was read.
 
     Raises:
         LostLockError: The lock was lost, or another process wrote a file without the lock.
@@ -149,8 +150,8 @@ def _commit(changes: Sequence[tuple[_Opened, bytes]]) -> None:
 class LockedRegistryFile:
     """Opens a registry under an exclusive lock, and returns its content and a file object.
 
-    The lock is ``flock`` on the registry's inode. The lock excludes every other process and thread
-    that uses it, and is released at any exit from the ``with`` block.
+    The lock is ``flock`` on the registry's inode. No other process or thread can hold this lock at
+    the same time. The lock is released when the ``with`` block ends, also by an exception.
 
     At the end of the block, the text in the file object must be a JSON object. The whole text is
     committed in place, or nothing. If the block raises an exception, the registry is not changed.
@@ -168,16 +169,16 @@ class LockedRegistryFile:
     Args:
         path: The registry.
         timeout: How long to wait for the lock, in seconds; 0 for one attempt.
-        retry_delay: The longest pause between two attempts, in seconds. Pauses start well
-            under a millisecond, and are at most 20 ms.
+        retry_delay: The longest pause between two attempts, in seconds. Values over 0.02 count as
+            0.02.
 
     Raises:
         TimeoutError: On entry, if the lock cannot be acquired in time.
         FileNotFoundError: On entry, if the file does not exist.
-        json.JSONDecodeError: On entry, if the file is corrupt. On exit, if the new text is not
-            a JSON object; the file keeps its content.
-        LostLockError: On exit, if the lock was released inside the block, if the block ends in
-            a forked child, or if the file was replaced. Nothing is written.
+        json.JSONDecodeError: On entry, if the file is corrupt. On exit, if the new text is not a
+            JSON object; the file keeps its content.
+        LostLockError: On exit, if the lock was released inside the block, if the block ends in a
+            forked child, or if the file was replaced. Nothing is written.
         OSError: On exit, if the disk is full or failed. Nothing is written.
     """
 
@@ -218,8 +219,8 @@ class LockedRegistryFile:
     def _leave(self) -> tuple[_Opened, StagedText]:
         """Removes and returns the registry that this thread entered last.
 
-        If another thread ends a generator with the ``with`` block, this is the registry that any
-        thread entered last.
+        If this thread entered none, the last registry of all threads is used. This happens if a
+        generator contains the ``with`` block, and another thread ends the generator.
         """
         own = [entry for entry in self._entered if entry[0] == threading.get_ident()]
         last = (own or self._entered)[-1]
@@ -252,12 +253,12 @@ class LockedRegistryFile:
 
 @dataclass(slots=True)
 class Edit:
-    """A decoded registry under its lock, and whether to write it.
+    """A decoded registry under its lock.
 
     Attributes:
         path: The path of the registry.
         registry: The decoded object; change this object in place.
-        owner: The id of the user that owns the file.
+        owner: The id of the user who owns the file.
         changed: Set this to True to write the registry when the block ends without an exception.
     """
 
@@ -291,7 +292,7 @@ def _editing(acquire: Callable[[float], Sequence[Lock]], timeout: float) -> Iter
 
 @contextmanager
 def editing(path: Path, timeout: float = DEFAULT_TIMEOUT) -> Iterator[Edit]:
-    """Yields the decoded content of a locked registry; the end of the block commits the content.
+    """Yields a registry under its lock; commits the registry at the end of the block.
 
     Raises:
         RegistryError: The registry cannot be locked, read or written.
@@ -301,17 +302,19 @@ def editing(path: Path, timeout: float = DEFAULT_TIMEOUT) -> Iterator[Edit]:
 
 
 def until_kept(attempt: Callable[[float], Result], timeout: float) -> Result:
-    """Repeats a change as long as another process replaces or writes the file under the lock.
+    """Repeats a change until no other process writes the file during the change.
 
-    Such a process uses no lock. Nothing was written then, so the change can be made again.
+    If another process without the lock writes or replaces the file, the change is not written.
+    Then this function makes the change again.
 
     Args:
         attempt: Locks, reads, changes and commits. Its argument is the time left in seconds.
         timeout: No further attempt starts after this many seconds.
 
     Raises:
-        LostLockError: The last attempt failed too, or this process lost the lock.
-        RegistryError: An attempt raised another error, which is not tried again.
+        LostLockError: Another process wrote the file during the last attempt, or this process lost
+            the lock.
+        RegistryError: An attempt raised another error. No further attempt was made.
     """
     deadline = time.monotonic() + timeout
     left = timeout
@@ -329,11 +332,12 @@ def until_kept(attempt: Callable[[float], Result], timeout: float) -> Result:
 def edited(
     path: Path, change: Callable[[Edit], Result], timeout: float = DEFAULT_TIMEOUT
 ) -> Result:
-    """Changes a registry under its lock, commits it, and returns the result of the change.
+    """Changes a registry under its lock, commits the change, and returns the result of `change`.
 
     Args:
         path: The registry.
-        change: Makes the change; called again if another process wrote the file meanwhile.
+        change: Makes the change. It is called again if another process writes the file
+            during the change.
         timeout: How long to try, in seconds.
 
     Raises:
@@ -351,7 +355,12 @@ def edited(
 def editing_two(
     task: Path, global_: Path, timeout: float = DEFAULT_TIMEOUT
 ) -> Iterator[tuple[Edit, Edit]]:
-    """Yields a task's registry and the global registry under their locks; commits both at the end.
+    """Yields both registries under their locks; commits both at the end of the block.
+
+    Args:
+        task: The path of a task's registry.
+        global_: The path of the global registry.
+        timeout: How long to wait for the locks, in seconds.
 
     Raises:
         RegistryError: A registry cannot be locked, read or written; nothing was written.

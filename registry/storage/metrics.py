@@ -43,7 +43,7 @@ class LockMetrics:
     buckets: list[int] = field(default_factory=lambda: [0] * (len(WAIT_BOUNDS) + 1))
 
     def add(self, other: LockMetrics) -> None:
-        """Adds other numbers to these."""
+        """Adds other numbers to these numbers."""
         self.acquisitions += other.acquisitions
         self.timeouts += other.timeouts
         self.recoveries += other.recoveries
@@ -53,7 +53,7 @@ class LockMetrics:
         self.buckets = [a + b for a, b in zip(self.buckets, other.buckets, strict=True)]
 
     def since(self, before: LockMetrics) -> LockMetrics:
-        """Returns the difference from an earlier copy, but the longest wait of all time."""
+        """Returns these numbers minus an earlier copy; `longest_wait` is not reduced."""
         return LockMetrics(
             self.acquisitions - before.acquisitions,
             self.timeouts - before.timeouts,
@@ -75,7 +75,7 @@ class LockMetrics:
             share: The quantile between 0 and 1, for example 0.99.
 
         Returns:
-            The bound in seconds, at most twice the true value. None if no wait was counted.
+            The bound in seconds, at most twice the true quantile; None if no wait was counted.
         """
         total = sum(self.buckets)
         if not total:
@@ -101,7 +101,7 @@ class LockMetrics:
 
     @classmethod
     def from_json(cls, data: object) -> LockMetrics:
-        """Reads the result of `as_json`; a missing or wrong value counts as 0."""
+        """Returns the numbers from a result of `as_json`; a missing or wrong value counts as 0."""
         fields = data if isinstance(data, dict) else {}
         metrics = cls()
         for name in ("acquisitions", "timeouts", "recoveries", "corrupt_reads"):
@@ -150,12 +150,12 @@ os.register_at_fork(
 
 
 def of(path: Path) -> LockMetrics:
-    """Returns the live numbers of this process for one registry; not a copy."""
+    """Returns the numbers of this process for one registry. The result is not a copy."""
     return _by_path.setdefault(path, LockMetrics())
 
 
 def snapshot() -> Mapping[Path, LockMetrics]:
-    """Maps each registry to a copy of the numbers of this process."""
+    """Returns a copy of the numbers of each registry that this process used."""
     with _guard:
         return {
             path: LockMetrics.from_json(numbers.as_json()) for path, numbers in _by_path.items()
@@ -163,7 +163,7 @@ def snapshot() -> Mapping[Path, LockMetrics]:
 
 
 def total(metrics: Iterable[LockMetrics]) -> LockMetrics:
-    """Returns the sum of all numbers."""
+    """Returns the sum of the numbers of several registries or processes."""
     together = LockMetrics()
     for numbers in metrics:
         together.add(numbers)
@@ -193,7 +193,12 @@ def count_recovery(path: Path) -> None:
 
 
 def count_corrupt_read(path: Path, state: object) -> None:
-    """Counts a read that found a corrupt file; each state of the file is counted once."""
+    """Counts a read that found a corrupt file.
+
+    Args:
+        path: The registry.
+        state: The state of the file; further reads of the same state are not counted.
+    """
     with _guard:
         if _last_corrupt.get(path) != state:
             _last_corrupt[path] = state

@@ -1,4 +1,4 @@
-"""Checks that a commit of two files changes a task's registry and its global registry.
+"""Checks that a commit of two files changes a task's registry and its workspace's global registry.
 
 A journal names the other file of its commit, and recovery opens that file for writing. So a
 journal must not be able to name any other file.
@@ -21,9 +21,9 @@ _GLOBAL = (GLOBAL_FOLDER, GLOBAL_REGISTRY)
 
 
 def workspace_of(registry: Path) -> Path:
-    """Returns the workspace of a registry, from the path of the registry.
+    """Returns the path of a registry's workspace, derived from the path of the registry.
 
-    Symlinks in the path are not resolved, because they may lead to another workspace now.
+    Symlinks in the path are not resolved, because another user could have changed them.
     """
     folder = registry.parent
     return folder / ".." if folder.name in ("", "..") else folder.parent
@@ -41,14 +41,14 @@ def _is_task(parts: tuple[str, str]) -> bool:
 
 
 def are_partners(first: Path, second: Path) -> bool:
-    """Returns whether two paths name a task's registry and its workspace's global registry."""
+    """Returns whether the paths are of a task's registry and its workspace's global registry."""
     one, two = workspace_of(first), workspace_of(second)
     named = _is_task(_parts(first)) and _parts(second) == _GLOBAL
     return named and (one == two or identity_of(one) == identity_of(two))
 
 
 def name_for_partner(registry: Path) -> str:
-    """Returns the name of a registry in the journal of its partner."""
+    """Returns the path of a registry, relative to the directory of the commit's other file."""
     return "/".join(("..", *_parts(registry)))
 
 
@@ -60,8 +60,9 @@ def partner_of(journal: Journal, registry: Path) -> Path | None:
         registry: The path of the registry.
 
     Raises:
-        ValueError: The journal names a file that is not the other registry of the same workspace,
-            or has the role of the other file.
+        ValueError: The role of the registry in the commit, or the other file, is wrong. The only
+            right pair is a task's registry, which is first, and the global registry of its
+            workspace.
     """
     if journal.role is Role.ALONE:
         return None
@@ -73,6 +74,6 @@ def partner_of(journal: Journal, registry: Path) -> Path | None:
     if (first or second) and "\0" not in named[0]:
         return workspace_of(registry).joinpath(*named)
     raise ValueError(
-        f"names {quoted_name(journal.partner, 200)} as the {journal.role.value} commit's other "
-        "file, which is not the other registry of its workspace"
+        f"names {quoted_name(journal.partner, 200)} as the other file of its commit (role of this "
+        f"file: {journal.role.value}), which is not the other registry of its workspace"
     )

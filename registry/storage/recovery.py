@@ -37,22 +37,20 @@ _log = logging.getLogger(__name__)
 
 _JOURNAL_BYTES = 3 * MAX_BYTES
 
-# A corrupt file that was not corrupted by a commit may be being written without the lock. It
-# is replaced only if its last write is older than this many seconds.
+# Another process may be writing a corrupt file without the lock. So recovery replaces the file
+# only if the last write to the file is older than this many seconds.
 _GIVEN_UP_AFTER = 1.0
 
 
 def recover_registry(registry: str | os.PathLike[str], timeout: float = 10.0) -> bool:
-    """Finishes or drops an interrupted commit.
-
-    Every write with this library also does this. This function is for callers that only read.
+    """Finishes or drops an interrupted commit. Every write with this library also does this.
 
     Args:
         registry: The registry.
         timeout: How long to wait for the registry's lock, in seconds.
 
     Returns:
-        Whether there was an interrupted commit.
+        Whether a commit was interrupted.
 
     Raises:
         RegistryError: The registry cannot be locked, or its journal cannot be read or trusted.
@@ -68,7 +66,8 @@ def acquire(path: Path, timeout: float, *, longest_pause: float = flock.LONGEST_
     """Acquires the lock like `flock.acquire`, and recovers the registry.
 
     Raises:
-        RegistryError: See `flock.acquire`; also if the journal cannot be read or trusted.
+        RegistryError: See `flock.acquire`. This error is also raised if the journal cannot be read
+            or trusted.
     """
     return flock.acquire(path, timeout, longest_pause=longest_pause, ready=recover)
 
@@ -90,8 +89,8 @@ def recover(fd: int, path: Path) -> bool:
         path: The path of the registry.
 
     Returns:
-        Whether the registry is ready. False if another process holds the lock of the commit's
-        other file, or may be writing this file without the lock.
+        Whether the caller can use the registry. False if another process holds the lock of the
+        commit's other file, or may be writing this registry without the lock.
 
     Raises:
         UntrustedJournalError: The journal must not be trusted.
@@ -176,7 +175,9 @@ def _finish(place: Path, path: Path, message: str) -> None:
 
 
 def _first_is_settled(first: Path) -> bool:
-    """Recovers the task's registry of a two-file commit; this needs the other file's journal.
+    """Recovers the task's registry of a two-file commit, before the global registry.
+
+    The recovery of the task's registry needs the journal of the global registry.
 
     Returns:
         False if another process holds the lock of the task's registry.
@@ -198,12 +199,20 @@ def _first_is_settled(first: Path) -> bool:
 
 
 def _second_is_journalled(journal: Journal, second: Path | None) -> bool:
-    """Returns whether the journal of the other file is complete, which makes the commit valid."""
+    """Returns whether a two-file commit is valid, because both journals are complete.
+
+    Args:
+        journal: The journal of the task's registry, which is complete.
+        second: The path of the global registry; None if the commit has one file.
+
+    Raises:
+        UntrustedJournalError: The journal of the global registry must not be trusted.
+    """
     if journal.role is not Role.FIRST or second is None:
         return False
     place = journal_path(second)
     if not is_open(place):
-        # Checked before the owner: an empty journal, or one that is over, is always harmless.
+        # Checked before the journal's owner, because such a journal is always harmless.
         return False
     try:
         with open_file(second, os.O_RDONLY) as file:
@@ -221,7 +230,6 @@ def _keep_copy(data: bytes, registry: int, path: Path) -> None:
     with make_beside(copy, Access.of(registry)) as file:
         write_all(file.fileno(), data, 0)
         os.fsync(file.fileno())
-    # The removal of the journal also flushes the directory, but the old text is overwritten
-    # before that.
+    # The registry's text is overwritten before the removal of the journal flushes the directory.
     sync_directory(path)
     _log.warning("Kept the corrupt content of %s as %s", shown_name(path), shown_name(copy))

@@ -12,14 +12,13 @@ Found = TypeVar("Found")
 
 
 def nobody_writes(fd: int) -> bool | None:
-    """Returns whether no writer holds the lock now, and releases the shared lock at once.
+    """Returns whether no writer holds the lock of a registry at this moment.
 
     Args:
         fd: The descriptor of the registry, open for reading.
 
     Returns:
-        True if no writer holds the lock; None if this cannot be known, because the file system
-        refuses locks.
+        True or False; None if the file system refuses locks.
     """
     shared = _try_shared(fd)
     if shared:
@@ -28,14 +27,14 @@ def nobody_writes(fd: int) -> bool | None:
 
 
 def while_nobody_writes(fd: int, look: Callable[[], Found | None]) -> Found | None:
-    """Calls a function under the shared lock, while no writer can hold the lock.
+    """Calls a function under the shared lock, so that no writer holds the lock during the call.
 
     If the file system refuses locks, the function is called without the lock. Then writers of this
     library cannot get the lock either.
 
     Args:
         fd: The descriptor of the registry, open for reading.
-        look: The function; it must be fast.
+        look: The function; it must be fast, because writers wait for its end.
 
     Returns:
         The result of the function; None also if a writer holds the lock.
@@ -51,16 +50,15 @@ def while_nobody_writes(fd: int, look: Callable[[], Found | None]) -> Found | No
 
 
 def _try_shared(fd: int) -> bool | None:
-    """Tries to get the shared lock; returns None if the file system refuses locks."""
-    # The same call as in portalocker, but without its import, which takes 30 ms. A reader
-    # needs the lock only to see whether a writer holds it.
+    """Returns whether the shared lock was acquired; None if the file system refuses locks."""
+    # The same call as in portalocker, whose import takes 30 ms.
     try:
         fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError as error:
         hand_on(error)
         return False
     except OSError as error:
-        # ENOLCK, EOPNOTSUPP, ENOSYS or another refusal; a disk that fails also fails to read.
+        # For example ENOLCK, EOPNOTSUPP or ENOSYS. If the disk fails, a read reports the error.
         hand_on(error)
         return None
     return True

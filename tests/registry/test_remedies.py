@@ -46,7 +46,9 @@ def test_every_error_says_what_to_do(error: RegistryError) -> None:
     assert_says_what_to_do(str(error))
 
 
-@pytest.mark.parametrize("doing", ["read", "write", "recover", "open for writing", "make", "lock"])
+@pytest.mark.parametrize(
+    "doing", ["read", "write", "recover", "open for writing", "create", "lock"]
+)
 @pytest.mark.parametrize("number", sorted(errno.errorcode), ids=errno.errorcode.get)
 def test_whatever_the_system_refuses_there_is_something_to_do(number: int, doing: str) -> None:
     cause = OSError(number, os.strerror(number))

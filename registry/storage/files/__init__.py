@@ -1,1 +1,1 @@
-"""Files of several users: opened without following links, created whole, and believed or not."""
+"""Opens and creates files that several users can write, and checks which users to trust."""

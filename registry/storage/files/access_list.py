@@ -20,7 +20,7 @@ UNNAMED = 0xFFFFFFFF
 """The id in an entry that names no user and no group."""
 
 AccessList: TypeAlias = Mapping[tuple[int, int], int]
-"""Maps the kind of an entry and its id to the permission bits (4 read, 2 write, 1 execute)."""
+"""Maps the kind and the id of an entry to the permission bits (4 read, 2 write, 1 execute)."""
 
 _ATTRIBUTE = "system.posix_acl_access"
 _VERSION = 2
@@ -29,7 +29,7 @@ _ENTRY = struct.Struct("<HHI")
 
 
 def unpack(data: bytes) -> AccessList:
-    """Decodes the value of the attribute.
+    """Decodes an access control list from the value of the extended attribute.
 
     Raises:
         ValueError: The value is not an access control list of a known version.
@@ -45,13 +45,16 @@ def unpack(data: bytes) -> AccessList:
 
 
 def pack(entries: AccessList) -> bytes:
-    """Encodes the value of the attribute; the kernel requires sorted entries."""
+    """Encodes an access control list for the kernel, which requires sorted entries."""
     parts = [_ENTRY.pack(kind, bits, number) for (kind, number), bits in sorted(entries.items())]
     return _HEAD.pack(_VERSION) + b"".join(parts)
 
 
 def effective(entries: AccessList) -> dict[tuple[int, int], int]:
-    """Returns the effective entries: the mask limits the entries of named users and groups."""
+    """Returns the entries with the permissions that they really give.
+
+    The mask limits all entries except those for the owner and for others.
+    """
     mask = entries.get((MASK, UNNAMED), 0o7)
     limited = (USER, OWNING_GROUP, GROUP)
     return {
@@ -84,7 +87,11 @@ def read(file: int | str) -> AccessList | None:
 
 
 def write(fd: int, entries: AccessList | None) -> None:
-    """Sets the list of an open file; None removes a list that the file got from its directory.
+    """Sets the access control list of an open file.
+
+    Args:
+        fd: The descriptor of the file.
+        entries: The list; None removes a list that the file inherited from its directory.
 
     Raises:
         OSError: The file belongs to another user, or the file system does not support lists.

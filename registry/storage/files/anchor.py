@@ -1,10 +1,9 @@
-"""Opens workspaces, and checks that a path always leads to the same directory.
+"""Opens directories such as workspaces, and checks that a path always leads to the same directory.
 
 The directory above a workspace may belong to another user. This user can replace the workspace
 between any two steps of an operation, for example by a symlink to a workspace of root. So this
-process remembers the directory of each path when it first opens the directory. Later the path must
-lead to the same directory. All files in the directory are opened from the descriptor of this
-directory.
+process remembers to which directory each path led at its first use. Later, the path must lead to
+the same directory. All files in the directory are opened from the descriptor of this directory.
 
 A workspace that was removed and created again is accepted if no other user could have done that.
 """
@@ -23,13 +22,13 @@ from registry.storage.files.path_walk import is_ours_alone
 _FLAGS = os.O_PATH | os.O_DIRECTORY
 
 # The device, inode and owner of each directory when it was first opened, by its absolute path.
-# Entries are never removed, because another user could force their removal. It needs no lock:
-# each access is atomic for threads, and a fork copies it in a consistent state.
+# Entries are never removed, because another user could force their removal. The dict needs no
+# lock: each access is atomic for threads, and a fork copies the dict in a consistent state.
 _pins: dict[str, tuple[int, int, int]] = {}
 
 
 def open_anchor(directory: Path) -> Descriptor:
-    """Opens a directory, and checks that its path leads to the same directory as the first time.
+    """Opens a directory, and checks that its path has always led to this directory.
 
     Symlinks in the path are followed.
 
@@ -37,10 +36,10 @@ def open_anchor(directory: Path) -> Descriptor:
         directory: A workspace, or another directory.
 
     Returns:
-        A descriptor with `O_PATH`, to open files below it.
+        A descriptor with `O_PATH`, to open files below the directory.
 
     Raises:
-        ReplacedWorkspaceError: The path does not lead to the same directory as the first time, and
+        ReplacedWorkspaceError: The path leads to another directory than at the first call, and
             another user could have caused that.
         OSError: The directory does not exist, or is not accessible.
     """
@@ -71,11 +70,10 @@ def identity_of(directory: Path) -> tuple[int, int]:
 
 
 def open_resolved(directory: Path) -> Descriptor:
-    """Opens a directory like `open_anchor`; the path must not contain symlinks.
+    """Opens a directory like `open_anchor`, by a path without symlinks.
 
     Raises:
-        ReplacedWorkspaceError: The path contains a symlink now, so it was redirected. Also as for
-            `open_anchor`.
+        ReplacedWorkspaceError: The path contains a symlink; see also `open_anchor`.
         OSError: See `open_anchor`.
     """
     opened = open_owned("/", _FLAGS)
@@ -91,7 +89,7 @@ def open_resolved(directory: Path) -> Descriptor:
 def make_anchor(directory: Path) -> Descriptor:
     """Opens a directory like `open_anchor`, and creates missing directories of the path.
 
-    No directory is created through a symlink that appears meanwhile.
+    A symlink that another user creates during the call is not followed.
 
     Raises:
         ReplacedWorkspaceError: See `open_anchor`.
@@ -111,7 +109,11 @@ def make_anchor(directory: Path) -> Descriptor:
 
 
 def make_beneath(name: str, folder: int) -> Descriptor:
-    """Opens a directory in another one; creates a missing directory. Follows no symlink.
+    """Opens a directory in an open directory, and creates a missing one; follows no symlink.
+
+    Args:
+        name: The name of the directory to open.
+        folder: A descriptor of the open directory.
 
     Returns:
         A descriptor with `O_PATH`.
@@ -126,7 +128,7 @@ def make_beneath(name: str, folder: int) -> Descriptor:
 
 
 def checked(directory: Path, opened: Descriptor) -> Descriptor:
-    """Checks that an open directory is the directory to which the path led the first time.
+    """Checks that the path of an open directory has always led to this directory.
 
     Args:
         directory: The path of the directory.

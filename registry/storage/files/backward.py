@@ -13,7 +13,7 @@ _BLOCK = 64 * 1024
 
 
 def read_piece(fd: int, path: Path, length: int, offset: int) -> bytes:
-    """Reads `length` bytes at `offset`; fewer only if the file ends there.
+    """Reads `length` bytes at `offset`; returns fewer bytes only if the file ends there.
 
     Raises:
         InaccessibleRegistryError: The file cannot be read.
@@ -39,12 +39,12 @@ def lines_from_end(
         fd: The descriptor of the file, open for reading.
         path: The path of the file, for errors.
         size: The offset to start from; later bytes are not read.
-        longest: The longest line in bytes; for a longer line, None is yielded.
-        look_back: How many bytes before `size` are read. For a line that begins before these
-            bytes, None is yielded.
+        longest: The longest line, in bytes, that is returned.
+        look_back: The number of bytes before `size` that are read.
 
     Yields:
-        The offset of a line, the line, and whether the line has a line end.
+        Three values: the offset of a line; the line, or None if the line is too long or begins
+        before the bytes that are read; and whether the line has a line end.
 
     Raises:
         InaccessibleRegistryError: The file cannot be read.

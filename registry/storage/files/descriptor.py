@@ -16,10 +16,10 @@ from typing import TypeAlias
 from registry.storage.files.interruption import tolerating
 
 Descriptor: TypeAlias = select.epoll
-"""An open file or directory; it is closed at the latest when the last reference to it is gone.
+"""An object that owns an open file or directory, and closes it when the last reference is gone.
 
-Some types of the standard library close their descriptor without running Python code, which could
-be interrupted. Among these types, only this one accepts every kind of file. Polling is not used.
+`select.epoll` closes its descriptor without running Python code, which a signal could interrupt.
+No other such type of the standard library accepts every kind of file. Polling is not used.
 """
 
 _own = select.epoll.fromfd
@@ -42,8 +42,8 @@ def open_owned(
 def close_read(opened: Descriptor) -> None:
     """Closes a file that was only read, and ignores errors.
 
-    An error of the close does not affect the data that was read, and the descriptor is closed
-    anyway.
+    An error does not affect the data that was read, and the descriptor is closed in spite of the
+    error.
     """
     with tolerating(OSError):
         opened.close()

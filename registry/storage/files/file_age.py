@@ -1,8 +1,8 @@
-"""Calculates the age of files, even of files with a time in the future.
+"""Calculates the age of files, even if the modification time (mtime) of a file is in the future.
 
-The time of a file is in the future if the clock was set back, or if the file was copied from
-another machine. A time in the future does not tell when the file was written. So the age is
-counted from the moment when this process first saw this state of the file, by the monotonic clock.
+An mtime is in the future if the clock was set back, or if the file was copied from another
+machine. Such an mtime does not tell when the file was written. Then the age is the time since this
+process first saw this mtime, by the monotonic clock.
 """
 
 from __future__ import annotations
@@ -12,26 +12,28 @@ import time
 
 from registry.storage.files.interruption import tolerating
 
-# Files with a time in the future, by device and inode. The values are the size and time of the
-# file, and the time when this state was first seen, by the monotonic and by the system clock.
+# Maps the device and inode of each file with an mtime in the future to three values: the size and
+# mtime of the file, and the time when this process first saw them, by the monotonic clock and by
+# the system clock.
 _first_seen: dict[tuple[int, int], tuple[tuple[int, int], float, float]] = {}
 _SEEN_AT_MOST = 65_536
 
-# Seconds after the last write. Later an incomplete file, or an empty file, counts as corrupt.
+# For this many seconds after its last write, a file with an incomplete text, or an empty file,
+# may be being written. After this time the file counts as corrupt.
 _IN_THE_MAKING = 0.1
 _EMPTY_FOR = 1.0
 
 
 def is_ahead(status: os.stat_result) -> bool:
-    """Returns whether a file's time is in the future."""
+    """Returns whether a file's mtime is in the future."""
     return status.st_mtime_ns > time.time_ns()
 
 
 def seconds_since_write(status: os.stat_result) -> float:
-    """Returns how long ago a file was written, in seconds; at least 0.
+    """Returns the seconds since the last write to a file; at least 0.
 
     Args:
-        status: The present result of `os.stat`.
+        status: The present status of the file.
     """
     if not is_ahead(status):
         return (time.time_ns() - status.st_mtime_ns) / 1e9
@@ -39,13 +41,13 @@ def seconds_since_write(status: os.stat_result) -> float:
 
 
 def is_in_the_making(status: os.stat_result) -> bool:
-    """Returns whether another process may just be writing a file that cannot be decoded.
+    """Returns whether another process may be writing a file whose text cannot be decoded.
 
-    Some writers without the lock truncate the file, encode the new text, and then write the text.
-    So an empty file counts as being written for a longer time than a file with a part of a text.
+    For 0.1 s after the last write to the file, the result is True. For an empty file it is True
+    for 1 s, because some writers truncate the file before they encode the new text.
 
     Args:
-        status: The present result of `os.stat`.
+        status: The present status of the file.
     """
     patience = _IN_THE_MAKING if status.st_size else _EMPTY_FOR
     return seconds_since_write(status) < patience
@@ -55,13 +57,13 @@ def written_at(status: os.stat_result) -> float:
     """Returns when a file was written, in seconds since the epoch; never in the future.
 
     Args:
-        status: The present result of `os.stat`.
+        status: The present status of the file.
     """
     if not is_ahead(status):
         return status.st_mtime
     since, at = _seen(status)
     now = time.time()
-    # The result is the same as in the last call, unless the clock was set back after that call.
+    # Every call returns the same time, unless the clock was set back after the first call.
     return at if at <= now else now - (time.monotonic() - since)
 
 
@@ -71,7 +73,7 @@ def _seen(status: os.stat_result) -> tuple[float, float]:
     if seen is None or seen[0] != state:
         _first_seen.pop(file, None)
         if len(_first_seen) >= _SEEN_AT_MOST:
-            # Remove the oldest entry.
+            # A dict keeps the order of its entries, so this is the oldest entry.
             with tolerating(StopIteration, KeyError, RuntimeError):
                 del _first_seen[next(iter(_first_seen))]
         seen = _first_seen[file] = (state, time.monotonic(), time.time())

@@ -1,4 +1,4 @@
-"""A moment that can still be compared with the clock after the clock was set."""
+"""A moment that can be compared with timestamps, even after the system clock was set."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ _STEADY = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class Instant(NamedTuple):
-    """A moment by two clocks. Instants are ordered by the clock that cannot be set.
+    """A moment, measured by two clocks. Moments are ordered by the clock that cannot be set.
 
     Attributes:
         steady: Seconds since boot.
-        wall: Seconds since the epoch, by the system clock at that moment.
+        wall: Seconds since the epoch, as the system clock showed at that moment.
     """
 
     steady: float
@@ -26,11 +26,11 @@ class Instant(NamedTuple):
         return cls(time.clock_gettime(_STEADY), time.time())
 
     def by_clock(self) -> float:
-        """Returns this moment by the present system clock, in seconds since the epoch.
+        """Returns the moment in seconds since the epoch, for a comparison with timestamps.
 
-        If the clock was set after this moment, the moment has two times: one by the clock before
-        it was set, and one by the clock after it was set. The result is the earlier time. So a
-        timestamp that another process wrote after this moment is not taken for an older one.
+        If the system clock was set after the moment, the moment has two times: one by the old
+        setting, and one by the new setting. The result is the earlier time. So a timestamp that
+        was written after the moment is never less than the result.
         """
         now = Instant.now()
         return min(self.wall, now.wall - (now.steady - self.steady))

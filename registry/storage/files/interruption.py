@@ -5,8 +5,7 @@ an ``except`` clause treats this exception as the failure of a call, the program
 handler never sees the exception. So each ``except`` clause in `registry` first calls `hand_on`.
 
 A handler written in Python is recognized by its code in the traceback. An exception cannot be
-recognized if it comes from a handler written in C, or if another thread injects it. An exception
-while the interpreter destroys an object is only printed, as always in Python.
+recognized if it comes from a handler written in C, or if another thread injects it.
 """
 
 from __future__ import annotations
@@ -71,7 +70,7 @@ def _handlers() -> set[CodeType]:
     codes = set()
     for number in _SIGNALS:
         handler: object = _signal.getsignal(number)
-        # The default handlers, and handlers written in C.
+        # Default handlers, and handlers written in C, have no Python code.
         if isinstance(handler, int) or handler is None:
             continue
         while isinstance(handler, partial):

@@ -1,8 +1,8 @@
-"""Finds the owner of files on file systems that a user has mounted (FUSE). Linux only.
+"""Finds the user who controls a file, also on file systems that a user mounted (FUSE). Linux only.
 
-The program behind a FUSE mount decides which owner and permissions each file seems to have. It may
-show different values to different processes. So all files of such a file system count as files of
-the user who mounted the file system.
+The program behind a FUSE mount decides which owner and permissions each file seems to have. The
+program may show different values to different processes. So muster treats all files of such a file
+system as files of the user who mounted the file system.
 """
 
 from __future__ import annotations
@@ -19,9 +19,11 @@ _MOUNTED_BY = re.compile(rb"(?:^|,)user_id=(\d+)(?:,|$)")
 def owner_of(fd: int) -> int:
     """Returns the id of the user who controls an open file.
 
-    If another user than root and this user mounted the file system, the result is that user.
-    Otherwise the result is the owner of the file. The descriptor may have been opened with
-    `O_PATH`.
+    Usually this is the owner of the file. If a user other than root and the user of this process
+    mounted the file system, the result is that user instead.
+
+    Args:
+        fd: The descriptor; a descriptor with `O_PATH` is enough.
 
     Raises:
         OSError: The file cannot be examined, or its file system is not mounted any more.
@@ -32,12 +34,12 @@ def owner_of(fd: int) -> int:
 
 
 def _mounted_by(fd: int, status: os.stat_result) -> int | None:
-    """Returns the user who mounted the file system of a file; None if the system did."""
+    """Returns the id of the user who mounted a FUSE file system; None for other file systems."""
     # The owner of the root directory controls all paths anyway.
     if status.st_dev == os.lstat("/").st_dev:
         return None
     mount = _MOUNT.search(Path(f"/proc/self/fdinfo/{fd}").read_bytes())
-    # The descriptor keeps the mount, so this list cannot show another one with its number.
+    # The open descriptor keeps the mount, so no other mount can have the same number.
     for line in Path("/proc/self/mountinfo").read_bytes().splitlines():
         number, _, device, *_, kind, _, options = line.split(b" ")
         is_same = number == mount[1] if mount else device == _device(status)
@@ -45,7 +47,7 @@ def _mounted_by(fd: int, status: os.stat_result) -> int | None:
             found = _MOUNTED_BY.search(options) if kind.startswith(b"fuse") else None
             return int(found[1]) if found else None
     if mount:
-        # A user may unmount it while the program behind it delays an answer.
+        # A user can unmount a file system while the program behind the mount delays an answer.
         raise OSError(errno.ENODEV, "its file system is not mounted any more")
     return None
 

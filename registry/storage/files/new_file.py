@@ -1,12 +1,12 @@
 """Creates files and folders that get their name only after their owner and mode are set.
 
-A process may be killed between any two steps. Then a file that already has a name, but still has a
-wrong owner or mode, would block all other users. So a file is created without a name, prepared,
-and then linked. If that is not possible, a file or folder is prepared under another name, and then
-renamed.
+A process may be killed between any two steps. A file that has a name, but a wrong owner or mode,
+would then block all other users. So a file is created without a name, prepared, and then linked to
+its name. A folder is prepared under another name, and then renamed. A file is also prepared under
+another name if the file system does not support files without a name.
 
-A file that root creates gets the owner of its folder, as if that user had created the file. So
-after `sudo muster`, a user can still use their own workspace.
+A file that root creates gets the owner of its folder. So after `sudo muster`, a user can use their
+own workspace.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from registry.storage.files.descriptor import Descriptor, close_read, open_owned
 from registry.storage.files.interruption import hand_on, tolerating
 
 Prepare: TypeAlias = Callable[[int], None]
-"""Prepares a new file; its argument is a descriptor, open for reading and writing."""
+"""Sets the owner and mode of a new file, whose descriptor is the argument."""
 
-# The errors if a file system does not support files without a name, or cannot link them. They
-# differ between systems. ENOENT also occurs without /proc.
+# The errors of systems that do not support files without a name, or cannot link such files.
+# ENOENT occurs if /proc is not mounted.
 _NO_NAMELESS_FILES = (
     errno.EOPNOTSUPP,
     errno.EISDIR,
@@ -36,11 +36,11 @@ _NOREPLACE = 1  # RENAME_NOREPLACE of renameat2(2).
 
 
 def give_away(fd: int, folder: int) -> None:
-    """Gives a file that root created to the owner of its folder.
+    """Gives a file to the owner of its folder, if this process runs as root.
 
     Args:
         fd: The descriptor of the file.
-        folder: A descriptor of the folder, perhaps with O_PATH.
+        folder: A descriptor of the folder; a descriptor with `O_PATH` is enough.
     """
     owner = _new_owner(folder)
     if owner is not None:
@@ -50,7 +50,7 @@ def give_away(fd: int, folder: int) -> None:
 
 
 def _new_owner(folder: int) -> int | None:
-    """Returns the user that gets a new file of root in a folder; None if root keeps the file."""
+    """Returns the id of the user to whom a new file in a folder is given; None for nobody."""
     if os.geteuid() != 0:
         return None
     owner = os.fstat(folder).st_uid
@@ -58,15 +58,13 @@ def _new_owner(folder: int) -> int | None:
 
 
 def make_file(name: str, folder: int, mode: int, prepare: Prepare) -> Descriptor:
-    """Creates a file, unless another file has the name.
-
-    If the file system does not support files without a name, the file first has another name.
+    """Creates a file, unless the name is already used.
 
     Args:
         name: The name of the file.
-        folder: A descriptor of the file's folder, perhaps with O_PATH.
+        folder: A descriptor of the file's folder; a descriptor with `O_PATH` is enough.
         mode: The permission bits, to which the umask is applied.
-        prepare: Called to prepare the file before the file gets its name.
+        prepare: Called with the descriptor of the file before the file gets its name.
 
     Returns:
         A descriptor, open for reading and writing.
@@ -82,7 +80,8 @@ def make_file(name: str, folder: int, mode: int, prepare: Prepare) -> Descriptor
 def _make_under_other_name(name: str, folder: int, mode: int, prepare: Prepare) -> Descriptor:
     """Creates a file like `make_file`, under another name first.
 
-    If the process is killed before the renaming, a file whose name ends in ``.new`` stays.
+    If the process is killed before it renames the file, a file with a name that ends in ``.new``
+    stays.
     """
     beside = f".{name}.{os.urandom(6).hex()}.new"
     flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW
@@ -101,7 +100,14 @@ def _make_under_other_name(name: str, folder: int, mode: int, prepare: Prepare) 
 
 
 def make_nameless(name: str, folder: int, mode: int, prepare: Prepare) -> Descriptor | None:
-    """Creates a file like `make_file`; None if the file system needs a name from the start."""
+    """Creates a file like `make_file`. The file has no name until it is prepared.
+
+    Returns:
+        A descriptor; None if the file system does not support files without a name.
+
+    Raises:
+        OSError: See `make_file`.
+    """
     try:
         file = open_owned(".", os.O_RDWR | os.O_TMPFILE, mode, dir_fd=folder)
         try:
@@ -120,7 +126,11 @@ def make_nameless(name: str, folder: int, mode: int, prepare: Prepare) -> Descri
 
 
 def make_folder(name: str, folder: int) -> None:
-    """Creates a folder in another one, unless its name is already used.
+    """Creates a folder in another folder.
+
+    Args:
+        name: The name of the new folder.
+        folder: A descriptor of the other folder.
 
     Raises:
         FileExistsError: The name is already used.
@@ -132,10 +142,10 @@ def make_folder(name: str, folder: int) -> None:
 
 
 def _make_renamed(name: str, folder: int) -> bool:
-    """Creates a folder under another name, and renames it.
+    """Creates a folder under another name, and then renames the folder.
 
-    If the process is killed before the renaming, an empty folder whose name ends in ``.new``
-    stays.
+    If the process is killed before it renames the folder, an empty folder with a name that ends in
+    ``.new`` stays.
 
     Returns:
         Whether the folder was created; False if the system cannot rename a folder without
@@ -160,14 +170,17 @@ def _give_folder_away(name: str, folder: int) -> None:
     flags = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
     with open_owned(name, flags, dir_fd=folder) as made:
         status = os.fstat(made.fileno())
-        # A user that may write the folder could have moved another folder of root here. That
-        # one would not be empty.
+        # A user who can write the parent folder could have moved another folder of root to this
+        # name. So only an empty folder is given away.
         if status.st_uid == 0 and stat.S_ISDIR(status.st_mode) and not os.listdir(made.fileno()):
             give_away(made.fileno(), folder)
 
 
 def _rename(old: str, new: str, folder: int) -> bool:
-    """Renames a file or folder, and replaces none; False if the system cannot do that.
+    """Renames a file or folder without replacing an existing file.
+
+    Returns:
+        Whether the file or folder was renamed; False if the system does not support this.
 
     Raises:
         FileExistsError: The new name is already used.

@@ -1,9 +1,9 @@
 """Opens and creates muster's own files in a workspace, and checks their owners.
 
-The directory of a workspace is trusted, because the user named it. It must stay the same directory
-(`files.anchor`). The content of the directory may come from another user. That user
-must not be able to make root write to another place, or to forge a file of root. So the `registry`
-folder and the files in it must not be links. They must belong to this user, to root or to the
+The directory of a workspace is trusted, because the user named it. The directory must stay the
+same (`files.anchor`). The content of the directory may come from another user. That user must not
+be able to make root write to another place, or to forge a file of root. So the `registry` folder
+and muster's files in it must not be links. The files must belong to this user, to root or to the
 folder's owner.
 """
 
@@ -35,14 +35,14 @@ _KINDS = {stat.S_IFIFO: "a FIFO", stat.S_IFDIR: "a directory", stat.S_IFSOCK: "a
 def own_folder(path: Path) -> Iterator[int]:
     """Yields a descriptor of a file's folder, which must not be a symlink.
 
-    The path of the directory above the folder may contain symlinks. But this path must lead to the
-    same directory as before. The folder must be the same as before, too; only the `registry`
-    folder of a workspace may be a new one.
+    The path above the folder may contain symlinks, but must always lead to the same directory
+    (`files.anchor`). The folder must also stay the same, unless it is the `registry` folder of a
+    workspace.
 
     Raises:
         FileNotFoundError: The folder does not exist.
-        UntrustedFileError: The folder is a symlink, or another kind of file.
-        ReplacedWorkspaceError: The path does not lead to the same directory as before.
+        UntrustedFileError: The folder is a symlink, or is not a directory.
+        ReplacedWorkspaceError: The path leads to another directory than at its first use.
         OSError: The folder cannot be opened.
     """
     folder = _open_folder(path)
@@ -69,7 +69,11 @@ def _open_folder(path: Path) -> Descriptor:
 
 
 def check_folder(path: Path, folder: int) -> None:
-    """Checks that a file's path still leads to the open folder.
+    """Checks that the path of a file leads to a folder that is already open.
+
+    Args:
+        path: The path of the file.
+        folder: The descriptor of the folder.
 
     Raises:
         UntrustedFileError: The path leads to another folder, or the folder does not exist.
@@ -87,13 +91,15 @@ def check_folder(path: Path, folder: int) -> None:
 
 
 def make_own_folder(path: Path) -> None:
-    """Creates the `registry` folder for a file in an existing workspace.
+    """Creates the `registry` folder of an existing workspace, if the folder is missing.
+
+    Args:
+        path: The path of a file in this folder. For a file in another folder, nothing is created.
 
     Raises:
-        ReplacedWorkspaceError: The path does not lead to the same workspace as before.
+        ReplacedWorkspaceError: The path leads to another workspace than at its first use.
         OSError: The folder cannot be created.
     """
-    # Only the folder is created, never the workspace itself.
     if path.parent.name == GLOBAL_FOLDER:
         base = open_anchor(path.parent.parent)
         try:
@@ -104,13 +110,16 @@ def make_own_folder(path: Path) -> None:
 
 
 def make_empty(path: Path, folder: int, mode: int, group: int | None = None) -> bool:
-    """Creates an empty file if it is missing. If root creates it, the folder's owner will own it.
+    """Creates an empty file, unless the file exists.
+
+    A file that root creates gets the owner of the folder.
 
     Args:
         path: The path of the file.
         folder: The descriptor of the file's folder.
-        mode: The permission bits. Without `group`, the umask is applied to them.
-        group: The group of the file, if this user may set it.
+        mode: The permission bits. If `group` is None, the umask is applied to the bits.
+        group: The id of the group for the file. If this user cannot set this group, the file's
+            group gets no permission to write.
 
     Returns:
         Whether the file was created.
@@ -148,7 +157,7 @@ def open_own(path: Path, folder: int) -> Descriptor | None:
         The descriptor; None if the file does not exist.
 
     Raises:
-        NotARegularFileError: The path leads to another kind of file.
+        NotARegularFileError: The file is, for example, a directory or a FIFO.
         UntrustedFileError: The path is a symlink.
         OSError: The file cannot be opened.
     """
@@ -188,10 +197,15 @@ def named_status(path: Path, folder: int) -> os.stat_result:
 
 
 def check_same(path: Path, fd: int, folder: int) -> None:
-    """Checks that a file that was opened by its whole path is the file in the open folder.
+    """Checks that a descriptor and a name in an open folder lead to the same file.
+
+    Args:
+        path: The path by which the descriptor was opened; its last part is the name.
+        fd: The descriptor of the file.
+        folder: The descriptor of the folder.
 
     Raises:
-        UntrustedFileError: The two files differ, so a directory in the path is, or was, a link.
+        UntrustedFileError: The files differ: a directory in the path was replaced by a link.
     """
     opened, named = os.fstat(fd), named_status(path, folder)
     if (opened.st_dev, opened.st_ino) != (named.st_dev, named.st_ino):
@@ -199,7 +213,7 @@ def check_same(path: Path, fd: int, folder: int) -> None:
 
 
 def check_owner(path: Path, status: os.stat_result, folder: int) -> None:
-    """Refuses a file that another user may have put at the path of one of muster's files.
+    """Refuses a file that another user may have created in place of muster's own file.
 
     Args:
         path: The path of the file, for errors.
@@ -207,11 +221,11 @@ def check_owner(path: Path, status: os.stat_result, folder: int) -> None:
         folder: The descriptor of the file's folder.
 
     Raises:
-        NotARegularFileError: The path leads to another kind of file.
+        NotARegularFileError: The file is, for example, a directory or a FIFO.
         UntrustedFileError: The file has a second hard link, or belongs to an untrusted user.
     """
     _check_regular(path, status.st_mode)
-    # There may be no link at all, if the file was rotated away meanwhile.
+    # The number of links is 0 if another process removed the file meanwhile.
     if status.st_nlink > 1:
         raise UntrustedFileError(path, "has a second name (hard link); move it aside")
     ours = (os.geteuid(), 0, os.fstat(folder).st_uid)

@@ -18,12 +18,12 @@ _LINKS_AT_MOST = 40  # The kernel's own limit, see path_resolution(7).
 
 
 class Step(NamedTuple):
-    """A directory or symlink on the way to the target of a path, or the target.
+    """A directory or symlink on the way to the target of a path, or the target itself.
 
     Attributes:
-        path: A path without symlinks above its last part.
-        state: The status of the path; None if the path does not exist.
-        owner: The id of the user who controls the path, see `files.mounts`; -1 if the path does
+        path: The path of the step, without symlinks above its last part.
+        state: The status of the step; None if the step does not exist.
+        owner: The id of the user who controls the step (`mounts.owner_of`); -1 if the step does
             not exist.
     """
 
@@ -33,16 +33,16 @@ class Step(NamedTuple):
 
 
 def steps(path: Path) -> Iterator[Step]:
-    """Yields every directory and symlink on the way to the target of a path, and the target.
+    """Yields every directory and symlink on the way to the target of a path, and then the target.
 
-    A step is examined only when the caller asks for it. So a caller can stop at the first step
-    that another user could change, and never examines a forged step.
+    A step is examined only when the caller requests it. So a caller can stop at the first step
+    that another user could have changed.
 
     Args:
-        path: An absolute path, or one relative to the working directory.
+        path: An absolute path, or a path relative to the working directory.
 
     Yields:
-        The steps. The root directory comes first. A step that does not exist ends the walk.
+        The steps, from the root directory on. The walk ends at a step that does not exist.
 
     Raises:
         OSError: The path cannot be followed.
@@ -81,7 +81,7 @@ def steps(path: Path) -> Iterator[Step]:
 
 
 def step_at(path: str) -> Step:
-    """Examines a path without following a symlink in its last part.
+    """Returns the step at a path; a symlink in the last part of the path is not followed.
 
     Raises:
         OSError: The path does not exist, or cannot be examined.
@@ -94,23 +94,26 @@ def step_at(path: str) -> Step:
 
 
 def is_open_to_others(directory: os.stat_result) -> bool:
-    """Returns whether users other than a directory's owner may create files in the directory."""
+    """Returns whether users other than a directory's owner can create files in the directory."""
     return bool(directory.st_mode & _BY_OTHERS)
 
 
 def others_may_replace_in(directory: os.stat_result) -> bool:
-    """Returns whether users other than a directory's owner may replace any file in it."""
+    """Returns whether users other than a directory's owner can replace files in the directory.
+
+    In a directory with the sticky bit, these users can create files, but not replace files.
+    """
     return is_open_to_others(directory) and not directory.st_mode & stat.S_ISVTX
 
 
 def is_ours_alone(path: Path, expected: os.stat_result) -> bool:
-    """Returns whether only this user and root could choose the directory that a path names.
+    """Returns whether only this user and root control to which directory a path leads.
 
     This is so if both conditions are true:
 
-    - Every directory and symlink on the way, and the directory itself, belongs to this user or
-      to root.
-    - No other user may replace files in the directories above it.
+    - Every directory and symlink on the way, and the directory itself, belongs to this user or to
+      root.
+    - No other user can replace files in the directories on the way.
 
     Args:
         path: The directory's path.
@@ -129,7 +132,7 @@ def is_ours_alone(path: Path, expected: os.stat_result) -> bool:
             if above is not None:
                 if others_may_replace_in(above):
                     return False
-                # Other users could hard-link a symlink of this user to a name of theirs.
+                # Another user may have created a hard link to a symlink of this user.
                 if stat.S_ISLNK(state.st_mode) and state.st_nlink > 1 and is_open_to_others(above):
                     return False
             if stat.S_ISDIR(state.st_mode):
@@ -141,7 +144,7 @@ def is_ours_alone(path: Path, expected: os.stat_result) -> bool:
 
 
 def others_may_replace(path: Path) -> bool:
-    """Returns whether other users than this one and root could replace a file, or its path.
+    """Returns whether users other than this user and root can replace a file or redirect its path.
 
     Args:
         path: The path of an existing file.

@@ -1,8 +1,8 @@
-"""Checks which users may write a registry, and so may leave a journal for it.
+"""Checks which users can write a registry. Only these users are trusted to write a journal for it.
 
-A journal contains the new content of its registry. So only a user that may write the registry is
-trusted to write a journal. Every user that may write the registry must be able to read the
-journals of the others, to finish their interrupted commits.
+A journal contains the new content of its registry. Any user who can write the registry must be
+able to finish an interrupted commit of another user. So each of these users must be able to read
+the journals of the others.
 """
 
 from __future__ import annotations
@@ -28,10 +28,10 @@ class Allowed:
     """The users and groups, besides the owner, that have one permission for a file.
 
     Attributes:
-        users: The ids of named users in the access control list that have the permission.
-        refused: The ids of named users that do not have the permission.
-        groups: The ids of groups whose members have the permission.
-        refused_groups: The ids of groups whose members do not have the permission, even if all
+        users: The ids of the users to whom the access control list gives the permission.
+        refused: The ids of the users to whom the access control list refuses the permission.
+        groups: The ids of the groups whose members have the permission.
+        refused_groups: The ids of the groups whose members do not have the permission, even if all
             other users have it.
         others: Whether all other users have the permission.
     """
@@ -90,7 +90,11 @@ class Access:
         return cls(status.st_uid, status.st_gid, stat.S_IMODE(status.st_mode), listed)
 
     def allowed(self, bit: int) -> Allowed:
-        """Returns the users and groups that may read (4) or write (2) the file."""
+        """Returns the users and groups that have one permission for the file.
+
+        Args:
+            bit: The permission: 4 to read, 2 to write.
+        """
         if self.listed is None:
             own, none = frozenset({self.group}), frozenset[int]()
             groups, refused = (own, none) if self.mode >> 3 & bit else (none, own)
@@ -114,7 +118,7 @@ class Access:
 
 
 def is_unmapped(number: int, *, kind: str = "uid") -> bool:
-    """Returns whether an id stands for all users that this user namespace does not know.
+    """Returns whether an id stands for all users or groups that the user namespace does not know.
 
     Two files with such an owner may belong to different users; see user_namespaces(7).
 
@@ -156,24 +160,25 @@ def is_member(user: int, group: int) -> bool | None:
 
 
 def other_writer(listing: Access, listed: Access, trusted: Collection[int] = ()) -> str | None:
-    """Returns a user or group that may write a file, but not the file that this file names.
+    """Returns a user or group that can write one file, but perhaps cannot write another file.
 
-    The user of this process and root are ignored, because these users may name any file.
+    The first file names the second file. The user of this process and root are ignored, because
+    these users are trusted to name any file.
 
     Args:
-        listing: The permissions of the file that names the other file.
-        listed: The permissions of the other file.
+        listing: The permissions of the first file.
+        listed: The permissions of the second file.
         trusted: The ids of further users that are ignored.
 
     Returns:
-        A text for the user or group; None if no user or group is found.
+        A text that names the user or group; None if no user or group is found.
     """
     writers, able = listing.allowed(_WRITE), listed.allowed(_WRITE)
     known = able.users | {listed.owner, 0, os.geteuid(), *trusted}
     known |= {user for user in (*writers.users, listing.owner) if _may(user, listed, able)}
     if listing.owner not in known or is_unmapped(listing.owner):
         return user_called(listing.owner)
-    # On some systems the files of each user are writable for a group of this user alone.
+    # On some systems, each user has a group of their own, which can write the user's files.
     groups = writers.groups - able.groups
     private = {group for group in groups if any(_is_private(group, user) for user in known)}
     return _beyond(replace(writers, groups=writers.groups - private), able, known)
@@ -185,10 +190,10 @@ def _beyond(writers: Allowed, able: Allowed, known: frozenset[int]) -> str | Non
     Args:
         writers: The users with the first permission.
         able: The users with the second permission.
-        known: Further ids of users with the second permission.
+        known: The ids of further users with the second permission.
 
     Returns:
-        A text for the user or group; None if no user or group is found.
+        A text that names the user or group; None if no user or group is found.
     """
     if users := writers.users - known:
         return user_called(min(users))
@@ -229,15 +234,15 @@ def why_unbelievable(journal: Access, registry: Access, directory: Access) -> st
     Args:
         journal: The permissions of the journal.
         registry: The permissions of the registry.
-        directory: The permissions of their directory.
+        directory: The permissions of the directory that contains both files.
 
     Returns:
-        The reason; None if the writer is known to be allowed.
+        The reason; None if the writer is certainly allowed.
     """
     writers = registry.allowed(_WRITE)
     known = writers.users | {registry.owner, 0}
     if _beyond(journal.allowed(_WRITE), writers, known) is not None:
-        return "is writable for users that are not allowed to write the registry"
+        return "is writable for users who are not allowed to write the registry"
     if writers.others and not (writers.refused or writers.refused_groups):
         return None
     is_known = not is_unmapped(journal.owner)
@@ -257,11 +262,11 @@ def why_unbelievable(journal: Access, registry: Access, directory: Access) -> st
     ):
         return None
     owner = user_called(journal.owner)
-    return f"belongs to {owner}, which is perhaps not allowed to write the registry"
+    return f"belongs to {owner}, who is perhaps not allowed to write the registry"
 
 
 def _only_writers_may_write(directory: Access, registry: Access, groups: frozenset[int]) -> bool:
-    """Returns whether every user that may create files in a directory may write the registry.
+    """Returns whether every user who can create files in a directory can write the registry.
 
     The group of a file alone proves nothing about the file's owner. In another directory, a user
     outside the group can perhaps create files with this group, and then move them to this
@@ -276,7 +281,7 @@ def _only_writers_may_write(directory: Access, registry: Access, groups: frozens
 
 
 def why_unfinishable(journal: Access, registry: Access) -> str | None:
-    """Returns why a user that may write a registry could not read the registry's journal.
+    """Returns why a user who can write a registry could not read the registry's journal.
 
     Args:
         journal: The present or planned permissions of the journal.
@@ -288,12 +293,12 @@ def why_unfinishable(journal: Access, registry: Access) -> str | None:
     readers, writers = journal.allowed(_READ), registry.allowed(_WRITE)
     if journal.listed is None and readers.groups and readers.others:
         return None
-    text = f"the journal, which belongs to {user_called(journal.owner)}, group {journal.group}"
+    text = f"the journal of {user_called(journal.owner)} and group {journal.group}"
     if registry.owner not in (journal.owner, 0) and not _may(registry.owner, journal, readers):
         return f"{user_called(registry.owner)}, the registry's owner, could not read {text}"
     for user in sorted(writers.users - {journal.owner, 0}):
         if not _may(user, journal, readers):
-            return f"{user_called(user)}, which may write the registry, could not read {text}"
+            return f"{user_called(user)}, who may write the registry, could not read {text}"
     for group in sorted(writers.groups - readers.groups):
         return f"members of group {group} could not read {text}"
     if writers.others and not readers.others:
@@ -302,7 +307,7 @@ def why_unfinishable(journal: Access, registry: Access) -> str | None:
 
 
 def _may(user: int, file: Access, allowed: Allowed) -> bool:
-    """Returns whether a user that does not own a file certainly has a permission for it."""
+    """Returns whether a user who does not own a file certainly has a permission for the file."""
     if user in allowed.users or user in allowed.refused:
         return user in allowed.users
     groups = {file.group, *allowed.groups}
@@ -315,12 +320,12 @@ def _may(user: int, file: Access, allowed: Allowed) -> bool:
 
 
 def journal_access(user: int, group: int, registry: Access) -> Access:
-    """Returns the permissions for a new journal: the same as the users' access to the registry.
+    """Returns the permissions for a new journal: each user has the same access as to the registry.
 
     Args:
         user: The owner of the journal.
-        group: The group of the journal. It differs from the registry's group if the user that
-            creates the journal is not in that group.
+        group: The group of the journal. This group differs from the registry's group if the
+            user who creates the journal is not in the registry's group.
         registry: The permissions of the registry.
     """
     if registry.listed is not None:
@@ -342,7 +347,7 @@ _OTHERS = access_list.OTHERS, access_list.UNNAMED
 def _journal_list(
     user: int, group: int, registry: Access, listed: AccessList
 ) -> dict[tuple[int, int], int]:
-    """Returns the list for a journal; the registry's owner and group become named entries."""
+    """Returns the access list for a journal, which names the registry's owner and group."""
     both = _READ | _WRITE
     entries = {entry: bits & both for entry, bits in access_list.effective(listed).items()}
     entries[_OWNER] = both
@@ -358,7 +363,7 @@ def _journal_list(
 
 
 def user_called(user: int) -> str:
-    """Returns a text for a user: the id and, if known, the name."""
+    """Returns a text that names a user: the id and, if known, the name."""
     import pwd
 
     if is_unmapped(user):

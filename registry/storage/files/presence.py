@@ -1,8 +1,9 @@
-"""Examines paths, and distinguishes "cannot be examined" from "does not exist".
+"""Examines paths, and distinguishes "does not exist" from "cannot be examined".
 
-A file cannot be examined if this user may not search its directory, or if the disk fails. Then
-`os.path.exists` returns False, and `Path.exists` raises an error, although the file may exist. The
-caller that opens the file gets the error, and can report the error for this file alone.
+A file cannot be examined if this user has no permission to search its directory, or if the disk
+fails. Then `os.path.exists` returns False, and `Path.exists` raises an error, although the file
+may exist. The functions of this module return True or None instead. A caller that then opens the
+file gets the error of this file.
 """
 
 from __future__ import annotations
@@ -18,24 +19,24 @@ _ABSENT = frozenset({errno.ENOENT, errno.ENOTDIR})
 
 
 def is_absence(error: OSError) -> bool:
-    """Returns whether an error means that the file certainly does not exist."""
+    """Returns whether an error proves that a file does not exist."""
     return error.errno in _ABSENT
 
 
 def may_exist(path: Path) -> bool:
-    """Returns whether a file or a symlink exists; True also if this cannot be known."""
+    """Returns whether a file or a symlink exists at a path; True also if this cannot be known."""
     return _has(lambda: os.lstat(path), lambda _: True) is not False
 
 
 def is_kind(path: Path, kind: Callable[[int], bool]) -> bool | None:
-    """Returns whether a path leads to a file of a kind.
+    """Returns whether a path leads to a file of a certain kind.
 
     Args:
         path: The path; symlinks are followed.
-        kind: Decides by the file's mode, for example `stat.S_ISDIR`.
+        kind: Returns whether a file mode has the kind, for example `stat.S_ISDIR`.
 
     Returns:
-        The answer; None if it cannot be known.
+        None if the file cannot be examined; False if no file exists.
     """
     return _has(lambda: os.stat(path), kind)
 

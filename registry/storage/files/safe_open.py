@@ -1,9 +1,9 @@
-"""Opens files that another user may have planted; does not hang, and follows no links.
+"""Opens files that another user may have planted, without blocking and without following links.
 
 `registry` opens all files through this module. The path to a workspace may contain symlinks, but
-must lead to the same directory as long as the process runs (`files.anchor`). Below the
-workspace no symlink is followed, neither for a directory nor for a file. A registry with a
-second hard link is refused too.
+must always lead to the same directory (`files.anchor`). Below the workspace, no symlink is
+followed, neither for a directory nor for a file. A registry with a second hard link is refused
+too.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _SAFE = os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
 _LEASE_PATIENCE = 0.25
 _LEASE_PAUSE = 0.002
 
-# A file with two names may be a new file for this many seconds, while it is being created.
+# A file that is being created may have two names, for less than this many seconds.
 _NEW_FOR = 0.1
 
 _KINDS = {
@@ -57,13 +57,14 @@ _SAFE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}", re.ASCII)
 def folder_of(path: Path) -> Iterator[int]:
     """Yields a descriptor of a file's directory, which must not be a symlink.
 
-    The parent of this directory is usually the workspace. The path of the workspace may contain
-    symlinks, but must lead to the directory that this process opened first.
+    The path above this directory may contain symlinks, but must always lead to the same directory
+    (`files.anchor`).
 
     Raises:
         RegistryNotFoundError: The directory does not exist.
         LinkedRegistryError: The directory is a symlink.
-        ReplacedWorkspaceError: The path does not lead to the same workspace as before.
+        ReplacedWorkspaceError: The path above the directory leads to another directory than at
+            its first use.
         InaccessibleRegistryError: The directory is not accessible.
     """
     folder = open_folder(path.parent, on_the_way_to=path)
@@ -74,14 +75,12 @@ def folder_of(path: Path) -> Iterator[int]:
 
 
 def name_of(path: Path) -> str:
-    """Returns the name of a file in its directory."""
+    """Returns the last part of a path; a dot if the path has no such part."""
     return path.name or "."
 
 
 def look(path: Path) -> os.stat_result:
-    """Returns the status of the file that `open_regular` would open.
-
-    If the file is a symlink, the status of the symlink is returned.
+    """Returns the status of the file that `open_regular` would open; a symlink is not followed.
 
     Raises:
         OSError: The file does not exist or cannot be examined.
@@ -97,8 +96,8 @@ def open_regular(path: Path, flags: int, *, past_lease: bool = True) -> Descript
     Args:
         path: The path of the file.
         flags: `os.O_RDONLY` or `os.O_RDWR`.
-        past_lease: Whether to wait a moment for the end of another process's lease. If False,
-            such a lease causes an error at once, with `errno.EAGAIN`.
+        past_lease: Whether to wait up to 0.25 s for the end of another process's lease. If False,
+            such a lease causes an error with `errno.EAGAIN` at once.
 
     Returns:
         A descriptor, which is closed on exec.
@@ -193,10 +192,9 @@ def _open(name: str, flags: int, folder: int, patience: float) -> Descriptor:
 
 
 def is_safe_name(name: str) -> bool:
-    """Returns whether an id may be part of a file's name.
+    """Returns whether an id can safely be part of a file's name.
 
-    An id may be part of a name if it has 1 to 128 of the characters ``[A-Za-z0-9_.-]``, and no
-    leading dot.
+    Such an id has 1 to 128 of the characters ``[A-Za-z0-9_.-]``, and no leading dot.
     """
     return _SAFE_NAME.fullmatch(name) is not None
 
@@ -209,7 +207,7 @@ def open_beneath(directory: Path, parts: tuple[str, ...]) -> Descriptor:
         parts: The names of the folders and the file; each is checked with `is_safe_name`.
 
     Raises:
-        ValueError: A name cannot be part of a file's name.
+        ValueError: `is_safe_name` returned False for a name.
         RegistryError: See `open_file`.
     """
     for part in parts:
@@ -235,11 +233,11 @@ def open_beneath(directory: Path, parts: tuple[str, ...]) -> Descriptor:
 def open_folder(
     directory: Path, parts: tuple[str, ...] = (), *, on_the_way_to: Path | None = None
 ) -> Descriptor:
-    """Opens a directory below another one for a search; follows no symlinks.
+    """Opens a directory without following symlinks.
 
     Args:
         directory: The directory to start from, which must not be a symlink itself.
-        parts: The names of the directories below it.
+        parts: The names of the directories on the way from there to the directory to open.
         on_the_way_to: The path for errors; by default the path of the opened directory.
 
     Raises:
@@ -269,7 +267,7 @@ def open_folder(
 def _naming(
     on_the_way_to: Path, folder: Path, name: str = "", above: int | None = None
 ) -> Iterator[None]:
-    """Converts the error of a folder in a path into an error that names the final path."""
+    """Converts an error about a folder into an error that names the path `on_the_way_to`."""
     try:
         yield
     except FileNotFoundError as error:
@@ -289,7 +287,10 @@ def _naming(
 
 
 def target_of(link: Path) -> str | None:
-    """Returns the path in a symlink, made absolute, not resolved; None if it is not known."""
+    """Returns the path to which a symlink leads; None if the symlink cannot be read.
+
+    A relative path is joined to the directory of the symlink. Further symlinks are not resolved.
+    """
     try:
         return os.path.join(os.path.dirname(link), os.readlink(link))
     except OSError as error:
@@ -307,6 +308,8 @@ def _is_link(name: str, folder: int) -> bool:
 
 def read_all(fd: int, path: Path, limit: int) -> bytes:
     """Reads a whole file, but at most `limit` + 1 bytes.
+
+    A result of `limit` + 1 bytes shows that the file is too large.
 
     Raises:
         InaccessibleRegistryError: The file cannot be read.
@@ -342,7 +345,7 @@ def write_all(fd: int, data: bytes, offset: int) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Flushes the entries of a file's directory to the disk.
+    """Flushes the directory of a file to the disk.
 
     Raises:
         RegistryError: See `folder_of`.
@@ -353,10 +356,10 @@ def sync_directory(path: Path) -> None:
 
 
 def sync_folder(folder: int) -> None:
-    """Flushes the entries of a directory to the disk.
+    """Flushes a directory to the disk.
 
     Args:
-        folder: A descriptor of the directory, perhaps with O_PATH.
+        folder: A descriptor of the directory; a descriptor with `O_PATH` is enough.
 
     Raises:
         OSError: The flush failed.

@@ -1,7 +1,4 @@
-"""Finds the users who may write registries, and so may run the agents in them.
-
-Each of these users can change the content of a registry, not only the owner of the registry.
-"""
+"""Finds the users who can write a registry, and so can control the agents in the registry."""
 
 from __future__ import annotations
 
@@ -27,13 +24,13 @@ _ROOTS = Access(0, 0, 0o600)
 
 @dataclass(frozen=True, slots=True)
 class Writers:
-    """The users who may write at least one of several registries.
+    """The users who can write at least one of several registries.
 
-    ``user_id in writers`` is true for each of these users. It is also true for root, for the user
-    of this process, and for every user whose permission cannot be known.
+    ``user_id in writers`` is true for each of these users, for root, and for the user of this
+    process. It is also true for a user whose permission cannot be known.
 
     Attributes:
-        accesses: The permissions of the registries.
+        accesses: The owner and the permissions of each registry.
     """
 
     accesses: tuple[Access, ...] = ()
@@ -46,17 +43,17 @@ class Writers:
         return any(_may_write(user, access) for access in self.accesses)
 
     def outsider(self, trusted: Collection[int] = (), able: Writers | None = None) -> str | None:
-        """Returns a user or group among the writers that is not believed.
+        """Returns a user or group among the writers that is not trusted.
 
-        This user and root are believed. A group is also believed if it has the name of a
-        believed user, and this user is its only member.
+        Root and the user of this process are trusted. A group is trusted if it has the name of a
+        trusted user, and this user is its only member.
 
         Args:
-            trusted: The ids of further users that are believed.
-            able: Further users that are believed.
+            trusted: The ids of further trusted users.
+            able: Further trusted users.
 
         Returns:
-            A text for the user or group; None if all writers are believed.
+            A text that names the user or group; None if all writers are trusted.
         """
         targets = (*(able.accesses if able is not None else ()), _ROOTS)
         for access in self.accesses:
@@ -67,13 +64,13 @@ class Writers:
 
 
 def writers_of(registries: Iterable[Path], workspaces: Iterable[Path] = ()) -> Writers:
-    """Returns the users who may write any of the registries, or create registries.
+    """Returns the users who can write at least one of the registries, or create a registry.
 
     A path that cannot be examined is ignored.
 
     Args:
         registries: The paths of the registries.
-        workspaces: Directories in which registries may be created.
+        workspaces: The directories in which a registry could be created.
     """
     accesses: dict[object, Access] = {}
     for read_access, paths in ((_access_of, registries), (_access_to, workspaces)):
@@ -89,11 +86,11 @@ def writers_of(registries: Iterable[Path], workspaces: Iterable[Path] = ()) -> W
 
 
 def writers_of_task(registry: Path, folders: Iterable[str] = ()) -> Writers:
-    """Returns the users who may write or replace a task's registry, or another file.
+    """Returns the users who can write or replace a registry, or files in folders beside it.
 
     Args:
-        registry: The path of the task's registry, or of the global registry.
-        folders: The names of further folders of the task, in which users may place files.
+        registry: The path of a task's registry, or of the global registry.
+        folders: The names of these folders; a folder that does not exist is ignored.
 
     Raises:
         RegistryError: The registry cannot be examined.
@@ -101,10 +98,10 @@ def writers_of_task(registry: Path, folders: Iterable[str] = ()) -> Writers:
     """
     name = name_of(registry)
     with folder_of(registry) as folder:
-        # A user that may write a folder above a file could replace the file.
+        # A user who can write a folder above a file can replace the file.
         accesses = [_controlled(folder, step) for step in ("..", ".", name)]
         accesses = [
-            # Only the owner of a sticky folder may replace the files of other users.
+            # In a sticky folder, only the owner of the folder can replace files of other users.
             replace(access, mode=0o700, listed=None) if access.mode & stat.S_ISVTX else access
             for access in accesses
         ]
@@ -115,7 +112,7 @@ def writers_of_task(registry: Path, folders: Iterable[str] = ()) -> Writers:
 
 
 def _controlled(folder: int, name: str) -> Access:
-    """Returns the permissions of a file or folder, as those of the user who controls it."""
+    """Returns the permissions of a file or folder; the owner is the user of `mounts.owner_of`."""
     opened = open_owned(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=folder)
     try:
         return replace(Access.at(folder, name), owner=owner_of(opened.fileno()))
@@ -126,15 +123,15 @@ def _controlled(folder: int, name: str) -> Access:
 def outsider_of(
     registry: Path, trusted: Collection[int], folders: Iterable[str] = ()
 ) -> str | None:
-    """Returns a user or group that may write or replace a registry, and is not believed.
+    """Returns a user or group that can write or replace a registry, and is not trusted.
 
     Args:
         registry: The path of the registry.
-        trusted: The ids of the users that are believed, besides root and this user.
+        trusted: The ids of the trusted users, besides root and the user of this process.
         folders: See `writers_of_task`.
 
     Returns:
-        A text for the user or group; None if certainly no such user or group exists.
+        A text that names the user or group. None if certainly no such user or group exists.
     """
     try:
         return writers_of_task(registry, folders).outsider(trusted)
@@ -144,14 +141,14 @@ def outsider_of(
 
 
 def is_believed(telling: Path, about: Path) -> bool:
-    """Returns whether the content of one registry is believed about agents of another registry.
+    """Returns whether to trust the content of one registry about the agents of another registry.
 
-    Root and this user may write what they like. Any other user that may write or replace the
-    first registry must be able to write or replace the second one, too.
+    The first registry is trusted if each user who can change this registry can also change the
+    second registry. Root and the user of this process are always trusted.
 
     Args:
-        telling: The path of the registry whose content is used.
-        about: The path of the registry of the agents.
+        telling: The path of the first registry.
+        about: The path of the second registry, which lists the agents.
 
     Returns:
         The answer; False if it cannot be known.
@@ -184,7 +181,7 @@ def _may_write(user: int, file: Access) -> bool:
     allowed = file.allowed(_WRITE)
     if user in allowed.users or allowed.others:
         return True
-    # A user that the system does not know may be in any group.
+    # A user whom the system does not know could be in any group.
     return user not in allowed.refused and any(
         is_member(user, group) is not False for group in allowed.groups
     )

@@ -59,7 +59,7 @@ def test_a_status_that_cannot_be_read_names_the_file_and_lets_go(
 
 
 def test_a_path_that_cannot_be_looked_at_is_not_called_locked_by_somebody(place: Place) -> None:
-    named = pytest.raises(InaccessibleRegistryError, match=r"cannot look at .*dmesg")
+    named = pytest.raises(InaccessibleRegistryError, match=r"cannot examine .*dmesg")
     with named, failing(place.root, each("stat", TASK)):
         written(place.root)
     place.assert_let_go()

@@ -211,7 +211,7 @@ def test_it_is_not_written_through_when_it_comes_just_before_the_journal(
         real(source, name, **named)
 
     monkeypatch.setattr(os, "link", link)
-    with pytest.raises(UntrustedJournalError, match="in the way of a new journal"):
+    with pytest.raises(UntrustedJournalError, match="blocks a new journal"):
         write_once(task)
     monkeypatch.undo()
     assert task.read_bytes() == before

@@ -145,7 +145,7 @@ def test_a_journal_that_a_list_opens_to_more_users_is_not_followed(home: Path) -
     cut_off_by(alice, task)
     give(journal_path(task), FOR_BOB)
     done = alice.do(counting(task))
-    assert "is writable for users that are not allowed to write the registry" in done.error
+    assert "is writable for users who are not allowed to write the registry" in done.error
     give(journal_path(task), {**FOR_BOB, (USER, BOB): 4})
     assert alice.do(counting(task)).error == ""
     assert load(task)["max_agents"] == before + 2
