@@ -1,4 +1,4 @@
-"""Registers an agent before it is started, and removes it if the start fails."""
+"""Registers an agent before the agent is started, and withdraws the agent if the start fails."""
 
 from __future__ import annotations
 
@@ -55,15 +55,16 @@ class Registration:
     """A registered agent.
 
     Attributes:
-        agent_id: The id.
-        tmux_session: The name for its session.
+        agent_id: The agent's id.
+        tmux_session: The name for the agent's session.
         parent: The id of the agent that starts this agent, or "orchestrator".
         depth: The level below the orchestrator: 1 for the orchestrator's agents, 2 for their
             children, ...
-        existing: Whether the agent was already registered. If so, nothing was written.
-        problems: Why the global registry was not written; empty if it was written.
+        existing: Whether the agent was already registered before the call. If so, nothing was
+            written.
+        problems: The reasons why the global registry could not be written.
         status: The status of the agent in the task's registry.
-        registries: The task's registry and the global registry.
+        registries: The paths of the task's registry and of the global registry.
     """
 
     agent_id: str
@@ -78,14 +79,14 @@ class Registration:
     def withdraw(self, *, timeout: float = DEFAULT_TIMEOUT) -> Withdrawal:
         """Removes the agent from both registries, because its start failed.
 
-        Use it in a block of `registering` that does not raise an exception, or after
-        `register_agent`. A second call changes nothing.
+        Call this method after `register_agent`, or in a `registering` block that does not raise
+        an exception. A second call changes nothing.
 
         Args:
             timeout: How long to wait for the locks, in seconds.
 
         Raises:
-            ValueError: The agent was registered before (`existing`), and may be at work.
+            ValueError: The agent was already registered before (`existing`).
             TimeoutError, FileNotFoundError, json.JSONDecodeError: See `LockedRegistryFile`.
         """
         if self.existing or self.registries is None:
@@ -98,11 +99,11 @@ class Registration:
 
 @dataclass(frozen=True, slots=True)
 class Withdrawal:
-    """The result of a withdrawal.
+    """The result of removing an agent from the registries.
 
     Attributes:
         was_there: Whether the task's registry listed the agent.
-        problems: Why the global registry was not written; empty if it was written.
+        problems: The reasons why the global registry could not be written.
     """
 
     was_there: bool
@@ -137,7 +138,7 @@ def register_agent(
 ) -> Registration:
     """Adds an agent to the task's registry and to the global registry, in one commit.
 
-    Under the locks of both registries, this function does these steps:
+    While this function holds the locks of both registries, it does these steps:
 
     - It checks the limits in the task's registry: `max_agents` (listed agents),
       `max_concurrent` (active agents) and `max_depth`.
@@ -145,14 +146,14 @@ def register_agent(
     - It sets the new agent's depth to the parent's depth plus 1.
     - It adapts the counters and the hierarchy.
 
-    Start the session immediately after this call. If an active agent still has no session some
-    seconds after its `started_at`, the agent is called dead.
+    Start the session immediately after this call. An active agent that has no session some seconds
+    after its `started_at` is called dead.
 
     Args:
         task_registry: The task's registry.
-        global_registry: The workspace's global registry, or None. If the file does not exist, is
-            broken or is locked too long, only the task's registry is changed. In the last two
-            cases, `Registration.problems` has the reason.
+        global_registry: The workspace's global registry, or None. If the file is missing, broken
+            or locked for too long, only the task's registry is changed. Unless the file is
+            missing, `Registration.problems` has the reason.
         agent_type: The type of the agent; the first part of a new id.
         parent: The id of the agent that starts the new agent.
         agent_id: The id of the new agent; None to create an id.
@@ -161,16 +162,17 @@ def register_agent(
         status: The status of the new agent, which must be an active status.
         prompt: The instructions for the agent; the first 200 characters are written.
         fields: Further fields of the agent's entry in the task's registry, for example
-            ``tmux_session`` if the session's name is not "agent_" and the id. Or a function that
-            receives the id and returns these fields; it is called under the locks.
+            ``tmux_session`` if the session's name is not "agent_" and the id. A function that
+            receives the id and returns these fields is also accepted. The function is called
+            while the locks are held.
         timeout: How long to wait for the locks, in seconds.
 
     Raises:
         LimitReachedError: A limit does not allow another agent; the error names the limit.
         AgentNotFoundError: The task's registry does not list the parent.
         DuplicateAgentError: The id is already used.
-        WrongShapeError: An argument or a field of the registry is wrong: the type or id cannot
-            be part of a file name, the status is not active, or a field has the wrong type.
+        WrongShapeError: The type or id cannot be part of a file name, the status is not active,
+            or an argument or a field of the registry has the wrong type.
         TypeError, ValueError: `fields` contains a value that JSON cannot represent, or a field
             that this function sets itself.
         TimeoutError, FileNotFoundError, json.JSONDecodeError: See `LockedRegistryFile`.
@@ -223,7 +225,7 @@ def register_agent(
 
 
 def _fields_of(fields: Fields) -> Callable[[str], Json]:
-    """Returns a function from an agent's id to the checked further fields of its entry."""
+    """Returns a function that returns the checked further fields for a given agent's id."""
     if callable(fields):
         return lambda agent_id: _checked(fields(agent_id))
     checked = _checked(fields if fields is not None else {})
@@ -251,11 +253,11 @@ def registering(
     fields: Fields = None,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> Iterator[Registration]:
-    """Registers an agent, and withdraws it if the `with` block raises an exception.
+    """Registers an agent, and withdraws the agent if the `with` block raises an exception.
 
-    An agent that was already registered (`reuse`) is not withdrawn. If the start failed without
-    an exception, call `Registration.withdraw`. The exception of the block is raised again. If the
-    withdrawal fails too, a note on that exception has the reason.
+    An agent that was already registered (`reuse`) is not withdrawn. If the start fails without an
+    exception, call `Registration.withdraw`. If the withdrawal fails, the reason is added as a note
+    to the exception of the block.
 
     Args:
         task_registry: See `register_agent`.
@@ -267,7 +269,8 @@ def registering(
         status: See `register_agent`.
         prompt: See `register_agent`.
         fields: See `register_agent`.
-        timeout: See `register_agent`; it also holds for the withdrawal.
+        timeout: How long to wait for the locks, in seconds; used for the registration and for the
+            withdrawal.
 
     Raises:
         RegistryError, TypeError, ValueError: See `register_agent`.
@@ -302,7 +305,7 @@ def withdraw_after(error: BaseException, agent: Registration, timeout: float) ->
     """Withdraws an agent whose start raised an exception.
 
     Args:
-        error: The exception; if the withdrawal fails, a note with the reason is added.
+        error: The exception. If the withdrawal fails, the reason is added to it as a note.
         agent: The agent, which this process registered.
         timeout: How long to wait for the locks, in seconds.
     """
@@ -324,8 +327,8 @@ def withdraw_agent(
 ) -> Withdrawal:
     """Removes an agent from both registries after its start failed.
 
-    If the agent has already worked, terminate the agent instead. If the global registry cannot be
-    locked or read, the global registry lists the agent until the next clean-up.
+    If the agent has already worked, call `terminate_agents` instead. If the global registry cannot
+    be locked or read, it lists the agent until the next clean-up.
 
     Args:
         task_registry: The task's registry.
@@ -354,7 +357,10 @@ def withdraw_agent(
 
 
 def is_of_task(task_id: object) -> Callable[[Json], bool]:
-    """Returns a function that checks whether an entry of the global registry is of this task."""
+    """Returns a function that tells whether an entry of the global registry is of this task.
+
+    An entry without a `task_id` counts as an entry of this task.
+    """
     return lambda entry: entry.get("task_id", task_id) == task_id
 
 
@@ -397,11 +403,11 @@ def _check_limits(task: Json, entries: Sequence[tuple[str | None, Json]], depth:
 
 
 def _add(task: Json, global_: Json, wish: _Wish) -> Json:
-    """Adds the agent to the task's registry, and returns its entry.
+    """Adds an agent to the task's registry, and returns the agent's entry.
 
     Args:
-        task: The task's registry; changed in place.
-        global_: The global registry; a new id must differ from its ids.
+        task: The task's decoded registry; changed in place.
+        global_: The decoded global registry, which must not contain the agent's id.
         wish: The agent to add.
     """
     entries = agent_entries(task)

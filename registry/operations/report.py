@@ -1,4 +1,4 @@
-"""Records the progress reports of agents in both registries and in the agent's own file."""
+"""Records progress reports of agents in both registries and in the agents' progress files."""
 
 from __future__ import annotations
 
@@ -52,9 +52,9 @@ class Reported:
 
     Attributes:
         agent_id: The agent.
-        previous: The status before the report; None if the entry had no status.
+        previous: The status before the report; None if the agent's entry had no status.
         status: The status after the report.
-        problems: Why the global registry, or the agent's own file, was not written.
+        problems: The reasons why the global registry or the progress file could not be written.
     """
 
     agent_id: str
@@ -76,14 +76,14 @@ def report_progress(
     any_status: bool = False,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> Reported:
-    """Records the progress of an agent in both registries, in one commit, and in the agent's file.
+    """Records the progress of an agent in both registries and in the agent's progress file.
 
-    The call sets `status`, `progress` and `last_update`, and adapts the counters. For a terminal
-    status, the call also sets the time (`completed_at`, `terminated_at`, `failed_at`). An agent
-    that reports an active status after a terminal one is active again.
+    Sets `status`, `progress` and `last_update`, and adapts the counters. A terminal status also
+    sets the time of the end (`completed_at`, `terminated_at` or `failed_at`). If an agent with a
+    terminal status reports an active status, the agent is active again.
 
-    Then, without a lock, one line is appended to ``progress/<agent id>_progress.jsonl`` in the
-    task's directory.
+    The registries are changed in one commit. Then one line is appended, without a lock, to
+    ``progress/<agent id>_progress.jsonl`` in the task's directory.
 
     Args:
         task_registry: The task's registry.
@@ -93,13 +93,14 @@ def report_progress(
         progress: The progress in percent, 0 to 100; None to keep the present value.
         message: A message for the user.
         fields: Further fields of the agent's entry in the task's registry.
-        clamp: Whether a progress below 0 or above 100 becomes 0 or 100, instead of an error.
-        any_status: Whether a status that this library does not know is written. Such an agent
-            does not count as active or ended.
+        clamp: Whether to replace a progress below 0 by 0, and a progress above 100 by 100. If
+            False, such a progress is an error.
+        any_status: Whether to accept a status that this library does not know. An agent with such
+            a status counts neither as active nor as ended.
         timeout: How long to wait for the locks, in seconds.
 
     Raises:
-        AgentNotFoundError: The task has no such agent; nothing was written.
+        AgentNotFoundError: The task's registry does not list the agent; nothing was written.
         WrongShapeError: The progress is not a number from 0 to 100, the status is unknown, or
             the id cannot be part of a file name; nothing was written.
         TypeError, ValueError: `fields` contains a value that JSON cannot represent, or a field
@@ -210,8 +211,8 @@ def _append(directory: Path, agent_id: str, line: str) -> None:
     """Appends a line to an agent's progress file; follows no symlink.
 
     Raises:
-        NotARegularFileError: The path leads to another kind of file.
-        UntrustedFileError: The file has a second hard link, and may belong to another user.
+        NotARegularFileError: The progress file is not a regular file.
+        UntrustedFileError: The progress file has a second hard link.
         OSError: The file cannot be written.
     """
     folder = directory / PROGRESS_FOLDER
