@@ -20,7 +20,7 @@ from registry.storage.files.mounts import owner_of
 from registry.storage.files.own_files import check_owner, open_own, own_folder
 
 LONGEST_RECORD = 16 * 1024 * 1024
-"""The size of the longest record that is read, in bytes; even bulk actions have shorter records."""
+"""The size of the longest record that is read, in bytes. Even large actions have shorter ones."""
 
 LONGEST_FILE = 24 * 1024 * 1024
 """The number of bytes that are read at the end of one file. muster's own files are smaller."""

@@ -1,10 +1,10 @@
-"""Finds issues in decoded registries, and their fixes. Pure.
+"""Finds issues in decoded registries, and the right values. Pure.
 
-If the global registry and a task's registry differ, the task's registry is right. An issue
-whose fix cannot be known is reported too, with the reason.
+If the global registry and a task's registry differ, the task's registry is right. If the right
+value cannot be known, the issue has the reason.
 
-In a workspace with a database, the JSON files may be as old as the tasks, and their counters and
-lists are not updated. In this case, only issues that make a file unusable are reported.
+In a workspace with a database, the orchestrator does not update the JSON files. So only issues
+that make a file unusable are reported there.
 """
 
 from __future__ import annotations
@@ -37,17 +37,23 @@ _LISTED_FIELDS = (
     "last_update",
     "completed_at",
 )
-"""The fields that an agent's entry in a global registry repeats from the task's registry."""
+"""The fields of an agent's entry that are copied from the task's to the global registry."""
 
 
 def task_id_of(file: Path, task: Json) -> str:
-    """Returns a task's id from its registry, or else the name of its directory."""
+    """Returns the `task_id` in a task's registry, or else the name of the task's directory."""
     written = task.get("task_id")
     return written if isinstance(written, str) and written else file.parent.name
 
 
 def is_usable(file: Path, registry: Json, *, as_global: bool) -> bool:
-    """Returns whether a registry has the shape of a global registry, or of a task's registry."""
+    """Returns whether a registry is of the expected kind, and its agents can be counted.
+
+    Args:
+        file: The path of the registry.
+        registry: The decoded registry.
+        as_global: Whether a global registry is expected; if not, a task's registry.
+    """
     if as_global:
         return _global_shape(file, registry) is None
     return _shape(file, registry, is_global(registry), "") is None
@@ -63,8 +69,8 @@ def task_findings(
         task: The decoded registry.
         kept: Whether the orchestrator updates the counters and lists of the registry; False if the
             workspace has a database.
-        lost: The issues of agents that the registry does not list (`lost_findings`). The other
-            issues are those that remain after these agents are put back.
+        lost: The issues of lost agents, from `lost_findings`. The counters and the hierarchy are
+            checked as if these agents were already added to the registry.
     """
     shape = _shape(file, task, is_global(task), "looks like a global registry")
     if shape is not None:
@@ -81,7 +87,7 @@ def task_findings(
 
 
 def with_lost(file: Path, task: Json, lost: Sequence[Issue]) -> Json:
-    """Returns a task's registry as it is after its lost agents are put back.
+    """Returns a task's registry with its lost agents added.
 
     Args:
         file: The path of the registry.
@@ -129,12 +135,12 @@ def _agents_alone(file: Path, registry: Json) -> Iterator[Issue]:
 
 
 def _counters(file: Path, registry: Json, as_it_will_be: Json) -> Iterator[Issue]:
-    """Yields issues for counters that are wrong after all other repairs.
+    """Yields an issue for each counter that will be wrong after all other issues are repaired.
 
     Args:
         file: The path of the registry.
         registry: The decoded registry.
-        as_it_will_be: The decoded registry after all other repairs.
+        as_it_will_be: The decoded registry after these repairs.
     """
     right = {drift.counter: drift.counted for drift in counter_drifts(as_it_will_be)}
     for counter, count in edits.count_tasks(as_it_will_be).items() if is_global(registry) else ():
@@ -170,8 +176,8 @@ def pair_findings(
         global_file: The path of the global registry that lists the task.
         global_: The global registry, decoded.
         now: The time of the check, in seconds since the epoch.
-        lost: The issues of agents that neither registry lists, as in `task_findings`. The
-            differences are those that remain after these agents are put back in the task.
+        lost: The issues of lost agents, from `lost_findings`. The registries are compared as if
+            these agents were already added to the task's registry.
     """
     if _shape(task_file, task, is_global(task), "") or _global_shape(global_file, global_):
         return []
@@ -264,7 +270,7 @@ def _of_another_task(id_: str, in_global: Json, task_id: str, file: Path) -> Iss
 
 def _status(id_: str, entry: Json, in_global: Json, file: Path) -> Iterator[Issue]:
     own, listed = entry.get("status"), in_global.get("status")
-    # An entry has no status until its first update; until then it counts as active.
+    # Until the agent's first update, the entry has no status, and the agent counts as active.
     if not isinstance(own, str) or own == listed or (listed is None and not is_terminal(own)):
         return
     found = in_global.get("status", MISSING)
@@ -293,12 +299,12 @@ def global_findings(
     Args:
         file: The path of the registry, for the issues.
         global_: The decoded registry.
-        pairs: The paths and decoded registries of the tasks. The counters are compared with the
-            state after the differences between these registries and the global registry are
-            repaired.
-        known: The ids of all existing tasks; with None, missing tasks are not searched.
+        pairs: The paths and decoded registries of the tasks. The counters are checked as if the
+            differences between these registries and the global registry were already repaired.
+        known: The ids of all existing tasks; None to not search for missing tasks.
         now: The time of the check, in seconds since the epoch.
-        kept: Whether the orchestrator updates the counters and lists, as in `task_findings`.
+        kept: Whether the orchestrator updates the counters and lists of the registry; False if the
+            workspace has a database.
     """
     shape = _global_shape(file, global_)
     if shape is not None:

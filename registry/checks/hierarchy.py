@@ -1,7 +1,6 @@
 """Finds issues in the parents of agents and in `agent_hierarchy`. Pure.
 
-If `parent` and `agent_hierarchy` differ, the `parent` field of the agent is right, and
-`agent_hierarchy` is repaired.
+If the `parent` field of an agent and `agent_hierarchy` differ, the `parent` field is right.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ FIELD = "agent_hierarchy"
 
 
 def hierarchy_findings(file: Path, task: Json) -> Iterator[Issue]:
-    """Yields the issues with parents and with `agent_hierarchy` in a task's registry."""
+    """Yields the issues of `parent` fields and of `agent_hierarchy` in a task's registry."""
     raw = task.get(FIELD)
     entries = [(id_, entry) for id_, entry in agent_entries(task) if id_]
     first: dict[str, Json] = {}
@@ -87,7 +86,10 @@ def _own_parent(entry: Mapping[str, Any]) -> str | None:
 
 
 def _listed(hierarchy: Json) -> dict[str, list[str]]:
-    """Maps each child to the parents under which it is listed, once for each listing."""
+    """Returns a mapping from the id of each child to the parents in whose lists the child is.
+
+    If a parent's list contains the child twice, the parent is repeated.
+    """
     listed: dict[str, list[str]] = {}
     for parent, children in hierarchy.items():
         for child in children if isinstance(children, list) else ():
@@ -99,7 +101,7 @@ def _listed(hierarchy: Json) -> dict[str, list[str]]:
 def _loops(
     agents: Mapping[str, Json], listed: Mapping[str, list[str]]
 ) -> Iterator[tuple[str, ...]]:
-    """Yields each loop of parents once, starting with the agent that is first in the file."""
+    """Yields the ids of each loop of parents. A loop starts with its first agent in the file."""
     parents: dict[str, str | None] = {}
     for id_, entry in agents.items():
         own = _own_parent(entry)
@@ -163,12 +165,12 @@ def _several(names: list[str]) -> str:
 
 
 def set_places(hierarchy: Json, child: str, found: list[str], parents: list[str]) -> None:
-    """Lists a child exactly once under each of these parents, and under no other parent.
+    """Lists a child once under each of the right parents, and removes it from all other lists.
 
     Args:
-        hierarchy: The lists of children by parent; changed in place.
+        hierarchy: Maps the id of each parent to the list of its children; changed in place.
         child: The id of the child.
-        found: The parents under which the child is listed now, once for each listing.
+        found: The parents whose lists contain the child now; a parent is repeated for each time.
         parents: The right parents.
     """
     for parent in dict.fromkeys(found):

@@ -1,7 +1,7 @@
-"""Finds agents that have files in a task's directory, but that no registry lists. Pure.
+"""Finds lost agents: agents with files in a task's directory that no registry lists. Pure.
 
-A writer that does not hold the lock of a registry can overwrite the entry of an agent that another
-process has just added. The agent works on, and its files remain.
+If a process writes a registry without holding its lock, it can delete the entry of an agent that
+another process has just added. The agent continues to work, and the agent's files remain.
 """
 
 from __future__ import annotations
@@ -46,14 +46,15 @@ def lost_findings(
     *,
     others: Mapping[str, Path] = MappingProxyType({}),
 ) -> list[Issue]:
-    """Returns one issue for each agent that has files, but that no registry lists.
+    """Returns one issue for each agent that has files in the task, but is not in the registry.
 
-    An agent is put back with what its own files prove. Its parent is the parent in its prompt or
-    in its lines, or else the parent in `agent_hierarchy`, or else the orchestrator.
+    The right value of such an issue is the agent's entry, made from the agent's own files. The
+    parent is searched in the prompt, then in the other files, then in `agent_hierarchy`. If no
+    parent is found, the parent is the orchestrator.
 
-    An agent that only the global registry lists, for this task, is put back too, with the type,
-    parent, session and start in its entry there. If it cannot be put back, this returns no issue:
-    then `pair_findings` reports the agent.
+    If the global registry lists such an agent, the type, parent, session and start time are taken
+    from there. If no entry can be made for this agent, there is no issue here: `pair_findings`
+    reports the agent.
 
     Args:
         file: The path of the task's registry.
@@ -141,7 +142,7 @@ def _files(trace: Trace) -> str:
 
 
 def _why_unproven(trace: Trace) -> str:
-    """Returns why an agent's files do not prove that it worked; empty if they do."""
+    """Returns why an agent's files do not prove that the agent worked; empty if they prove it."""
     if trace.history is not None:
         return ""
     if trace.strangers:
@@ -163,9 +164,16 @@ def _why_unproven(trace: Trace) -> str:
 def _entries(
     task: Json, histories: Mapping[str, History], in_global: Mapping[str, Json]
 ) -> tuple[dict[str, Json], dict[str, str]]:
-    """Returns the entries of the agents to put back, and why the other agents cannot be put back.
+    """Returns the entries of lost agents.
 
-    Both are by id. An agent is put back after its parent.
+    Args:
+        task: The task's decoded registry; not changed.
+        histories: Maps the ids of lost agents to what the agents' files prove.
+        in_global: Maps ids to the agents' entries in the global registry.
+
+    Returns:
+        Two mappings. The first one maps ids to entries; an agent comes after its parent. The
+        second one maps the other ids to the reasons why no entry can be added.
     """
     will_be = snapshot(task)
     by_id = {id_: entry for id_, entry in agent_entries(task) if id_}
@@ -205,7 +213,10 @@ def _entries(
 
 
 def _listed_parent(task: Json, agent_id: str, known: Collection[str]) -> str | None:
-    """Returns the one existing parent under which `agent_hierarchy` lists an agent, or None."""
+    """Returns the parent of an agent according to `agent_hierarchy`.
+
+    The result is None if several parents list the agent, or if the parent is not in `known`.
+    """
     hierarchy = task.get(FIELD)
     parents = [
         parent
@@ -216,7 +227,7 @@ def _listed_parent(task: Json, agent_id: str, known: Collection[str]) -> str | N
 
 
 def _is_above(by_id: Mapping[str, Json], agent_id: str, parent: str) -> bool:
-    """Returns whether an agent is its parent's ancestor."""
+    """Returns whether an agent is an ancestor of `parent`, or is `parent` itself."""
     above: object = parent
     seen: set[str] = set()
     while isinstance(above, str) and above not in seen:
