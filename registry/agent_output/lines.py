@@ -1,9 +1,8 @@
 """Decodes the lines of an agent's output files to frozen records. Pure.
 
 An agent has three files with one JSON object per line: progress reports, findings, and the stream
-log. The stream log is the raw output of the agent's program. A value with an unknown structure raises
-no error: it becomes None or compact JSON. All text is untrusted, so a caller must sanitize
-the text before showing it.
+log. The stream log is the raw output of the agent's program. A value of unknown structure becomes
+None or compact JSON. All text is untrusted: a caller that shows the text must sanitize it.
 """
 
 from __future__ import annotations

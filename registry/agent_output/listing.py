@@ -119,7 +119,7 @@ def _files_in(
         with os.scandir(opened.fileno()) as entries:
             for number, entry in enumerate(entries):
                 if number >= at_most:
-                    reason = f"it has more than {at_most} entries; only these were examined"
+                    reason = f"more than {at_most} entries; only {at_most} entries were examined"
                     raise OSError(0, reason)
                 named = _named(entry.name, names)
                 if named is None:

@@ -191,10 +191,10 @@ def offer(registry: Path) -> str | None:
     text += f", with {len(kept.agents)} agents"
     lost = sorted(named - kept.agents)
     if lost:
-        text += f"; {len(lost)} more are only in the broken text: {_names(lost)}"
+        text += f"; {len(lost)} more agents are only in the broken text: {_names(lost)}"
     gone = sorted(agent for agent in kept.agents if agent.encode() not in broken)
     if gone:
-        text += f"; {len(gone)} of the agents are not in the broken text: {_names(gone)}"
+        text += f"; {len(gone)} agents are not in the broken text: {_names(gone)}"
     return text
 
 
@@ -299,7 +299,7 @@ def _broken(fd: int, registry: Path) -> bytes:
     """
     text = read_all(fd, registry, MAX_BYTES)
     if parses(text, registry):
-        raise RegistryError(f"{shown_name(registry)} is whole again; nothing was changed")
+        raise RegistryError(f"{shown_name(registry)} is not broken any more; nothing was changed")
     if is_in_the_making(os.fstat(fd)):
         raise BusyRegistryError(registry, locked=False)
     return text
@@ -364,12 +364,12 @@ def _why_not(fd: int, registry: Path, change: FieldChange) -> str | None:
     The reason continues a sentence that starts with the path of the registry.
     """
     if digest(read_all(fd, registry, MAX_BYTES)) != _field(change.after, "sha256"):
-        return "was changed again"
+        return "was changed after it was restored"
     try:
         _aside_text(fd, registry, change)
     except (RegistryError, OSError) as error:
         hand_on(error)
-        return f"has no broken text any more: {error}"
+        return f"cannot get its broken text back: {error}"
     return None
 
 

@@ -101,7 +101,7 @@ def _undoable(entry: Entry, known: Collection[Path]) -> Undoable:
     tasks = [path for path in paths if path.name != GLOBAL_REGISTRY]
     globals_ = [path for path in paths if path.name == GLOBAL_REGISTRY]
     if len(tasks) > 1 or len(globals_) > 1:
-        why = "its log entry names more than one task's registry, or more than one global registry"
+        why = "the log entry names more than one task's registry, or more than one global registry"
         return Undoable(entry, None, None, why)
     if not tasks:
         return Undoable(entry, globals_[0], None)

@@ -120,7 +120,7 @@ def _agents_alone(file: Path, registry: Json) -> Iterator[Issue]:
     ids = Counter(id_ for id_, _ in agent_entries(registry))
     for id_, count in ids.items():
         if not id_:
-            says = f"{count} of its agents have no id" if count > 1 else "an agent has no id"
+            says = f"{count} agents have no id" if count > 1 else "an agent has no id"
             yield Issue(IssueKind.SHAPE, file, None, "id", MISSING, says, advice=BY_HAND)
         elif count > 1:
             yield Issue(
@@ -130,7 +130,7 @@ def _agents_alone(file: Path, registry: Json) -> Iterator[Issue]:
                 "id",
                 count,
                 f"is listed {count} times",
-                advice="the right entry cannot be known: remove all but one by hand",
+                advice="the right entry cannot be known: remove all entries but one by hand",
             )
 
 
@@ -196,7 +196,7 @@ def pair_findings(
         if in_global is None:
             issue = _not_in_global(id_, entry, task_id, global_file, global_)
             if id_ in put_back:
-                says = f"will be in task {shown_name(task_id)} again, but not in the global one"
+                says = f"will be in task {shown_name(task_id)}, but not in the global registry"
                 issue = replace(issue, says=says)
             issues.append(issue)
         elif in_global.get("task_id") != task_id:
@@ -213,9 +213,9 @@ def pair_findings(
                     "agents",
                     entry.get("status", MISSING),
                     f"is listed for task {shown_name(task_id)}, but the task's registry does not "
-                    "list it",
+                    "list the agent",
                     advice="the right state cannot be known: remove the entry from the global "
-                    f"registry by hand, or add it to {shown_name(task_file)}",
+                    f"registry by hand, or add the agent to {shown_name(task_file)}",
                 )
             )
     return issues
@@ -228,7 +228,7 @@ def _task_listed(task_id: str, task: Json, file: Path, global_: Json) -> Iterato
     fields = {"description": "task_description", "created_at": "created_at", "status": "status"}
     entry = {name: task[own] for name, own in fields.items() if own in task}
     is_usable = tasks is None or isinstance(tasks, dict)
-    advice = "" if is_usable else "tasks is not an object: " + BY_HAND
+    advice = "" if is_usable else "tasks is not an object; " + BY_HAND
     says = f"does not list task {shown_name(task_id)}"
     yield Issue(
         IssueKind.NOT_LISTED,
@@ -246,7 +246,7 @@ def _not_in_global(id_: str, entry: Json, task_id: str, file: Path, global_: Jso
     agents = global_.get("agents")
     advice = ""
     if isinstance(agents, dict) and id_ in agents:
-        advice = "its id is the key of another agent's entry: repair that by hand"
+        advice = "another agent's entry has this agent's id as its key: correct that key by hand"
     fields = {name: entry[name] for name in _LISTED_FIELDS if name in entry}
     says = f"is in task {shown_name(task_id)}, but not in the global registry"
     fix = {"task_id": task_id, **fields}
@@ -264,7 +264,8 @@ def _of_another_task(id_: str, in_global: Json, task_id: str, file: Path) -> Iss
         other,
         f"is in task {shown_name(task_id)}, but the entry with this agent's id in the global "
         f"registry names {named}",
-        advice="an id must be unique, and the right task cannot be known: repair it by hand",
+        advice="an id must be unique, and the right task cannot be known: correct the entry by "
+        "hand",
     )
 
 
@@ -274,10 +275,10 @@ def _status(id_: str, entry: Json, in_global: Json, file: Path) -> Iterator[Issu
     if not isinstance(own, str) or own == listed or (listed is None and not is_terminal(own)):
         return
     found = in_global.get("status", MISSING)
-    says = f"has the status {_value(found)} in this file, but {_value(own)} in its task's registry"
+    says = f"has the status {_value(found)} in this file, but {_value(own)} in the task's registry"
     if listed is None:
-        says = "has no status in this file, and so counts as active, but has the status "
-        says += f"{_value(own)} in its task's registry"
+        says = "has no status in this file, so the agent counts as active; but the agent has the "
+        says += f"status {_value(own)} in the task's registry"
     yield Issue(IssueKind.STATUS, file, id_, "status", found, says, own)
 
 
@@ -336,8 +337,8 @@ def _missing_tasks(file: Path, global_: Json, known: Collection[str]) -> Iterabl
                 None,
                 f"tasks[{task_id}]",
                 of_agents[task_id],
-                f"task {shown_name(task_id)} with {of_agents[task_id]} agents is listed, but its "
-                "registry does not exist",
+                f"task {shown_name(task_id)} with {of_agents[task_id]} agents is listed, but the "
+                "task's registry does not exist",
                 advice="the state of the task cannot be known: restore the task's registry, or "
                 "remove the task and its agents from this file by hand",
             )

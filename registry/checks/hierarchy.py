@@ -138,10 +138,11 @@ def _disagreements(
             continue
         if own is not None and (own in agents or own == ORCHESTRATOR):
             says = f"names {shown_name(own)} as its parent, but {FIELD} "
-            says += f"lists it under {_several(places)}" if places else "does not list it"
+            where = f"under {_several(places)}"
+            says += f"lists the agent {where}" if places else "does not list the agent"
             advice = ""
             if not isinstance(hierarchy.get(own, []), list):
-                advice = f"{FIELD}[{shown_name(own)}] is not a list: repair that by hand first"
+                advice = f"{FIELD}[{shown_name(own)}] is not a list: first correct this by hand"
             fix = [own]
             yield Issue(IssueKind.HIERARCHY, file, id_, FIELD, places, says, fix, advice)
         elif len(places) > 1:

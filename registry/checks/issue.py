@@ -9,7 +9,7 @@ from typing import Any
 from registry.audit.diff import MISSING
 from registry.dataclass import dataclass
 
-BY_HAND = "the right value cannot be known: repair it by hand"
+BY_HAND = "the right value cannot be known: repair the registry by hand"
 """The advice for an issue that muster cannot repair."""
 
 _REPORTED = ("status", "progress", "last_update", "completed_at")

@@ -71,7 +71,8 @@ def lost_findings(
     if global_file is not None and (
         global_ is None or not is_usable(global_file, global_, as_global=True)
     ):
-        obstacle = f"{shown_name(global_file)} may list it, but cannot be read: repair that first"
+        obstacle = f"{shown_name(global_file)} may list the agent, but cannot be read: "
+        obstacle += "first repair that registry"
     in_global = agent_entries(global_ or {})
     listed = Counter(id_ for id_, _ in in_global)
     task_id = task_id_of(file, task)
@@ -92,7 +93,7 @@ def lost_findings(
     for trace in lost:
         if not advice[trace.agent] and trace.agent in others:
             other = shown_name(others[trace.agent])
-            advice[trace.agent] = f"{other} lists an agent with this id: " + BY_HAND
+            advice[trace.agent] = f"{other} lists an agent with this id; " + BY_HAND
     histories = {
         trace.agent: trace.history
         for trace in lost
@@ -147,17 +148,17 @@ def _why_unproven(trace: Trace) -> str:
         return ""
     if trace.strangers:
         return (
-            "users that may not write the registry may write its files, so these prove nothing: "
-            "add the agent to the registry by hand, or remove its files"
+            "users without write permission for the registry can write the agent's files, so the "
+            "files prove nothing: add the agent to the registry by hand, or remove the files"
         )
     if all(found.kind == PROMPT for found in trace.files):
         return (
-            "only its instructions exist: its deployment failed or was withdrawn. Remove the "
-            "file by hand if it is not needed"
+            "only the agent's instructions exist, because its deployment failed or was withdrawn: "
+            "remove the file by hand if you do not need it"
         )
     return (
-        "no line of its progress file or log names it, so it is unknown whether it worked: add "
-        "it to the registry by hand, or remove its files"
+        "no line of the progress file or the log names the agent, so it is unknown whether the "
+        "agent worked: add the agent to the registry by hand, or remove the agent's files"
     )
 
 
@@ -197,18 +198,20 @@ def _entries(
             depth = depth_below(by_id, parent)
             entry = _entry(id_, histories[id_], parent, depth, in_global.get(id_, {}))
             if _is_above(by_id, id_, parent):
-                refused[id_] = f"its parent {shown_name(parent)} is its own child: " + BY_HAND
+                refused[id_] = (
+                    f"the agent's parent {shown_name(parent)} is also its child; {BY_HAND}"
+                )
                 continue
             try:
                 put_back(will_be, entry)
             except RegistryError as error:
                 hand_on(error)
-                refused[id_] = f"{error}: " + BY_HAND
+                refused[id_] = f"{error}; {BY_HAND}"
                 continue
             by_id[id_] = entries[id_] = entry
     for id_ in waiting:
         parent = shown_name(parents[id_])
-        refused[id_] = f"its parent {parent} is not in the registry: add the parent by hand first"
+        refused[id_] = f"the parent {parent} is not in the registry: first add the parent by hand"
     return entries, refused
 
 

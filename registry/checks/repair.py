@@ -117,11 +117,12 @@ def fix(registries: Mapping[Path, Json], planned: Sequence[Issue], now: Iterable
     for issue in planned:
         present = by_place.get(issue.place)
         if issue.file not in registries:
-            left.append((issue, "its registry cannot be locked or read"))
+            left.append((issue, "the registry cannot be locked or read"))
         elif present is None:
             left.append((issue, "the issue no longer exists: the registry was changed meanwhile"))
         elif present.identity != issue.identity:
-            left.append((issue, f"the registry was changed meanwhile; now it {present.says}"))
+            reason = f"the registry was changed meanwhile; the present issue: {present.says}"
+            left.append((issue, reason))
         else:
             # If the agent has reported meanwhile, `present` has newer values than the plan.
             done.append(present)

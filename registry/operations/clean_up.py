@@ -104,7 +104,7 @@ def clean_up_task(
     global_ = path_or_none(global_registry)
     sweep = _Sweep.of(live_sessions, status, reason, grace)
     if (database := database_beside(task)) is not None:
-        return CleanUp({}, (), {task: f"no agent is ended: {database}"})
+        return CleanUp({}, (), {task: f"no agent was changed: {database}"})
 
     def clean_up(in_task: Edit, in_global: Edit | None, problems: list[str]) -> CleanUp:
         ended = sweep.end(in_task.registry)
@@ -169,7 +169,7 @@ def clean_up_workspace(
     close_read(open_anchor(root))
     sweep = _Sweep.of(live_sessions, status, reason, grace)
     if (database := find_database(root)) is not None:
-        return CleanUp({}, (), {database.path: f"no agent is ended: {database}"})
+        return CleanUp({}, (), {database.path: f"no agent was changed: {database}"})
     ended: dict[Path, tuple[str, ...]] = {}
     written: list[Path] = []
     problems: dict[Path, str] = {}

@@ -188,11 +188,14 @@ def _recommend(
         )
     if orphans:
         advice.append(
-            f"{len(orphans)} sessions belong to no agent here: look at them, then kill them."
+            f"{len(orphans)} sessions belong to no agent of this registry: check these sessions, "
+            "then kill them."
         )
     if drifts:
         names = ", ".join(drift.counter for drift in drifts)
-        advice.append(f"Counters are wrong ({names}): validate_and_repair_registry() sets them.")
+        advice.append(
+            f"Counters are wrong ({names}): validate_and_repair_registry() corrects them."
+        )
     return advice
 
 

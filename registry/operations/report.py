@@ -256,7 +256,7 @@ def _append_to(fd: int, path: Path, data: bytes) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise NotARegularFileError(path, "a FIFO, socket or device")
     if status.st_nlink > 1:
-        raise UntrustedFileError(path, "has a second name (hard link); move it aside")
+        raise UntrustedFileError(path, "has a second name (hard link); move the file aside")
     if status.st_size and os.pread(fd, 1, status.st_size - 1) != b"\n":
         # A process died during a write. Its incomplete line must not damage this one.
         data = b"\n" + data

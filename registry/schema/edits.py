@@ -158,7 +158,9 @@ def check_global(registry: Json) -> None:
         WrongShapeError: The object is a task's registry, or not a registry.
     """
     if "task_id" in registry:
-        raise WrongShapeError("task_id", "is present: this is a task's registry, not a global one")
+        raise WrongShapeError(
+            "task_id", "is present: this is a task's registry, not a global registry"
+        )
     if not is_global(registry):
         raise WrongShapeError("tasks", "is missing: this is not a global registry")
 

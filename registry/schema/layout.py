@@ -217,7 +217,10 @@ def find_workspaces(
             raise WorkspaceNotFoundError(tuple(looked), origin)
         for path in wrong:
             assert missing is not None
-            missing(f"skipped {shown_name(path)}: this path is not a workspace and contains none")
+            missing(
+                f"skipped {shown_name(path)}: this path is not a workspace and contains no "
+                "workspace"
+            )
         return tuple(dict.fromkeys(workspaces))
     return (_nearest(here, passed_over),)
 
@@ -316,10 +319,12 @@ def _nearest(here: Path, passed_over: Callable[[str], object]) -> Workspace:
             return workspace
         typed = typed_word(str(candidate))
         refused.append(
-            f"skipped {shown_name(candidate)}: this directory {why}; to use it anyway, name it"
-            + ("" if typed is None else f": {ENVIRONMENT_VARIABLE}={typed}")
+            f"skipped {shown_name(candidate)}: this directory {why}; to use this directory "
+            "anyway, name it" + ("" if typed is None else f": {ENVIRONMENT_VARIABLE}={typed}")
         )
-    advice = f"Name one (muster WORKSPACE), set {ENVIRONMENT_VARIABLE}, or try `muster demo`."
+    advice = (
+        f"Name a workspace (muster WORKSPACE), set {ENVIRONMENT_VARIABLE}, or try `muster demo`."
+    )
     raise WorkspaceNotFoundError(tuple(looked), "\n".join((*refused, advice)))
 
 
@@ -548,7 +553,7 @@ def _foreign(registry: Path, workspace: Workspace) -> str | None:
         return None
     command = command_line("muster", names=(str(registry),))
     typed = "" if command is None else f": {command}"
-    return f"{why}; to show this task, name it{typed}"
+    return f"{why}; to show this task, name its registry{typed}"
 
 
 def _why_not_of_home(registry: Path, workspace: Workspace) -> str | None:

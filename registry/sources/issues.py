@@ -211,7 +211,7 @@ def _traces(path: Path, task: Json, files: list[Issue]) -> tuple[Trace, ...]:
                 None,
                 MISSING,
                 f"cannot be read completely: {why}",
-                advice="agents that no registry lists may have files there: look at the directory",
+                advice="agents that no registry lists may have files there: check the directory",
             )
         )
     return traces

@@ -241,7 +241,7 @@ def test_one_that_another_user_could_have_made_is_passed_over_and_said(
     assert taken == Workspace(project / ".agent-workspace")
     (told,) = said
     assert told == (
-        f"skipped {planted}: this directory {why}; to use it anyway, name it: "
+        f"skipped {planted}: this directory {why}; to use this directory anyway, name it: "
         f"MUSTER_WORKSPACES={planted}"
     )
     # Named it is taken, whosever it is.
@@ -489,6 +489,8 @@ def test_the_workspaces_are_found_beside_a_path_that_is_none(project: Path) -> N
     named = [str(project), str(project / "typo")]
     (workspace,) = find_workspaces(named, {}, project, missing=wrong.append)
     assert workspace.path == project / ".agent-workspace"
-    assert wrong == [f"skipped {project / 'typo'}: this path is not a workspace and contains none"]
+    assert wrong == [
+        f"skipped {project / 'typo'}: this path is not a workspace and contains no workspace"
+    ]
     with pytest.raises(WorkspaceNotFoundError, match="typo"):
         find_workspaces(named, {}, project)
