@@ -82,7 +82,7 @@ class AgentFile(Generic[Line]):
 
     @property
     def path(self) -> Path:
-        """The file's path for messages. Do not open the file by this path: it is not checked."""
+        """The path of the file, only for messages: the path may contain symlinks."""
         return self._directory.joinpath(*self._parts)
 
     def __enter__(self) -> Self:
@@ -190,7 +190,7 @@ class AgentFile(Generic[Line]):
         self._remembered = self._read(fd, length, offset - length)
 
     def _pass_hole(self, fd: int, size: int) -> None:
-        """Moves the read position to the end of a hole, if the file is sparse and has one there.
+        """Skips a hole of a sparse file, if the read position is in a hole.
 
         A hole may be very large, and contains no line end.
         """
@@ -245,7 +245,7 @@ class AgentFile(Generic[Line]):
         )
 
     def _taken(self, line: bytes | None) -> tuple[Line, ...] | None:
-        """Returns the records of a line; None if the line is malformed or too long (None)."""
+        """Returns the records of a line; None if the line is malformed, or too long (`None`)."""
         if line is None:
             return None
         return self._source.read(line) if line.strip() else ()

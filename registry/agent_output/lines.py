@@ -18,7 +18,7 @@ from registry.schema.records import number_of, parse_time, text_of
 from registry.storage.files.interruption import hand_on
 
 TEXT_AT_MOST = 64 * 1024
-"""The length of the longest text in a record, in characters; a longer text is cut, with ``…``."""
+"""The largest length of a text in a record, in characters. A longer text is cut, with a ``…``."""
 
 SEVERITIES = ("critical", "high", "medium", "low")
 """The known severities of findings, the worst severity first. Other words are possible."""

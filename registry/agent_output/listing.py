@@ -1,4 +1,4 @@
-"""Lists the files of agents in a task's directory. The agents may be in no registry."""
+"""Lists the files of agents in a task's directory, including agents that no registry lists."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Listing:
     """The files of the agents of a task.
 
     Attributes:
-        files: Maps the id of each agent to its files, the archived files last.
+        files: Maps the id of each agent to the agent's files, the archived files last.
         problems: Pairs of a directory that was not read completely, and the reason.
     """
 

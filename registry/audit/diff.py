@@ -103,7 +103,7 @@ def differences(file: str, before: Json, after: Json) -> tuple[FieldChange, ...]
     """Returns all changed fields: first the fields of agents, then the fields of the registry.
 
     Args:
-        file: The name of the registry for the changes.
+        file: The name of the registry (`FieldChange.file`).
         before: The decoded registry before the change.
         after: The decoded registry after the change.
 
@@ -164,8 +164,8 @@ def revert(registries: Mapping[str, Json], changes: Sequence[FieldChange]) -> Re
     """Takes changes back in place, except in fields that were changed again later.
 
     - The changes of an agent are taken back in all registries or in none.
-    - The effect of these agents is subtracted from the counters. So a counter is adapted even if
-      it was changed again later for other agents.
+    - The counters are adapted for each of these agents, even if a counter was changed again later
+      for other agents.
     - An agent that was added is removed only if the agent's entry is unchanged.
 
     Args:

@@ -64,7 +64,7 @@ class EndedSession:
         created: When the session was created, in seconds since the epoch.
         socket: The socket of the session's tmux server.
         agent: The id of the session's agent; None for an orphan.
-        server_pid: The process id of the tmux server; None if the log does not have it.
+        server_pid: The process id of the tmux server; None if the log does not contain this id.
         server_started: When the server started, in seconds since the epoch.
         panes: The ids of the session's panes. They identify processes of the session that still
             run after the kill.

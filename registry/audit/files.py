@@ -20,7 +20,7 @@ from registry.storage.files.mounts import owner_of
 from registry.storage.files.own_files import check_owner, open_own, own_folder
 
 LONGEST_RECORD = 16 * 1024 * 1024
-"""The size of the longest record that is read, in bytes. Even large actions have shorter ones."""
+"""The largest size of a record that is read, in bytes; even large actions have smaller records."""
 
 LONGEST_FILE = 24 * 1024 * 1024
 """The number of bytes that are read at the end of one file. muster's own files are smaller."""
@@ -121,8 +121,8 @@ def read_lines(log: Path, paths: Iterable[Path], before: LogLines, share: int) -
 
     Args:
         log: The path of the log.
-        paths: The files of the log, the newest first. In this order, no file is missed if another
-            process rotates the files during the read.
+        paths: The files of the log, the newest file first. This order ensures that no file is
+            missed if another process rotates the files during the read.
         before: The lines of the logs that were read before this log. These lines count for the
             limits, too.
         share: The number of logs that are still to be read, including this log.

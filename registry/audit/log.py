@@ -3,9 +3,9 @@
 The log is `registry/muster_audit.jsonl` in the workspace. Many processes may append to the log,
 under a flock of the log file. Every record is flushed (fsync), and large logs are rotated.
 
-Before a change is made, a record of the intent is written; after the change, a record of the
-outcome. No registry is locked while the log is locked. If an intent has no outcome, the action was
-interrupted; the fields in the intent show whether the change was made.
+Before a change is made, a record of the intent is written. After the change, a record of the
+outcome is written. If the record of the outcome is missing, the action was interrupted; the fields
+in the intent show whether the change was made. No registry is locked while the log is locked.
 """
 
 from __future__ import annotations
@@ -68,7 +68,10 @@ def log_in(workspace: Path) -> Path:
 
 
 def _folder_of(workspace: Path) -> Path | None:
-    """Returns the path of a workspace's `registry` folder; None if it certainly does not exist."""
+    """Returns the path of the `registry` folder of a workspace.
+
+    The result is None if the folder does not exist, and the workspace has an unusual name.
+    """
     folder = workspace / GLOBAL_FOLDER
     is_folder = is_kind(folder, stat.S_ISDIR) is not False
     if workspace.name == WORKSPACE_NAME or is_folder or os.path.islink(folder):
@@ -236,7 +239,8 @@ def _try_locked(log: Path, folder: int, deadline: float) -> Lock | None:
     """Locks a log; creates the log if it does not exist.
 
     Returns:
-        The lock. None if the log was rotated, or was moved by another process: try again.
+        The lock. None if the log was rotated, or was moved by another process. In this case, the
+        caller must try again.
 
     Raises:
         RegistryError: The log cannot be locked before the deadline, or must not be trusted.

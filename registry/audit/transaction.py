@@ -23,9 +23,9 @@ from registry.storage.locked_file import until_kept
 Result = TypeVar("Result")
 
 Change = Callable[[Json, Json | None], Result]
-"""Changes a task's decoded registry and the global registry in place.
+"""A function that changes a task's decoded registry and the decoded global registry in place.
 
-The second argument is None if the global registry is not used, or cannot be locked or read.
+The second argument is None if there is no global registry, or if it cannot be locked or read.
 """
 
 

@@ -69,7 +69,7 @@ def _took_place(entry: Entry) -> bool:
 
 
 def undoables(log: Log, action_id: str, known: Collection[Path]) -> tuple[Undoable, ...]:
-    """Returns the steps of an action, the newest first.
+    """Returns the steps of an action, the newest step first.
 
     `Undoable.refused` has a reason if any of these is true:
 
@@ -148,7 +148,7 @@ def _doubt(entry: Entry, path: Path) -> str | None:
 
 
 def _places(entry: Entry) -> Mapping[Path, str]:
-    """Returns a mapping from the path of each changed registry to its name in `entry.changes`."""
+    """Returns a mapping from the path of each changed registry to its `FieldChange.file`."""
     base = auditing.base_of(Path(entry.log))
     return {base / change.file: change.file for change in entry.changes}
 
@@ -158,9 +158,9 @@ def preview(step: Undoable, registries: dict[Path, Json]) -> Reverted:
 
     Args:
         step: The step to take back.
-        registries: Maps paths to decoded registries. Registries that are missing here are read
-            and added. The step is taken back in these decoded registries, so that a preview of
-            the next step can use the same mapping.
+        registries: Maps paths to decoded registries. If a registry is missing in this mapping, it
+            is read and added. The step is taken back in the decoded registries, so that the
+            preview of the next step can use the same mapping.
 
     Raises:
         RegistryError: A registry cannot be read now.

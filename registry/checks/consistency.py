@@ -1,7 +1,7 @@
 """Finds issues in decoded registries, and the right values. Pure.
 
 If the global registry and a task's registry differ, the task's registry is right. If the right
-value cannot be known, the issue has the reason.
+value cannot be known, `Issue.advice` has the reason.
 
 In a workspace with a database, the orchestrator does not update the JSON files. So only issues
 that make a file unusable are reported there.
@@ -37,7 +37,7 @@ _LISTED_FIELDS = (
     "last_update",
     "completed_at",
 )
-"""The fields of an agent's entry that are copied from the task's to the global registry."""
+"""The fields of an agent's entry that are also written to the global registry."""
 
 
 def task_id_of(file: Path, task: Json) -> str:

@@ -86,9 +86,9 @@ def _own_parent(entry: Mapping[str, Any]) -> str | None:
 
 
 def _listed(hierarchy: Json) -> dict[str, list[str]]:
-    """Returns a mapping from the id of each child to the parents in whose lists the child is.
+    """Returns a mapping from the id of each child to the ids of the parents that list the child.
 
-    If a parent's list contains the child twice, the parent is repeated.
+    If a parent lists the child twice, the mapping contains the parent's id twice.
     """
     listed: dict[str, list[str]] = {}
     for parent, children in hierarchy.items():
@@ -171,8 +171,8 @@ def set_places(hierarchy: Json, child: str, found: list[str], parents: list[str]
     Args:
         hierarchy: Maps the id of each parent to the list of its children; changed in place.
         child: The id of the child.
-        found: The parents whose lists contain the child now; a parent is repeated for each time.
-        parents: The right parents.
+        found: The ids of the parents that list the child now, from `_listed`.
+        parents: The ids of the right parents.
     """
     for parent in dict.fromkeys(found):
         kept = []

@@ -32,7 +32,7 @@ class IssueKind(StrEnum):
     PARENT = "parent_missing"
     """The parent of an agent is not in the registry."""
     LOST = "lost_agent"
-    """An agent has files, but no registry lists it."""
+    """An agent has files, but no registry lists the agent."""
     HIERARCHY = "hierarchy"
     """`agent_hierarchy` and `parent` differ."""
     NOT_LISTED = "task_not_listed"
@@ -89,7 +89,7 @@ class Issue:
 
     @property
     def place(self) -> tuple[object, ...]:
-        """A key of the issue that does not depend on the present and the right value."""
+        """A key of the issue: the kind, file, agent and field."""
         return self.kind, self.file, self.agent, self.field
 
     @property

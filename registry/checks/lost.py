@@ -1,7 +1,7 @@
 """Finds lost agents: agents with files in a task's directory that no registry lists. Pure.
 
-If a process writes a registry without holding its lock, it can delete the entry of an agent that
-another process has just added. The agent continues to work, and the agent's files remain.
+A process that writes a registry without the registry's lock can delete an entry that another
+process has just added. The agent of this entry continues to work, and the agent's files remain.
 """
 
 from __future__ import annotations
@@ -46,15 +46,15 @@ def lost_findings(
     *,
     others: Mapping[str, Path] = MappingProxyType({}),
 ) -> list[Issue]:
-    """Returns one issue for each agent that has files in the task, but is not in the registry.
+    """Returns one issue for each agent that has files in the task's directory, but no entry.
 
-    The right value of such an issue is the agent's entry, made from the agent's own files. The
-    parent is searched in the prompt, then in the other files, then in `agent_hierarchy`. If no
-    parent is found, the parent is the orchestrator.
+    The right value (`Issue.fix`) is an entry that is made from the agent's own files. The parent
+    is searched in the prompt, then in the other files, then in `agent_hierarchy`. If no parent is
+    found, the parent is the orchestrator.
 
-    If the global registry lists such an agent, the type, parent, session and start time are taken
-    from there. If no entry can be made for this agent, there is no issue here: `pair_findings`
-    reports the agent.
+    If the global registry lists such an agent for this task, the type, parent, session and start
+    time are taken from the global registry. If no entry can be made for such an agent, only
+    `pair_findings` reports the agent.
 
     Args:
         file: The path of the task's registry.

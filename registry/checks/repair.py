@@ -39,7 +39,7 @@ def fix_task(
     on_record: AuditContext | None,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> Made[Fixed]:
-    """Repairs issues in a task's registry, and differences between this and the global registry.
+    """Repairs issues in a task's registry, and the differences from the global registry.
 
     Both registries are checked again under their locks. If an issue has changed or no longer
     exists, the issue is not repaired.

@@ -45,7 +45,7 @@ _log = logging.getLogger(__name__)
 _PROMPT_LENGTH = 200
 
 Fields = Mapping[str, Any] | Callable[[str], Mapping[str, Any]] | None
-"""Further fields of an agent's entry, or a function that returns them for the agent's id."""
+"""Further fields of an agent's entry, or a function from the agent's id to such fields."""
 
 _OURS = frozenset({"id", "type", "parent", "depth", "status", "started_at", "prompt"})
 
@@ -157,8 +157,8 @@ def register_agent(
         agent_type: The type of the agent; the first part of a new id.
         parent: The id of the agent that starts the new agent.
         agent_id: The id of the new agent; None to create an id.
-        reuse: Whether to return an active agent of the same type, if one exists. Then nothing is
-            written, and `Registration.status` is the status of that agent.
+        reuse: Whether to return an active agent of the same type, if such an agent exists. In this
+            case nothing is written, and `Registration.status` is the status of that agent.
         status: The status of the new agent, which must be an active status.
         prompt: The instructions for the agent; the first 200 characters are written.
         fields: Further fields of the agent's entry in the task's registry, for example
@@ -225,7 +225,7 @@ def register_agent(
 
 
 def _fields_of(fields: Fields) -> Callable[[str], Json]:
-    """Returns a function that returns the checked further fields for a given agent's id."""
+    """Converts `fields` to a function that returns the checked fields for a given agent's id."""
     if callable(fields):
         return lambda agent_id: _checked(fields(agent_id))
     checked = _checked(fields if fields is not None else {})

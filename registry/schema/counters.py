@@ -22,7 +22,7 @@ from registry.storage.codec import Json
 from registry.storage.files.instant import Instant
 
 START_GRACE = 5.0
-"""For this many seconds after its start, an agent without a session is not called dead.
+"""For this many seconds after an agent's start, the agent is not called dead.
 
 The caller lists the sessions before the registry is read. If an agent is registered between these
 two steps, its session is missing from the list.
@@ -101,7 +101,7 @@ def zombies_in(
 
 
 def ended_just_now(entry: Json, now: float) -> bool:
-    """Returns whether an agent reported its end less than `END_DELAY` before `now`.
+    """Returns whether an agent reported its end less than `END_DELAY` seconds before `now`.
 
     An agent's report sets `last_update`. A kill, or a completion by another process, does not set
     this field.
@@ -117,7 +117,7 @@ def ended_just_now(entry: Json, now: float) -> bool:
 
 
 def counter_drifts(registry: Json) -> tuple[CounterDrift, ...]:
-    """Returns the counters of agents that have a wrong value.
+    """Returns the counters of a registry that have a wrong value, except the counters of tasks.
 
     Every value of `completed_count` in the range `edits.completed_range` is correct.
 

@@ -57,8 +57,8 @@ def is_completed(entry: Json) -> bool:
 def ended_by_itself(entry: Json) -> bool:
     """Returns whether an agent ended without a kill.
 
-    The orchestrator's `completed_count` includes these agents, also if they failed. A kill writes
-    the field `terminated_at`.
+    The orchestrator counts such agents in `completed_count`, even if they failed. A killed agent
+    has the status `terminated` and the field `terminated_at`.
     """
     status = entry.get("status")
     return status in ("completed", "failed", "error") or (
@@ -87,9 +87,9 @@ def is_count(value: object) -> TypeGuard[int]:
 
 
 def _shift(registry: Json, counter: str, by: int, recount: Callable[[Json], int]) -> None:
-    """Adds a number to a counter. If the counter is not an integer, sets it to a recount.
+    """Adds a number to a counter. If the counter is not an integer, counts the agents instead.
 
-    Call this function after the change of the agents, because the recount must include the change.
+    Call this function after the change of the agents, because the count must include the change.
     """
     value = registry.get(counter)
     if not is_count(value):
@@ -120,7 +120,7 @@ def is_reference(task: object) -> bool:
 
 
 def count_tasks(registry: Json) -> dict[str, int]:
-    """Maps the names of a global registry's task counters to their correct values.
+    """Returns the correct values of a global registry's task counters, by counter name.
 
     A task without a status counts as active. If any task has an unknown status, the result has no
     `active_tasks`. Tasks of other workspaces (`is_reference`) are not counted.
@@ -143,7 +143,7 @@ def check_task(registry: Json) -> None:
     """Checks that a registry is not a global registry.
 
     Raises:
-        WrongShapeError: The registry is a global one.
+        WrongShapeError: The registry is a global registry.
     """
     if is_global(registry):
         raise WrongShapeError(
@@ -195,7 +195,7 @@ def _place_to_append(registry: Json) -> list[Any] | Json:
 
 
 def _is_key(registry: Json, agent_id: str) -> bool:
-    """Returns whether `agents` is an object that already has this key."""
+    """Returns whether `agents` is an object with the key `agent_id`."""
     agents = registry.get("agents")
     return isinstance(agents, dict) and agent_id in agents
 
@@ -288,7 +288,7 @@ def take_out(registry: Json, entries: Collection[Json]) -> None:
 
 
 def list_task(global_: Json, task_id: str, fields: Mapping[str, Any]) -> bool:
-    """Adds a task to a global registry and counts it, unless the task is already listed.
+    """Adds a task to a global registry and to its task counters, unless the task is listed.
 
     Returns:
         Whether the registry was changed.

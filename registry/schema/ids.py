@@ -44,7 +44,10 @@ def find_existing_agent(
 
 
 def verify_agent_id_unique(agent_id: str, registry: Json, global_registry: Json) -> bool:
-    """Returns whether no agent in either registry has this id, and `agents` has no such key."""
+    """Returns whether an id is unused.
+
+    An id is used if an agent in one of the registries has this id, or if it is a key of `agents`.
+    """
     for decoded in (registry, global_registry):
         agents = decoded.get("agents")
         if isinstance(agents, dict) and agent_id in agents:

@@ -179,9 +179,9 @@ def find_workspaces(
     """Finds the workspaces for a command line.
 
     Args:
-        arguments: Paths, each of a `.agent-workspace`, of a directory that contains one, of a
-            task's directory, or of a registry file.
-        environment: The environment, for `MUSTER_WORKSPACES`.
+        arguments: The paths that the user named. Each path leads to a `.agent-workspace`, to a
+            directory with a `.agent-workspace`, to a task's directory, or to a registry.
+        environment: The environment variables; `MUSTER_WORKSPACES` is used.
         here: The directory where an upward search starts if no workspace is named.
         passed_over: Receives a message for each workspace that the search skips because
             another user could have created it.
@@ -572,10 +572,10 @@ def _why_not_of_home(registry: Path, workspace: Workspace) -> str | None:
 
 
 def _why_not_listed(registry: Path, workspace: Workspace) -> str | None:
-    """Returns why a task in another workspace must not be opened because of its listing, or None.
+    """Returns why the global registry that lists a task elsewhere is not trusted, or None.
 
     Each user that may write or replace the global registry must also be able to write the task's
-    registry. Otherwise, such a user could list the task to make muster change it.
+    registry. Otherwise, such a user could make muster change the task of another user.
     """
     names = (".", GLOBAL_FOLDER, f"{GLOBAL_FOLDER}/{GLOBAL_REGISTRY}")
     try:
@@ -623,8 +623,8 @@ def last_reports(task_registry: Path, agent_ids: Iterable[str]) -> dict[str, flo
 
     Returns:
         Maps the id of each agent that has a progress file to a time in seconds since the epoch. A
-        time in the future is replaced by the time when this process first saw that state of the
-        file.
+        time in the future is replaced by the time when this process first saw the file in this
+        state.
     """
     times: dict[str, float] = {}
     try:

@@ -1,7 +1,7 @@
 """Frozen records of the content of registries, and the known statuses.
 
 Registries store agents in a list, or in an object whose keys are ids. Fields may be missing, null,
-unknown or of the wrong type. Such a field never raises an error: the record has None instead, or
+unknown or of the wrong type. Such a field does not cause an error: the record has None instead, or
 `TaskRecord.warnings` has a message.
 """
 
@@ -91,7 +91,7 @@ def counts_as_active(registry: Json, entry: Json) -> bool:
 
 
 def parse_time(value: object) -> float | None:
-    """Converts an ISO 8601 timestamp to seconds since the epoch; None if it is not valid.
+    """Converts an ISO 8601 timestamp to seconds since the epoch; an invalid one gives None.
 
     A timestamp without a time zone is local time. If this local time occurs twice, the result is
     the last of the `possible_times`.
@@ -195,7 +195,7 @@ class AgentRecord:
 
     @property
     def possible_starts(self) -> tuple[float, ...]:
-        """All possible meanings of `started_at`, the earlier one first; empty if unknown."""
+        """The possible start times in seconds since the epoch, the earlier one first."""
         if self.started is None:
             return ()
         earlier = (self.started - self.start_doubt,) if self.start_doubt else ()
@@ -241,7 +241,7 @@ class TaskRecord:
 
     @cached_property
     def expecting(self) -> tuple[AgentRecord, ...]:
-        """The active agents whose sessions have certain names (`is_tmux_name_certain`)."""
+        """The active agents with a session name for which `is_tmux_name_certain` is true."""
         return tuple(
             agent
             for agent in self.agents
@@ -262,12 +262,15 @@ class TaskRecord:
 
     @cached_property
     def respelled_sessions(self) -> frozenset[str]:
-        """The names of sessions that versions of tmux spell differently."""
+        """The names of sessions that some versions of tmux change (`with_two_spellings`)."""
         return with_two_spellings(self.sessions)
 
     @cached_property
     def tmux_sessions(self) -> frozenset[str] | None:
-        """The possible names in tmux of all agents' sessions; None if any name is not certain."""
+        """The possible names of all agents' sessions in tmux.
+
+        None if `is_tmux_name_certain` is false for any of the names.
+        """
         return all_spellings(self.sessions)
 
 
@@ -308,12 +311,15 @@ class GlobalRecord:
 
     @cached_property
     def respelled_sessions(self) -> frozenset[str]:
-        """The names of sessions that versions of tmux spell differently."""
+        """The names of sessions that some versions of tmux change (`with_two_spellings`)."""
         return with_two_spellings(self.sessions)
 
     @cached_property
     def tmux_sessions(self) -> frozenset[str] | None:
-        """The possible names in tmux of all listed sessions; None if any name is not certain."""
+        """The possible names of all listed sessions in tmux.
+
+        None if `is_tmux_name_certain` is false for any of the names.
+        """
         return all_spellings(self.sessions)
 
 

@@ -35,7 +35,7 @@ def with_two_spellings(names: Iterable[str]) -> frozenset[str]:
 
 
 def all_spellings(names: Iterable[str]) -> frozenset[str] | None:
-    """Returns all spellings of all names; None if the spellings of one name are not certain."""
+    """Returns all spellings of all names; None if the spellings of any name are not certain."""
     every = frozenset(names)
     if not all(map(is_tmux_name_certain, every)):
         return None

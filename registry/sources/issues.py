@@ -235,7 +235,7 @@ def _task_twice(path: Path, task_id: str) -> Issue:
 
 
 def _not_missing(global_: Json, workspace: Path) -> set[str]:
-    """Returns the ids of tasks in a global registry whose own registry may exist somewhere."""
+    """Returns the ids of the tasks in a global registry for which a task's registry may exist."""
     return {
         task_id
         for task_id, task in global_record(global_).tasks.items()
@@ -246,5 +246,5 @@ def _not_missing(global_: Json, workspace: Path) -> set[str]:
 
 
 def _is_here(written: Path, workspace: Path) -> bool:
-    """Returns whether a task's `workspace` field names this workspace or its project."""
+    """Returns whether a task's `workspace` field names this workspace, or its parent directory."""
     return written == workspace.parent or written.is_relative_to(workspace)

@@ -82,7 +82,7 @@ class Source(Protocol):
         """
 
     def is_cut_off(self) -> bool:
-        """Returns whether an interrupted commit waits for its recovery (`recover`).
+        """Returns whether a commit was interrupted, and is not recovered yet (see `recover`).
 
         Raises:
             RegistryError: The source does not exist, or is not accessible.
@@ -121,9 +121,9 @@ class Source(Protocol):
 
         Args:
             step: The step to take back.
-            before: Maps paths to decoded registries. Registries that are missing here are read
-                and added. The step is taken back in these decoded registries, so that a preview
-                of the next step can use the same mapping.
+            before: Maps paths to decoded registries. If a registry is missing in this mapping, it
+                is read and added. The step is taken back in the decoded registries, so that the
+                preview of the next step can use the same mapping.
 
         Raises:
             RegistryError: A registry cannot be read now.
@@ -182,7 +182,7 @@ class TaskSource(Source, Protocol):
         """
 
     def listed_entry(self, agent_id: str) -> Json | None:
-        """Returns all fields of one agent in the global registry; None if it is not listed there.
+        """Returns all fields of one agent in the global registry; None if there is no such agent.
 
         Raises:
             RegistryError: The global registry cannot be read.
