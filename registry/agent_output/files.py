@@ -218,7 +218,7 @@ class AgentFile(Generic[Line]):
             if go_on_from is None:
                 whole = ended or (line is not None and is_whole(line))
                 if line is None and not ended:
-                    # The last line is too long, and is still being written.
+                    # The last line is too long and incomplete.
                     go_on_from, self._skipping = status.st_size, True
                     malformed += 1
                     continue

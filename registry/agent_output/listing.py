@@ -104,7 +104,7 @@ def _files_in(
     names: Mapping[str, tuple[str, str]],
     at_most: int,
 ) -> Iterator[tuple[str, FoundFile]]:
-    """Yields pairs of an agent's id and a file of this agent, for one folder.
+    """Yields an agent's id and the file for each file of an agent in one folder.
 
     Raises:
         RegistryError: The folder does not exist, is a symlink, or is not accessible.

@@ -1,4 +1,4 @@
-"""Compares two states of a registry field by field, and takes changes back. Pure."""
+"""Compares two states of a registry field by field, and takes back changes. Pure."""
 
 from __future__ import annotations
 
@@ -76,7 +76,10 @@ class FieldChange:
 
 
 def _exact(value: Any) -> str:
-    """Returns a text for exact comparisons: 1, 1.0 and True are equal, but their texts differ."""
+    """Returns a text of a value, for exact comparisons.
+
+    In Python, the values 1, 1.0 and True are equal, but their texts differ.
+    """
     return repr(value)
 
 
@@ -161,7 +164,7 @@ class Reverted:
 
 
 def revert(registries: Mapping[str, Json], changes: Sequence[FieldChange]) -> Reverted:
-    """Takes changes back in place, except in fields that were changed again later.
+    """Takes back changes in place, except in fields that were changed again later.
 
     - The changes of an agent are taken back in all registries or in none.
     - The counters are adapted for each of these agents, even if a counter was changed again later
@@ -310,13 +313,13 @@ def _move_back(
     whole: bool,
     for_agents: bool,
 ) -> bool:
-    """Takes the change of a counter back.
+    """Takes back the change of a counter.
 
     Args:
         registry: The decoded registry; changed in place. None if the registry is missing.
         change: The change of the counter.
-        moved: Maps a registry's name and a counter's name to a number: the change of the counter
-            that results from the agents whose changes were taken back.
+        moved: Maps the names of a registry and a counter to a number: by how much the counter
+            changes because changes of agents were taken back.
         whole: Whether the changes of all agents were taken back.
         for_agents: Whether the counter was changed together with agents.
 
@@ -327,7 +330,7 @@ def _move_back(
     if registry is None or not is_count(now):
         return False
     if whole and now == change.after:
-        # This also restores a negative value, which an addition would not.
+        # This also restores a negative value; an addition would not restore it.
         registry[change.field] = change.before
         return True
     back: int = change.before - change.after

@@ -222,7 +222,8 @@ def _append(fd: int, text: bytes) -> None:
 
 @contextmanager
 def _locked(log: Path) -> Iterator[Lock]:
-    # One deadline for all attempts: another user may move or fill the log before each one.
+    # One deadline holds for all attempts: another user may move or fill the log before each
+    # attempt.
     deadline = time.monotonic() + LOCK_TIMEOUT
     make_own_folder(log)
     with own_folder(log) as folder:

@@ -134,7 +134,8 @@ def change_pair(
             raise
         if _same(made, expected):
             if entry is not None:
-                # Logged again only if other processes changed the counters in between.
+                # The changes are logged again only if other processes changed the counters between
+                # the two passes.
                 counted = () if made == expected else made
                 problem = _end(audit, log, entry, State.DONE, "", counted)
                 if problem is not None:

@@ -127,7 +127,7 @@ def _doubt(entry: Entry, path: Path) -> str | None:
     a file that these users cannot change themselves.
     """
     try:
-        # The same file that will be opened: through the same directory, and not a symlink.
+        # This is the file that will be opened later: below the same directory, and not a symlink.
         owner = look(path).st_uid
     except FileNotFoundError as error:
         hand_on(error)
@@ -176,7 +176,7 @@ def preview(step: Undoable, registries: dict[Path, Json]) -> Reverted:
 
 
 def take_back(step: Undoable, audit: Audit, *, timeout: float = DEFAULT_TIMEOUT) -> Made[Reverted]:
-    """Takes one step back in all registries of the step, in one commit. The undo is logged first.
+    """Takes back one step of an action in one commit, after the undo was logged.
 
     A field that was changed again after the step is not changed; `Reverted.refused` has the
     reason.
@@ -210,8 +210,8 @@ def take_back(step: Undoable, audit: Audit, *, timeout: float = DEFAULT_TIMEOUT)
     names = _places(step.entry)
 
     def revert(task: Json, global_: Json | None) -> Reverted:
-        # Checked again under the locks. The commit ensures that the locked files are still
-        # the ones at these paths.
+        # The check is repeated under the locks. The commit ensures that the locked files are
+        # still at these paths.
         check()
         registries = {names[first]: task}
         if second is not None:

@@ -164,7 +164,7 @@ def clean_up_workspace(
             opened the workspace.
         OSError: The workspace cannot be listed.
     """
-    # Symlinks are not resolved. With a resolved path a redirection would not be noticed.
+    # Symlinks are not resolved, so that `open_anchor` notices a path that was redirected.
     root = Path(workspace).absolute()
     close_read(open_anchor(root))
     sweep = _Sweep.of(live_sessions, status, reason, grace)
@@ -185,7 +185,7 @@ def clean_up_workspace(
             hand_on(error)
             problems[task] = str(error)
             continue
-        # The directory may be a copy of another task's directory, which is not used here.
+        # A directory with another name than the task's id may be a copy, and is not used here.
         seen |= {id_: of_task for id_, of_task in agents.items() if id_ == task.parent.name}
         if gone:
             ended[task] = gone

@@ -117,7 +117,8 @@ def report_progress(
     def report(
         in_task: Edit, in_global: Edit | None, problems: list[str]
     ) -> tuple[str, Json, edits.StatusChange, list[str]]:
-        # Taken under the locks, because a clean-up compares this time.
+        # The time is taken under the locks, because a clean-up compares it with the time at which
+        # the clean-up read the registry.
         now = timestamp()
         entry = _entry(in_task.registry, agent_id)
         wanted, new_fields = _reported(entry, status, progress, now)

@@ -87,9 +87,9 @@ def is_count(value: object) -> TypeGuard[int]:
 
 
 def _shift(registry: Json, counter: str, by: int, recount: Callable[[Json], int]) -> None:
-    """Adds a number to a counter. If the counter is not an integer, counts the agents instead.
+    """Adds `by` to a counter. A counter that is not an integer is set to `recount(registry)`.
 
-    Call this function after the change of the agents, because the count must include the change.
+    Call this function after the change of the agents, because `recount` must see the change.
     """
     value = registry.get(counter)
     if not is_count(value):
@@ -407,7 +407,7 @@ def _count(registry: Json, active: int, completed: int, was_right: bool) -> None
         return
     _shift(registry, names.completed, completed, count_completed)
     if was_right:
-        # An agent that failed may not have been counted.
+        # The counter may not have included an agent that failed.
         least, most = completed_range(registry)
         registry[names.completed] = min(max(registry[names.completed], least), most)
 

@@ -495,7 +495,7 @@ def _folders_in(workspace: Path) -> list[tuple[str, bool, int | None]]:
             folders = sorted(
                 (entry.name, entry.is_symlink()) for entry in entries if _is_directory(entry)
             )
-        # For speed there is one call per directory, which needs no Path object.
+        # For speed, each directory needs only one call, and no Path object.
         within = opened.fileno()
         return [
             (name, linked, _mode_of(f"{name}/{TASK_REGISTRY}", within)) for name, linked in folders

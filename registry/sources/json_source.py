@@ -100,7 +100,8 @@ class JsonTask(_JsonSource):
     Attributes:
         registry: The path of the task's registry.
         global_registry: The path of the global registry that lists the task, or None.
-        lies_elsewhere: Whether the task is outside the workspace that shows it.
+        lies_elsewhere: Whether the task is outside the workspace whose global registry lists the
+            task.
         problem: Why the task must not be opened; None if it may be opened.
     """
 

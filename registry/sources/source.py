@@ -130,7 +130,7 @@ class Source(Protocol):
         """
 
     def revert(self, step: Undoable, audit: Audit) -> Made[Reverted]:
-        """Takes a step of an action back in one commit. The undo is logged first.
+        """Takes back one step of an action in one commit, after the undo was logged.
 
         Raises:
             AuditError: The audit log cannot be written; nothing was changed.
@@ -147,7 +147,7 @@ class TaskSource(Source, Protocol):
 
     @property
     def lies_elsewhere(self) -> bool:
-        """Whether the task is outside the workspace that shows it."""
+        """Whether the task is outside the workspace whose global registry lists the task."""
 
     @property
     def problem(self) -> str | None:

@@ -297,7 +297,7 @@ def test_another_users_task_is_followed_only_in_its_own_workspace(
     *_, place = task_places(workspace, listed(workspace=str(other)))
     assert place.problem is not None
     assert f"belongs to user {OTHER}" in place.problem
-    assert f"name it: muster {other / 'TASK-9' / 'AGENT_REGISTRY.json'}" in place.problem
+    assert f"name its registry: muster {other / 'TASK-9' / 'AGENT_REGISTRY.json'}" in place.problem
     make_anothers(workspace.path)
     *_, place = task_places(workspace, listed(workspace=str(other)))
     assert place.problem is None
@@ -313,7 +313,9 @@ def test_another_users_global_registry_leads_to_no_task_of_this_user(
     *_, place = task_places(workspace, listed(workspace=str(private)))
     assert place.problem is not None
     assert f"is listed by {workspace.path}, which user {OTHER} may write" in place.problem
-    assert f"name it: muster {private / 'TASK-9' / 'AGENT_REGISTRY.json'}" in place.problem
+    assert (
+        f"name its registry: muster {private / 'TASK-9' / 'AGENT_REGISTRY.json'}" in place.problem
+    )
 
 
 @only_root
