@@ -103,7 +103,7 @@ class AgentFile(Generic[Line]):
         self._file, self._offset, self._remembered, self._skipping = None, 0, b"", False
 
     def last(self, count: int) -> Batch[Line]:
-        """Returns the last records of the file. The next call of `more` continues after them.
+        """Returns the last records of the file; `more` then returns only later records.
 
         Args:
             count: The largest number of records to return. With 0, only the next call of `more`

@@ -174,7 +174,7 @@ def _parent(line: dict[str, Any]) -> str | None:
 
 
 def _names(line: dict[str, Any], agent_id: str) -> bool:
-    """Returns whether a line of a stream log, or a tool's input in it, has the agent's id."""
+    """Returns whether a line of a stream log contains the agent's id, also in a tool's input."""
     if line.get("agent_id") == agent_id:
         return True
     message = line.get("message")

@@ -216,7 +216,7 @@ def read_log(line: bytes) -> tuple[LogLine, ...] | None:
 
 
 def raw_log(line: bytes) -> tuple[LogLine, ...]:
-    """Returns one record with the text of a stream log's line that is not a JSON object."""
+    """Returns one record of the kind `RAW` with the text of a line that is not a JSON object."""
     return (LogLine(None, None, LogKind.RAW, "", _cut(line.decode("utf-8", "replace"))),)
 
 

@@ -17,7 +17,7 @@ from registry.storage.files.interruption import hand_on, tolerating
 from registry.storage.files.safe_open import is_safe_name, open_folder
 
 ENTRIES_AT_MOST = 50_000
-"""The largest number of entries of one directory that are read."""
+"""The largest number of entries that are read from one directory."""
 
 PROMPT = "prompt"
 """The `FoundFile.kind` of the file with an agent's instructions."""
@@ -66,7 +66,7 @@ def list_files(directory: Path, at_most: int = ENTRIES_AT_MOST) -> Listing:
 
     Args:
         directory: The directory of the task.
-        at_most: The largest number of entries of one directory to read.
+        at_most: The largest number of entries that are read from one directory.
     """
     files: dict[str, list[FoundFile]] = {}
     problems: list[tuple[Path, str]] = []
@@ -104,7 +104,7 @@ def _files_in(
     names: Mapping[str, tuple[str, str]],
     at_most: int,
 ) -> Iterator[tuple[str, FoundFile]]:
-    """Yields an agent's id and the file for each file of an agent in one folder.
+    """Yields each file of an agent in one folder, together with the agent's id.
 
     Raises:
         RegistryError: The folder does not exist, is a symlink, or is not accessible.

@@ -30,7 +30,7 @@ class FieldChange:
     """The change of one field of a registry, or of one field of an agent's entry.
 
     Attributes:
-        file: The name of the registry in its audit log.
+        file: The name of the registry in the audit log.
         agent: The agent's id; None for a field of the registry itself.
         nth: The position of the agent's entry among the entries with the same id, from 0.
         field: The name of the field; empty if `whole`.
@@ -268,10 +268,10 @@ def _objection(holder: Json | None, change: FieldChange) -> str | None:
         return None
     if _exact(now) == _exact(change.before):
         return f"{change.field} already has its old value in {change.file}"
-    return f"{change.field} was changed again in {change.file}: the value is now {said(now)}"
+    return f"{change.field} was changed again in {change.file}: the value is now {short_text(now)}"
 
 
-def said(value: Any) -> str:
+def short_text(value: Any) -> str:
     """Returns a text of at most 80 characters that shows a value in messages."""
     if value is MISSING:
         return "missing"
@@ -298,7 +298,7 @@ def _put_back(registry: Json, change: FieldChange, entry: Json | None) -> None:
 
 
 def _counted(registry: Json, entry: Json) -> dict[str, int]:
-    """Returns a mapping from each counter's name to the number that one agent adds to it."""
+    """Returns a mapping from counter names to the number by which one agent raises the counter."""
     names = counter_names(registry)
     counts = {names.active: int(counts_as_active(registry, entry))}
     if names.completed is not None:

@@ -37,7 +37,7 @@ _RECORD_COST = 512
 
 
 def check_log(path: Path, status: os.stat_result, folder: int) -> None:
-    """Checks that no other user than a trusted owner can have written a log.
+    """Checks that only a trusted owner can have written a log.
 
     Args:
         path: The path of the log, for errors.

@@ -306,7 +306,7 @@ def _broken(fd: int, registry: Path) -> bytes:
 
 
 def is_restoration(entry: Entry) -> bool:
-    """Returns whether an entry of the audit log describes a call of `restore`, or its undo."""
+    """Returns whether an entry of the audit log replaced the whole text of a registry."""
     return any(change.replaces_file for change in entry.changes)
 
 
@@ -318,7 +318,7 @@ def preview_break(registry: Path, entry: Entry) -> Reverted:
     """
     (change,) = entry.changes
     with open_file(registry, os.O_RDONLY) as opened:
-        why = _why_not(opened.fileno(), registry, change)
+        why = _why_not_undoable(opened.fileno(), registry, change)
     return Reverted((), (), {WHOLE_FILE: why}) if why else Reverted((), (WHOLE_FILE,), {})
 
 
@@ -348,7 +348,7 @@ def put_broken_back(
     )
 
     def write(fd: int) -> None:
-        why = _why_not(fd, registry, change)
+        why = _why_not_undoable(fd, registry, change)
         if why is not None:
             raise RegistryError(f"{shown_name(registry)} {why}; nothing was taken back")
         present = read_all(fd, registry, MAX_BYTES)
@@ -358,7 +358,7 @@ def put_broken_back(
     return found, _on_record(registry, audit, back, write, timeout, entry.key)
 
 
-def _why_not(fd: int, registry: Path, change: FieldChange) -> str | None:
+def _why_not_undoable(fd: int, registry: Path, change: FieldChange) -> str | None:
     """Returns why `restore` cannot be undone, or None.
 
     The reason continues a sentence that starts with the path of the registry.

@@ -73,7 +73,7 @@ def undoables(log: Log, action_id: str, known: Collection[Path]) -> tuple[Undoab
 
     `Undoable.refused` has a reason if any of these is true:
 
-    - The step is a kill, or its log entry says that the step cannot be taken back.
+    - The step is a kill, or the step's log entry says that the step cannot be taken back.
     - The step changed a registry that is not in `known`.
     - The step's log is not the audit log of the registry.
     - The log and the registry belong to different users, so the log's owner may have forged the
@@ -95,7 +95,7 @@ def _undoable(entry: Entry, known: Collection[Path]) -> Undoable:
         return Undoable(entry, None, None, entry.final)
     paths = tuple(_places(entry))
     for path in paths:
-        why = _not_to_touch(entry, path, known)
+        why = _why_refused(entry, path, known)
         if why is not None:
             return Undoable(entry, None, None, why)
     tasks = [path for path in paths if path.name != GLOBAL_REGISTRY]
@@ -108,7 +108,7 @@ def _undoable(entry: Entry, known: Collection[Path]) -> Undoable:
     return Undoable(entry, tasks[0], globals_[0] if globals_ else None)
 
 
-def _not_to_touch(entry: Entry, path: Path, known: Collection[Path]) -> str | None:
+def _why_refused(entry: Entry, path: Path, known: Collection[Path]) -> str | None:
     """Returns why a registry must not be changed because of an entry, or None."""
     if path not in known:
         return (
@@ -117,10 +117,10 @@ def _not_to_touch(entry: Entry, path: Path, known: Collection[Path]) -> str | No
         )
     if path.name != GLOBAL_REGISTRY and auditing.log_of(path) != Path(entry.log):
         return f"{shown_name(entry.log)} is not the audit log of {shown_name(path)}"
-    return _doubt(entry, path)
+    return _why_forgeable(entry, path)
 
 
-def _doubt(entry: Entry, path: Path) -> str | None:
+def _why_forgeable(entry: Entry, path: Path) -> str | None:
     """Returns why an entry may be forged to change a registry of another user, or None.
 
     The users that own the log's files could forge an entry. An undo of the entry must not change
@@ -158,9 +158,9 @@ def preview(step: Undoable, registries: dict[Path, Json]) -> Reverted:
 
     Args:
         step: The step to take back.
-        registries: Maps paths to decoded registries. If a registry is missing in this mapping, it
-            is read and added. The step is taken back in the decoded registries, so that the
-            preview of the next step can use the same mapping.
+        registries: Maps paths to decoded registries. A registry that is missing in this mapping is
+            read and added. The step is taken back in the decoded registries, so that the preview
+            of the next step can use the same mapping.
 
     Raises:
         RegistryError: A registry cannot be read now.
@@ -198,7 +198,7 @@ def take_back(step: Undoable, audit: Audit, *, timeout: float = DEFAULT_TIMEOUT)
 
     def check() -> None:
         for path in filter(None, (first, second)):
-            why = _doubt(step.entry, path)
+            why = _why_forgeable(step.entry, path)
             if why is not None:
                 raise RegistryError(f"{why}; nothing was taken back")
 

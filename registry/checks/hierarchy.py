@@ -101,7 +101,7 @@ def _listed(hierarchy: Json) -> dict[str, list[str]]:
 def _loops(
     agents: Mapping[str, Json], listed: Mapping[str, list[str]]
 ) -> Iterator[tuple[str, ...]]:
-    """Yields the ids of each loop of parents. A loop starts with its first agent in the file."""
+    """Yields the ids of each loop of parents; the agent that is first in the file comes first."""
     parents: dict[str, str | None] = {}
     for id_, entry in agents.items():
         own = _own_parent(entry)

@@ -143,7 +143,7 @@ def _files(trace: Trace) -> str:
 
 
 def _why_unproven(trace: Trace) -> str:
-    """Returns why an agent's files do not prove that the agent worked; empty if they prove it."""
+    """Returns why an agent's files do not prove that the agent worked, or an empty text."""
     if trace.history is not None:
         return ""
     if trace.strangers:

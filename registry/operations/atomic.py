@@ -1,7 +1,7 @@
 """Atomic operations: each function reads, changes and writes one registry under the file's lock.
 
-Every function accepts a task's registry or a global registry. The fields of the registry tell
-which of the two kinds it is.
+Every function accepts a task's registry or a global registry, and recognizes the kind of registry
+by the fields in the file.
 """
 
 from __future__ import annotations

@@ -47,7 +47,7 @@ class CleanUp:
         ended: Maps the path of a task's registry to the ids of the agents that got a terminal
             status.
         written: The paths of the registries that were written.
-        problems: Maps the path of a registry to the reason why it could not be cleaned up.
+        problems: Maps the path of a registry to the reason why the registry could not be changed.
     """
 
     ended: Mapping[Path, tuple[str, ...]]
@@ -76,7 +76,8 @@ def clean_up_task(
     two further kinds of agents are changed:
 
     - An agent with a terminal status in the task's registry gets this status.
-    - An agent that only the global registry lists gets a terminal status if its session is gone.
+    - An agent that is only in the global registry gets a terminal status if the agent's session
+      is gone.
 
     In a workspace with a database (see `find_database`) no agent is changed, because the JSON
     files may be older than the database.
@@ -102,18 +103,18 @@ def clean_up_task(
     """
     task = Path(task_registry)
     global_ = path_or_none(global_registry)
-    sweep = _Sweep.of(live_sessions, status, reason, grace)
+    rule = _CleanUpRule.of(live_sessions, status, reason, grace)
     if (database := database_beside(task)) is not None:
         return CleanUp({}, (), {task: f"no agent was changed: {database}"})
 
     def clean_up(in_task: Edit, in_global: Edit | None, problems: list[str]) -> CleanUp:
-        ended = sweep.end(in_task.registry)
+        ended = rule.end(in_task.registry)
         in_task.changed = bool(ended)
         if in_global is not None:
             # Both locks are held, so no other change comes in between.
             seen = _by_task_id(in_task.registry, ended, None)
             try:
-                in_global.changed = sweep.follow(in_global.registry, seen)
+                in_global.changed = rule.follow(in_global.registry, seen)
             except WrongShapeError as error:
                 hand_on(error)
                 problems.append(left_out(error.named(in_global.path)))
@@ -167,20 +168,20 @@ def clean_up_workspace(
     # Symlinks are not resolved, so that `open_anchor` notices a path that was redirected.
     root = Path(workspace).absolute()
     close_read(open_anchor(root))
-    sweep = _Sweep.of(live_sessions, status, reason, grace)
+    rule = _CleanUpRule.of(live_sessions, status, reason, grace)
     if (database := find_database(root)) is not None:
         return CleanUp({}, (), {database.path: f"no agent was changed: {database}"})
     ended: dict[Path, tuple[str, ...]] = {}
     written: list[Path] = []
     problems: dict[Path, str] = {}
-    seen: dict[str, _Seen] = {}
+    seen: dict[str, _TaskAgents] = {}
     for place in task_places(Workspace(root), {}):
         task = place.registry
         if place.problem is not None:
             problems[task] = f"{shown_name(task)} {place.problem}"
             continue
         try:
-            gone, agents = edited(task, sweep.end_and_see, timeout)
+            gone, agents = edited(task, rule.end_and_see, timeout)
         except RegistryError as error:
             hand_on(error)
             problems[task] = str(error)
@@ -192,7 +193,7 @@ def clean_up_workspace(
             written.append(task)
     global_ = root / GLOBAL_FOLDER / GLOBAL_REGISTRY
     try:
-        if edited(global_, partial(sweep.end_listed, seen=seen), timeout):
+        if edited(global_, partial(rule.end_listed, seen=seen), timeout):
             written.append(global_)
     except RegistryNotFoundError as error:
         hand_on(error)
@@ -205,7 +206,7 @@ def clean_up_workspace(
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _TaskAgents:
     """The agents in a task's registry.
 
     Attributes:
@@ -220,7 +221,7 @@ class _Seen:
     at: Instant | None
 
 
-def _by_task_id(task: Json, ours: Collection[str], at: Instant | None) -> dict[str, _Seen]:
+def _by_task_id(task: Json, ours: Collection[str], at: Instant | None) -> dict[str, _TaskAgents]:
     task_id = task.get("task_id")
     if not isinstance(task_id, str):
         return {}
@@ -232,12 +233,12 @@ def _by_task_id(task: Json, ours: Collection[str], at: Instant | None) -> dict[s
         if id_ and is_settled and (end := end_of(entry)) is not None:
             ends[id_] = end
     known = frozenset(id_ for id_, _ in entries if id_)
-    return {task_id: _Seen(known, ends, at)}
+    return {task_id: _TaskAgents(known, ends, at)}
 
 
 @dataclass(frozen=True, slots=True)
-class _Sweep:
-    """The arguments of one clean-up, with methods that clean up a decoded registry."""
+class _CleanUpRule:
+    """The arguments of a clean-up, with methods that clean up decoded registries."""
 
     live: frozenset[str]
     status: str
@@ -246,7 +247,7 @@ class _Sweep:
     grace: float
 
     @classmethod
-    def of(cls, live: Collection[str], status: str, reason: str, grace: float) -> _Sweep:
+    def of(cls, live: Collection[str], status: str, reason: str, grace: float) -> _CleanUpRule:
         fields = end_fields(status, reason)
         counters.check_grace(grace)
         return cls(counters.session_names(live), status, fields, Instant.now(), grace)
@@ -260,7 +261,7 @@ class _Sweep:
         )
         return tuple(change.agent_id for change in done)
 
-    def end_and_see(self, edit: Edit) -> tuple[tuple[str, ...], dict[str, _Seen]]:
+    def end_and_see(self, edit: Edit) -> tuple[tuple[str, ...], dict[str, _TaskAgents]]:
         """Gives a terminal status to the dead agents of a task whose registry is locked.
 
         Returns:
@@ -270,12 +271,12 @@ class _Sweep:
         edit.changed = bool(gone)
         return gone, _by_task_id(edit.registry, gone, Instant.now())
 
-    def end_listed(self, edit: Edit, seen: Mapping[str, _Seen]) -> bool:
+    def end_listed(self, edit: Edit, seen: Mapping[str, _TaskAgents]) -> bool:
         """Calls `follow` for the locked global registry; returns whether an agent was changed."""
         edit.changed = self.follow(edit.registry, seen)
         return edit.changed
 
-    def follow(self, global_: Json, seen: Mapping[str, _Seen]) -> bool:
+    def follow(self, global_: Json, seen: Mapping[str, _TaskAgents]) -> bool:
         """Copies terminal statuses from the tasks' registries to the global registry.
 
         A dead agent that only the global registry lists also gets a terminal status. Such an agent
@@ -299,7 +300,7 @@ class _Sweep:
             # Another task may have a different agent with the same id.
             task_id = entry.get("task_id")
             task = seen.get(task_id) if isinstance(task_id, str) else None
-            if task is None or not agent_id or _touched(entry, task.at):
+            if task is None or not agent_id or _reported_after(entry, task.at):
                 return None
             if agent_id not in task.known:
                 return (self.status, self.fields) if id(entry) in dead else None
@@ -313,7 +314,7 @@ class _Sweep:
         return frozenset(id(entry) for _, entry in gone)
 
 
-def _touched(entry: Json, read_at: Instant | None) -> bool:
+def _reported_after(entry: Json, read_at: Instant | None) -> bool:
     """Returns whether an agent was registered or reported after `read_at`.
 
     Args:

@@ -45,7 +45,7 @@ END_FIELD = {
 END_FIELDS = (*dict.fromkeys(END_FIELD.values()), "termination_reason", "completion_reason")
 """The fields about an agent's end that are copied to the global registry."""
 
-_OURS = frozenset({"id", "status", *END_FIELDS})
+_SET_HERE = frozenset({"id", "status", *END_FIELDS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +138,7 @@ def finish_agents(
     if status == "terminated":
         reason = reason or "terminated"
     ends = end_fields(status, reason or None)
-    extra = further_fields(fields, _OURS, "finish_agents")
+    extra = further_fields(fields, _SET_HERE, "finish_agents")
     task = Path(task_registry)
     global_ = path_or_none(global_registry)
     ids = distinct_ids(agent_ids)
@@ -247,8 +247,8 @@ def _finish(
 def _is_judged(agent_id: str | None, entry: Json, judged: Judged) -> bool:
     """Returns whether `judged` allows a change of an agent's entry.
 
-    A change is allowed if `judged` does not contain the agent's id, or if it maps the id to the
-    deployment that the entry describes.
+    A change is allowed if `judged` does not contain the agent's id, or if the deployments for this
+    id include the deployment that the entry describes.
     """
     deployments = judged.get(agent_id or "")
     return deployments is None or Deployment.of(entry) in deployments

@@ -45,9 +45,9 @@ _log = logging.getLogger(__name__)
 _PROMPT_LENGTH = 200
 
 Fields = Mapping[str, Any] | Callable[[str], Mapping[str, Any]] | None
-"""Further fields of an agent's entry, or a function from the agent's id to such fields."""
+"""Further fields of an agent's entry, or a function that returns such fields for an agent's id."""
 
-_OURS = frozenset({"id", "type", "parent", "depth", "status", "started_at", "prompt"})
+_SET_HERE = frozenset({"id", "type", "parent", "depth", "status", "started_at", "prompt"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class Withdrawal:
 
 
 @dataclass(frozen=True, slots=True)
-class _Wish:
+class _NewAgent:
     """The agent to register, from the arguments of `register_agent`."""
 
     type: str
@@ -192,15 +192,15 @@ def register_agent(
                 f"is {quoted_name(name, 80)}: use 1 to 128 letters, digits, '_', '-' and '.', "
                 "without a '.' at the start",
             )
-    wish = _Wish(agent_type, parent, agent_id, reuse, status, prompt, extra)
+    new_agent = _NewAgent(agent_type, parent, agent_id, reuse, status, prompt, extra)
     task = Path(task_registry)
     global_ = path_or_none(global_registry)
 
     def register(in_task: Edit, in_global: Edit | None, problems: list[str]) -> Registration:
-        registration = _find(in_task.registry, wish) if reuse else None
+        registration = _find(in_task.registry, new_agent) if reuse else None
         if registration is None:
             listed = in_global.registry if in_global else {}
-            entry = _add(in_task.registry, listed, wish)
+            entry = _add(in_task.registry, listed, new_agent)
             in_task.changed = True
             if in_global is not None:
                 try:
@@ -233,7 +233,7 @@ def _fields_of(fields: Fields) -> Callable[[str], Json]:
 
 
 def _checked(fields: Mapping[str, Any]) -> Json:
-    extra = further_fields(fields, _OURS, "register_agent")
+    extra = further_fields(fields, _SET_HERE, "register_agent")
     if not isinstance(extra.get("tmux_session", ""), str):
         raise WrongShapeError("tmux_session", "must be a string")
     return extra
@@ -305,7 +305,7 @@ def withdraw_after(error: BaseException, agent: Registration, timeout: float) ->
     """Withdraws an agent whose start raised an exception.
 
     Args:
-        error: The exception. If the withdrawal fails, the reason is added to it as a note.
+        error: The exception. If the withdrawal fails, the exception gets a note with the reason.
         agent: The agent, which this process registered.
         timeout: How long to wait for the locks, in seconds.
     """
@@ -327,8 +327,8 @@ def withdraw_agent(
 ) -> Withdrawal:
     """Removes an agent from both registries after its start failed.
 
-    If the agent has already worked, call `terminate_agents` instead. If the global registry cannot
-    be locked or read, it lists the agent until the next clean-up.
+    If the agent has already worked, call `terminate_agents` instead. A global registry that cannot
+    be locked or read lists the agent until the next clean-up.
 
     Args:
         task_registry: The task's registry.
@@ -364,8 +364,8 @@ def is_of_task(task_id: object) -> Callable[[Json], bool]:
     return lambda entry: entry.get("task_id", task_id) == task_id
 
 
-def _find(task: Json, wish: _Wish) -> Registration | None:
-    entry = find_existing_agent(task.get("task_id", ""), wish.type, task)
+def _find(task: Json, new_agent: _NewAgent) -> Registration | None:
+    entry = find_existing_agent(task.get("task_id", ""), new_agent.type, task)
     if entry is None:
         return None
     agent_id = next(id_ for id_, other in agent_entries(task) if other is entry)
@@ -402,23 +402,23 @@ def _check_limits(task: Json, entries: Sequence[tuple[str | None, Json]], depth:
             raise LimitReachedError(limit, allowed, found, what)
 
 
-def _add(task: Json, global_: Json, wish: _Wish) -> Json:
+def _add(task: Json, global_: Json, new_agent: _NewAgent) -> Json:
     """Adds an agent to the task's registry, and returns the agent's entry.
 
     Args:
         task: The task's decoded registry; changed in place.
         global_: The decoded global registry, which must not contain the agent's id.
-        wish: The agent to add.
+        new_agent: The agent to add.
     """
     entries = agent_entries(task)
     by_id = _by_id(entries)
-    if isinstance(wish.parent, str) and wish.parent not in {ORCHESTRATOR, *by_id}:
-        raise AgentNotFoundError(wish.parent)
-    depth = depth_below(by_id, wish.parent)
+    if isinstance(new_agent.parent, str) and new_agent.parent not in {ORCHESTRATOR, *by_id}:
+        raise AgentNotFoundError(new_agent.parent)
+    depth = depth_below(by_id, new_agent.parent)
     _check_limits(task, entries, depth)
-    agent_id = wish.agent_id
+    agent_id = new_agent.agent_id
     if agent_id is None:
-        agent_id = generate_unique_agent_id(wish.type, task, global_)
+        agent_id = generate_unique_agent_id(new_agent.type, task, global_)
         if not is_safe_name(agent_id):
             raise WrongShapeError("type", "is too long to be part of an id")
     elif not verify_agent_id_unique(agent_id, task, global_):
@@ -426,18 +426,18 @@ def _add(task: Json, global_: Json, wish: _Wish) -> Json:
     now = timestamp()
     entry: Json = {
         "id": agent_id,
-        "type": wish.type,
+        "type": new_agent.type,
         "tmux_session": SESSION_PREFIX + agent_id,
-        "parent": wish.parent,
+        "parent": new_agent.parent,
         "depth": depth,
-        "status": wish.status,
+        "status": new_agent.status,
         "started_at": now,
         "progress": 0,
         "last_update": now,
-        "prompt": wish.prompt[:_PROMPT_LENGTH],
-        **wish.fields(agent_id),
+        "prompt": new_agent.prompt[:_PROMPT_LENGTH],
+        **new_agent.fields(agent_id),
     }
-    edits.add_agent(task, entry, wish.parent)
+    edits.add_agent(task, entry, new_agent.parent)
     return entry
 
 

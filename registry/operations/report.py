@@ -43,7 +43,7 @@ from registry.text import quoted_name, shown_name
 
 _log = logging.getLogger(__name__)
 
-_OURS = frozenset({"id", "status", "progress", "last_update", *END_FIELD.values()})
+_SET_HERE = frozenset({"id", "status", "progress", "last_update", *END_FIELD.values()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +110,7 @@ def report_progress(
     if clamp and _is_number(progress) and not math.isnan(progress):
         progress = min(max(progress, 0), 100)
     _check(agent_id, status, progress, message, any_status=any_status)
-    extra = further_fields(fields, _OURS, "report_progress")
+    extra = further_fields(fields, _SET_HERE, "report_progress")
     task = Path(task_registry)
     global_ = path_or_none(global_registry)
 
@@ -243,7 +243,7 @@ def _append(directory: Path, agent_id: str, line: str) -> None:
 
 
 def _open_or_make(name: str, folder: int) -> Descriptor:
-    """Opens a progress file for appending; creates it if it does not exist."""
+    """Opens a progress file for appending, and creates the file if it does not exist."""
     flags = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
     with tolerating(FileNotFoundError):
         return open_owned(name, flags, dir_fd=folder)

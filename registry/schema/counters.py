@@ -25,7 +25,7 @@ START_GRACE = 5.0
 """For this many seconds after an agent's start, the agent is not called dead.
 
 The caller lists the sessions before the registry is read. If an agent is registered between these
-two steps, its session is missing from the list.
+two steps, the agent's session is missing from the list.
 """
 
 END_DELAY = 10.0

@@ -46,7 +46,7 @@ def find_existing_agent(
 def verify_agent_id_unique(agent_id: str, registry: Json, global_registry: Json) -> bool:
     """Returns whether an id is unused.
 
-    An id is used if an agent in one of the registries has this id, or if it is a key of `agents`.
+    An id is used if an agent in one of the registries has this id, or if `agents` has this key.
     """
     for decoded in (registry, global_registry):
         agents = decoded.get("agents")

@@ -548,7 +548,7 @@ def _elsewhere(task: GlobalTask, workspace: Workspace) -> Path | None:
 
 def _foreign(registry: Path, workspace: Workspace) -> str | None:
     """Returns why a task in another workspace must not be opened, and the remedy; or None."""
-    why = _why_not_of_home(registry, workspace) or _why_not_listed(registry, workspace)
+    why = _why_place_untrusted(registry, workspace) or _why_listing_untrusted(registry, workspace)
     if why is None:
         return None
     command = command_line("muster", names=(str(registry),))
@@ -556,7 +556,7 @@ def _foreign(registry: Path, workspace: Workspace) -> str | None:
     return f"{why}; to show this task, name its registry{typed}"
 
 
-def _why_not_of_home(registry: Path, workspace: Workspace) -> str | None:
+def _why_place_untrusted(registry: Path, workspace: Workspace) -> str | None:
     """Returns why a task in another workspace may belong to an untrusted user, or None."""
     trusted: list[int] = []
     with tolerating(OSError):
@@ -571,7 +571,7 @@ def _why_not_of_home(registry: Path, workspace: Workspace) -> str | None:
     return None
 
 
-def _why_not_listed(registry: Path, workspace: Workspace) -> str | None:
+def _why_listing_untrusted(registry: Path, workspace: Workspace) -> str | None:
     """Returns why the global registry that lists a task elsewhere is not trusted, or None.
 
     Each user that may write or replace the global registry must also be able to write the task's

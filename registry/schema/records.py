@@ -91,10 +91,10 @@ def counts_as_active(registry: Json, entry: Json) -> bool:
 
 
 def parse_time(value: object) -> float | None:
-    """Converts an ISO 8601 timestamp to seconds since the epoch; an invalid one gives None.
+    """Converts an ISO 8601 timestamp to seconds since the epoch.
 
-    A timestamp without a time zone is local time. If this local time occurs twice, the result is
-    the last of the `possible_times`.
+    The result is None if the timestamp is not valid. A timestamp without a time zone is local
+    time. If this local time occurs twice, the result is the last of the `possible_times`.
     """
     times = possible_times(value)
     return times[-1] if times else None

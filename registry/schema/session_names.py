@@ -30,7 +30,7 @@ def spellings(name: str) -> frozenset[str]:
 
 
 def with_two_spellings(names: Iterable[str]) -> frozenset[str]:
-    """Returns those of the names that have two spellings."""
+    """Returns the names that have two spellings."""
     return frozenset(name for name in names if replaced_spelling(name) != name)
 
 

@@ -153,7 +153,7 @@ def _open(path: Path, decoded: dict[Path, Json], files: list[Issue]) -> None:
     """
     try:
         if is_hot(path):
-            files.append(_hot(path))
+            files.append(_interrupted(path))
     except RegistryError as error:
         hand_on(error)  # The read below fails too, and reports the reason.
     try:
@@ -217,7 +217,7 @@ def _traces(path: Path, task: Json, files: list[Issue]) -> tuple[Trace, ...]:
     return traces
 
 
-def _hot(path: Path) -> Issue:
+def _interrupted(path: Path) -> Issue:
     says = "a commit was interrupted, and has not been finished or dropped yet"
     return Issue(IssueKind.JOURNAL, path, None, None, MISSING, says)
 
@@ -246,5 +246,11 @@ def _not_missing(global_: Json, workspace: Path) -> set[str]:
 
 
 def _is_here(written: Path, workspace: Path) -> bool:
-    """Returns whether a task's `workspace` field names this workspace, or its parent directory."""
+    """Returns whether a task's `workspace` field names this workspace, not another one.
+
+    Args:
+        written: The field, which may name the workspace, a directory in the workspace, or the
+            workspace's parent directory.
+        workspace: The path of this workspace.
+    """
     return written == workspace.parent or written.is_relative_to(workspace)

@@ -121,8 +121,8 @@ class Source(Protocol):
 
         Args:
             step: The step to take back.
-            before: Maps paths to decoded registries. If a registry is missing in this mapping, it
-                is read and added. The step is taken back in the decoded registries, so that the
+            before: Maps paths to decoded registries. A registry that is missing in this mapping is
+                read and added. The step is taken back in the decoded registries, so that the
                 preview of the next step can use the same mapping.
 
         Raises:
