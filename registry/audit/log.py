@@ -4,8 +4,9 @@ The log is `registry/muster_audit.jsonl` in the workspace. Many processes may ap
 under a flock of the log file. Every record is flushed (fsync), and large logs are rotated.
 
 Before a change is made, a record of the intent is written. After the change, a record of the
-outcome is written. If the record of the outcome is missing, the action was interrupted; the fields
-in the intent show whether the change was made. No registry is locked while the log is locked.
+outcome is written. If the record of the outcome is missing, the action was interrupted. Then a
+comparison of the registry with the intent shows whether the change was made. No registry is locked
+while the log is locked.
 """
 
 from __future__ import annotations
@@ -70,7 +71,8 @@ def log_in(workspace: Path) -> Path:
 def _folder_of(workspace: Path) -> Path | None:
     """Returns the path of the `registry` folder of a workspace.
 
-    The result is None if the folder does not exist, and the workspace has an unusual name.
+    The result is None if the folder does not exist, and the workspace is not called
+    `.agent-workspace`.
     """
     folder = workspace / GLOBAL_FOLDER
     is_folder = is_kind(folder, stat.S_ISDIR) is not False

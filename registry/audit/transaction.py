@@ -191,8 +191,8 @@ def _pass(
         global_: The global registry, or None.
         change: A function that makes the change in decoded registries.
         timeout: How long to wait for the locks, in seconds.
-        log: The path of the log, for the names of registries in the changed fields. None if paths
-            are used as names.
+        log: The path of the audit log, which determines the names of registries in the changed
+            fields. None to use paths as names.
         expected: The expected changes. If other changes are made, nothing is written. None to
             write all changes.
         owners: Maps the paths of registries to the ids of the users that must own them.

@@ -22,7 +22,7 @@ class IssueKind(StrEnum):
     UNREADABLE = "unreadable"
     """A registry cannot be read, so further issues cannot be known."""
     JOURNAL = "hot_journal"
-    """An interrupted commit was not finished or dropped yet."""
+    """A commit was interrupted, and is neither finished nor dropped yet."""
     SHAPE = "shape"
     """A field has the wrong type, or a required field is missing."""
     DUPLICATE = "duplicate_id"

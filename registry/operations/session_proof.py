@@ -36,7 +36,7 @@ def gone_sessions(
 
     Args:
         sessions: The names of the sessions, as in the field `tmux_session` of the agents' entries.
-        query: Queries tmux; called twice.
+        query: A function that queries tmux; called twice.
         pause: The seconds between the two queries.
         sleep: A function that waits for the given number of seconds.
 

@@ -250,7 +250,7 @@ def remove_agent(
     Args:
         registry: The decoded registry; changed in place.
         agent_id: The id of the agent.
-        is_meant: Returns whether to remove a given entry that has this id.
+        is_meant: A function that returns whether to remove a given entry that has this id.
 
     Returns:
         Whether an entry was removed.
@@ -362,8 +362,8 @@ def set_status(
         agent_id: The id of the agent.
         status: The new status.
         fields: Further fields of the agent's entry, with the new values.
-        is_meant: Returns whether to change a given entry that has this id.
-        counts: Returns whether `completed_count` includes a given entry.
+        is_meant: A function that returns whether to change a given entry that has this id.
+        counts: A function that returns whether `completed_count` includes a given entry.
 
     Raises:
         AgentNotFoundError: The registry has no such agent.

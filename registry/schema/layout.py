@@ -183,10 +183,10 @@ def find_workspaces(
             directory with a `.agent-workspace`, to a task's directory, or to a registry.
         environment: The environment variables; `MUSTER_WORKSPACES` is used.
         here: The directory where an upward search starts if no workspace is named.
-        passed_over: Receives a message for each workspace that the search skips because
-            another user could have created it.
-        missing: Receives a message for each named path that is not a workspace. If `missing` is
-            None, or if none of the named paths is a workspace, such a path is an error.
+        passed_over: A function that receives a message for each workspace that the search skips
+            because another user could have created the workspace.
+        missing: A function that receives a message for each named path that is not a workspace.
+            Such a path is an error if `missing` is None, or if no named path is a workspace.
 
     Raises:
         WorkspaceNotFoundError: A named path is not a workspace, or the search found no workspace.

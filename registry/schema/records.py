@@ -126,7 +126,7 @@ def possible_times(value: object) -> tuple[float, ...]:
 # Cached, because it is much faster than a second conversion of each timestamp.
 @lru_cache(maxsize=1024)
 def _clocks_go_back(day: int, zone: tuple[str, str]) -> bool:
-    """Returns whether the local clocks go back on a day or on the day after it.
+    """Returns whether the local clocks go back on a day or on the next day.
 
     Args:
         day: The number of days since the epoch.
