@@ -198,7 +198,9 @@ def _entries(
             depth = depth_below(by_id, parent)
             entry = _entry(id_, histories[id_], parent, depth, in_global.get(id_, {}))
             if _is_above(by_id, id_, parent):
-                refused[id_] = f"{shown_name(parent)} is both its parent and its child; {BY_HAND}"
+                refused[id_] = (
+                    f"{shown_name(parent)} is both the parent and a child of the agent; {BY_HAND}"
+                )
                 continue
             try:
                 put_back(will_be, entry)

@@ -55,7 +55,7 @@ def atomic_add_agent(
         return edit.registry[edits.counter_names(edit.registry).total]
 
     total = edited(path, add)
-    _log.info("Atomically added agent %s to %s (%s in all)", agent["id"], path, total)
+    _log.info("Atomically added agent %s to %s (%s agents in all)", agent["id"], path, total)
 
 
 def atomic_update_agent_status(
@@ -120,7 +120,8 @@ def atomic_increment_counts(registry_path: RegistryPath, active: int = 0, total:
         edit.changed = bool(active or total)
 
     edited(Path(registry_path), shift)
-    _log.info("Atomically added %+d active, %+d total in %s", active, total, registry_path)
+    message = "Atomically added %+d to the active agents and %+d to all agents in %s"
+    _log.info(message, active, total, registry_path)
 
 
 def atomic_decrement_active_count(registry_path: RegistryPath, amount: int = 1) -> None:

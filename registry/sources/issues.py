@@ -235,7 +235,7 @@ def _task_twice(path: Path, task_id: str) -> Issue:
 
 
 def _not_missing(global_: Json, workspace: Path) -> set[str]:
-    """Returns the ids of the tasks that a global registry lists, and whose registries may exist."""
+    """Returns the ids of the tasks in a global registry whose own registries may exist."""
     return {
         task_id
         for task_id, task in global_record(global_).tasks.items()
