@@ -199,7 +199,7 @@ def _entries(
             entry = _entry(id_, histories[id_], parent, depth, in_global.get(id_, {}))
             if _is_above(by_id, id_, parent):
                 refused[id_] = (
-                    f"{shown_name(parent)} is both the parent and a child of the agent; {BY_HAND}"
+                    f"{shown_name(parent)} is both parent and descendant of the agent; {BY_HAND}"
                 )
                 continue
             try:

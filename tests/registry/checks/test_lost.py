@@ -156,7 +156,7 @@ def test_a_parent_that_is_lost_too_is_put_back_first() -> None:
     [
         ({"a": "nobody"}, "nobody is not in the registry"),
         ({"a": "b", "b": "a"}, "b is not in the registry"),
-        ({"a": "child"}, "both the parent and a descendant"),
+        ({"a": "child"}, "both parent and descendant of the agent"),
     ],
 )
 def test_without_its_parent_an_agent_is_not_put_back(parents: dict[str, str], why: str) -> None:
