@@ -178,8 +178,8 @@ def preview(step: Undoable, registries: dict[Path, Json]) -> Reverted:
 def take_back(step: Undoable, audit: Audit, *, timeout: float = DEFAULT_TIMEOUT) -> Made[Reverted]:
     """Takes back one step of an action in one commit, after the undo was logged.
 
-    A field that was changed again after the step is not changed; `Reverted.refused` has the
-    reason.
+    A field is left unchanged if it was changed again after the step. In this case,
+    `Reverted.refused` has the reason.
 
     Args:
         step: The step; `step.refused` must be None.

@@ -1,4 +1,4 @@
-"""Finds issues in decoded registries, and the right values. Pure.
+"""Finds issues in decoded registries, and determines the right values. Pure.
 
 If the global registry and a task's registry differ, the task's registry is right. If the right
 value cannot be known, `Issue.advice` has the reason.

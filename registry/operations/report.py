@@ -51,7 +51,7 @@ class Reported:
     """The result of a progress report.
 
     Attributes:
-        agent_id: The agent.
+        agent_id: The agent's id.
         previous: The status before the report; None if the agent's entry had no status.
         status: The status after the report.
         problems: The reasons why the global registry or the progress file could not be written.

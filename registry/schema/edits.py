@@ -335,7 +335,7 @@ class StatusChange:
     """The change of one agent's status.
 
     Attributes:
-        agent_id: The agent.
+        agent_id: The agent's id.
         previous: The status before the change; None if the entry had no status.
         status: The status after the change.
     """

@@ -56,7 +56,7 @@ _DEFAULT_FOLDERS = (".claude-orchestrator", "workspaces")
 
 @dataclass(frozen=True, slots=True)
 class UnreadDatabase:
-    """The database of a workspace, which this version of muster cannot read.
+    """A workspace's database, which this version of muster cannot read.
 
     Attributes:
         path: The database.
