@@ -1,4 +1,4 @@
-"""Reads the output files of an agent: progress reports, findings and the stream log."""
+"""Reads the output files of agents: progress reports, findings and stream logs."""
 
 from typing import TYPE_CHECKING
 

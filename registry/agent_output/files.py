@@ -1,8 +1,8 @@
-"""Reads the last lines of an agent's output file, and then the lines that are appended.
+"""Reads the last lines of an agent's output file, and later the lines that the agent appends.
 
-No lock is needed: agents append whole lines, and an incomplete last line is still being
-written. Files are opened below the task's directory, without following symlinks. The name of a
-file may only contain a checked id (`registry.storage.files.safe_open`).
+No lock is needed, because agents append whole lines; if the last line is incomplete, the agent is
+writing it. Files are opened below the task's directory, and symlinks are not followed. An agent's
+id is checked before it becomes part of a file name (`registry.storage.files.safe_open`).
 """
 
 from __future__ import annotations
@@ -22,28 +22,28 @@ from registry.storage.files.interruption import hand_on
 from registry.storage.files.safe_open import open_beneath
 
 LONGEST_LINE = 4 * 1024 * 1024
-"""The longest line that is read, in bytes; a longer line counts as malformed."""
+"""The size of the longest line that is read, in bytes; a longer line counts as malformed."""
 
 LOOK_BACK = 32 * 1024 * 1024
-"""The number of bytes at the end of a file in which the last lines are searched."""
+"""The number of bytes at the end of a file in which `AgentFile.last` searches the last lines."""
 
-# This many bytes before the read position are remembered. They distinguish a file that grew
-# from one that was truncated and written again to at least the same length.
+# The number of bytes before the read position that are remembered. If these bytes change, the
+# file was truncated and written again, perhaps to a greater length.
 _REMEMBERED = 64
 
 
 @dataclass(frozen=True, slots=True)
 class Batch(Generic[Line]):
-    """The result of one read.
+    """The records of one call of `AgentFile.last` or `AgentFile.more`.
 
     Attributes:
         records: The records in the order of the file.
         malformed: The number of lines that were not JSON objects, or were too long.
-        earlier: Whether the file has earlier lines that were not read.
-        torn: Whether the last line is still being written; the next batch contains that line.
-        restarted: Whether the file was replaced or truncated since the last batch. If so, these
-            records are from the start of the present file.
-        behind: Whether the file has more data that can be read now.
+        earlier: Whether the file has lines before the first of these records.
+        torn: Whether the last line of the file is incomplete. A later batch contains this line.
+        restarted: Whether the file was replaced or truncated after the previous batch. If so,
+            these records are from the start of the present file.
+        behind: Whether the file has more data that can be read immediately.
         size: The size of the file in bytes; None if the file does not exist.
         modified: The time of the last write, in seconds since the epoch, or None.
     """
@@ -59,13 +59,13 @@ class Batch(Generic[Line]):
 
 
 class AgentFile(Generic[Line]):
-    """A reader of one of an agent's files. Not thread-safe; close it after use.
+    """A reader of one output file of an agent. Not thread-safe; close the reader after use.
 
     A file that does not exist counts as empty. If the file is created later, `more` reads it.
 
     Args:
         directory: The task's directory; trusted.
-        agent_id: The id in the registry; untrusted.
+        agent_id: The agent's id in the registry; untrusted.
         source: The kind of file: `PROGRESS`, `FINDINGS` or `STREAM_LOG`.
     """
 
@@ -77,12 +77,12 @@ class AgentFile(Generic[Line]):
         self._identity = (0, 0)
         self._offset = 0
         self._remembered = b""
-        # True inside a line that is too long; the rest of it is skipped.
+        # True while the read position is in a line that is too long. The line's rest is skipped.
         self._skipping = False
 
     @property
     def path(self) -> Path:
-        """The file's path, only for messages. Do not open the file by this path."""
+        """The path of the file, only for messages: the path may contain symlinks."""
         return self._directory.joinpath(*self._parts)
 
     def __enter__(self) -> Self:
@@ -97,16 +97,17 @@ class AgentFile(Generic[Line]):
         self.close()
 
     def close(self) -> None:
-        """Closes the file; a later call of `more` begins at the start of the file."""
+        """Closes the file. A later call of `more` reads from the start of the file."""
         if self._file is not None:
             close_read(self._file)
         self._file, self._offset, self._remembered, self._skipping = None, 0, b"", False
 
     def last(self, count: int) -> Batch[Line]:
-        """Returns the last records of the file; `more` then returns the records after these.
+        """Returns the last records of the file; `more` then returns only later records.
 
         Args:
-            count: The largest number of records; 0 to only move to the end of the file.
+            count: The largest number of records to return. With 0, only the next call of `more`
+                returns records.
 
         Raises:
             ValueError: The id cannot be part of a file's name.
@@ -120,7 +121,7 @@ class AgentFile(Generic[Line]):
         return self._last(fd, self._status(fd), count)
 
     def more(self) -> Batch[Line]:
-        """Returns the next records, from at most 4 MB of the file (see `Batch.behind`).
+        """Returns the next records of the file; reads at most 4 MiB (see `Batch.behind`).
 
         Raises:
             ValueError: The id cannot be part of a file's name.
@@ -142,8 +143,6 @@ class AgentFile(Generic[Line]):
                 return Batch()
             restarted = True
         return self._more(self._file.fileno(), restarted)
-
-    # The file
 
     def _open(self) -> None:
         try:
@@ -177,7 +176,7 @@ class AgentFile(Generic[Line]):
             file = open_beneath(self._directory, self._parts)
         except RegistryNotFoundError as error:
             hand_on(error)
-            # The file was moved away, and the new one does not exist yet.
+            # The file was moved away, and the new file does not exist yet.
             return False
         try:
             status = self._status(file.fileno())
@@ -191,7 +190,10 @@ class AgentFile(Generic[Line]):
         self._remembered = self._read(fd, length, offset - length)
 
     def _pass_hole(self, fd: int, size: int) -> None:
-        """Skips a hole of a sparse file. No line ends in a hole, and a hole may be very large."""
+        """Skips a hole of a sparse file, if the read position is in a hole.
+
+        A hole may be very large, and contains no line end.
+        """
         try:
             data = os.lseek(fd, self._offset, os.SEEK_DATA)
         except OSError as error:
@@ -200,8 +202,6 @@ class AgentFile(Generic[Line]):
             data = size if error.errno == errno.ENXIO else self._offset
         if self._offset < data <= size:
             self._go_on_from(fd, data)
-
-    # Its lines
 
     def _last(self, fd: int, status: os.stat_result, count: int) -> Batch[Line]:
         groups: list[tuple[Line, ...]] = []
@@ -218,7 +218,7 @@ class AgentFile(Generic[Line]):
             if go_on_from is None:
                 whole = ended or (line is not None and is_whole(line))
                 if line is None and not ended:
-                    # The last line is too long, and is still being written.
+                    # The last line is too long and incomplete.
                     go_on_from, self._skipping = status.st_size, True
                     malformed += 1
                     continue
@@ -245,7 +245,7 @@ class AgentFile(Generic[Line]):
         )
 
     def _taken(self, line: bytes | None) -> tuple[Line, ...] | None:
-        """Returns the records of a line; None if the line is malformed, or is None."""
+        """Returns the records of a line; None if the line is malformed, or too long (`None`)."""
         if line is None:
             return None
         return self._source.read(line) if line.strip() else ()
@@ -291,7 +291,7 @@ class AgentFile(Generic[Line]):
 
 @dataclass(frozen=True, slots=True)
 class FileFacts:
-    """The metadata of one of an agent's files.
+    """The metadata of one output file of an agent.
 
     Attributes:
         name: The kind of file, from `Source.name`.
@@ -309,11 +309,11 @@ class FileFacts:
 
 
 def facts_of(directory: Path, agent_id: str) -> tuple[FileFacts, ...]:
-    """Returns the metadata of each of an agent's files; never fails.
+    """Returns the metadata of each output file of an agent; never raises an error.
 
     Args:
         directory: The task's directory; trusted.
-        agent_id: The id in the registry; untrusted.
+        agent_id: The agent's id in the registry; untrusted.
     """
     sources = (PROGRESS, FINDINGS, STREAM_LOG)
     return tuple(_facts(directory, source.name, source.parts(agent_id)) for source in sources)

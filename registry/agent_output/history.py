@@ -1,7 +1,7 @@
-"""Reads from an agent's own files what they prove about the agent.
+"""Reads the facts about an agent that the agent's own files prove.
 
-The name of a file alone proves nothing. A file proves something about an agent if its lines name
-the agent, and if every user that may write the file may write the task's registry, too.
+The name of a file proves nothing. A file proves facts about an agent if both are true: lines in
+the file name the agent, and each user that may write the file may also write the task's registry.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ _PROMPT_PARENT = re.compile(r"^[\s*-]*Parent Agent:\s*(\S+)\s*$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What an agent's own files prove.
+    """The facts that an agent's own files prove.
 
     Attributes:
-        status: The last reported status; None if the agent has not reported one.
+        status: The last reported status; None if the agent has not reported a status.
         progress: The last reported percentage, from 0 to 100, or None.
-        started_at: The time of the prompt, or of the first line if that is earlier, as text in
-            ISO 8601; None if it is unknown.
-        last_update: The time of the last report, as text in ISO 8601, or None.
+        started_at: The earlier of two times, as ISO 8601 text: the time of the prompt, and the
+            time of the first report. None if both times are unknown.
+        last_update: The time of the last report, as ISO 8601 text, or None.
         parent: The id of the agent's parent, or None.
     """
 
@@ -56,13 +56,14 @@ class History:
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """The files of one agent, and what they prove.
+    """The files of one agent, and the facts that the files prove.
 
     Attributes:
-        agent: The agent's id in the names of the files.
+        agent: The agent's id, from the names of the files.
         files: The files; at least one.
-        history: What the files prove; None if no line names the agent.
-        strangers: Whether files were ignored because other users may write them than the registry.
+        history: The facts that the files prove; None if no line names the agent.
+        strangers: Whether any file was ignored because a user that may write the file may not
+            write the registry.
     """
 
     agent: str
@@ -77,12 +78,12 @@ def traces_in(
     """Reads the files of agents in a task's directory. Follows no symlinks; takes no lock.
 
     Args:
-        registry: The registry of the task.
-        wanted: Returns whether to read the files of the agent with this id.
+        registry: The path of the task's registry.
+        wanted: A function that returns whether to read the files of the agent with a given id.
 
     Returns:
-        The traces of the wanted agents, sorted by id; and the directories that could not be read
-        completely, with the reasons.
+        The traces of these agents, sorted by id. Then pairs of a directory that could not be read
+        completely, and the reason.
     """
     directory = registry.parent
     listing = list_files(directory)
@@ -99,7 +100,12 @@ def traces_in(
 
 @dataclass(frozen=True, slots=True)
 class _Report:
-    """A line that names the agent; `at` is its time in seconds since the epoch, or None."""
+    """A line of a progress file that names the agent.
+
+    Attributes:
+        at: The line's timestamp in seconds since the epoch, or None.
+        line: The decoded line.
+    """
 
     at: float | None
     line: dict[str, Any]
@@ -108,7 +114,8 @@ class _Report:
 def _history(directory: Path, agent_id: str, files: Sequence[FoundFile]) -> History | None:
     reports: list[_Report] = []
     named = False
-    # The archive comes first: a late line may be in a new file in the usual folder.
+    # The archived files are read first: after the move to the archive, an agent's last lines may
+    # be in a new file in the usual folder.
     for file in sorted(files, key=lambda file: not file.is_archived):
         if file.kind == PROGRESS.name:
             reports += (
@@ -138,7 +145,7 @@ def _history(directory: Path, agent_id: str, files: Sequence[FoundFile]) -> Hist
 
 
 def _start(timed: Sequence[_Report], prompts: Sequence[FoundFile]) -> str | None:
-    # A copied prompt has a later time.
+    # A copy of a prompt has a later time than the prompt.
     written = min((file.modified for file in prompts), default=None)
     first = timed[0] if timed else None
     if written is not None and (first is None or written < (first.at or 0.0)):
@@ -157,7 +164,7 @@ def _status(line: dict[str, Any]) -> str | None:
 
 def _percent(line: dict[str, Any]) -> float | None:
     number = number_of(line.get("progress"))
-    # The value as it was written: 40 stays an integer.
+    # The value is not converted: 40 stays an integer.
     return line["progress"] if number is not None and 0 <= number <= 100 else None
 
 
@@ -167,7 +174,7 @@ def _parent(line: dict[str, Any]) -> str | None:
 
 
 def _names(line: dict[str, Any], agent_id: str) -> bool:
-    """Returns whether a line of a stream log names the agent, also as the input of a tool."""
+    """Returns whether a line of a stream log contains the agent's id, also in a tool's input."""
     if line.get("agent_id") == agent_id:
         return True
     message = line.get("message")
@@ -180,7 +187,7 @@ def _names(line: dict[str, Any], agent_id: str) -> bool:
 
 
 def _parent_in_prompt(directory: Path, agent_id: str, file: FoundFile) -> str | None:
-    """Returns the parent that a prompt names, if the prompt is for this agent."""
+    """Returns the parent's id in a prompt; None if the prompt is not for this agent."""
     text = _head(directory, file).decode("utf-8", "replace")
     own, parent = _PROMPT_ID.search(text), _PROMPT_PARENT.search(text)
     if own is None or parent is None or own[1] != agent_id or not is_safe_name(parent[1]):
@@ -189,7 +196,7 @@ def _parent_in_prompt(directory: Path, agent_id: str, file: FoundFile) -> str | 
 
 
 def _head(directory: Path, file: FoundFile) -> bytes:
-    """Returns the first bytes of a file; none if the file cannot be read."""
+    """Returns the first bytes of a file; empty if the file cannot be read."""
     try:
         opened = open_beneath(directory, file.parts)
         try:
@@ -202,9 +209,9 @@ def _head(directory: Path, file: FoundFile) -> bytes:
 
 
 def _objects(directory: Path, file: FoundFile) -> Iterator[dict[str, Any]]:
-    """Yields the first and the last lines of a file that are JSON objects, in file order.
+    """Yields the JSON objects in the first lines and the last lines of a file, in file order.
 
-    A file that cannot be read yields nothing, because it proves nothing.
+    Yields nothing if the file cannot be read.
     """
     try:
         lines = _lines(directory, file)

@@ -1,4 +1,4 @@
-"""Identifies an agent's output files by device and inode, independent of their paths."""
+"""Identifies an agent's output files by device and inode instead of by path."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from registry.storage.files.interruption import tolerating
 from registry.storage.files.safe_open import is_safe_name, open_folder
 
 ARCHIVE = "archive"
-"""The folder of a task to which orchestrators move the output of agents."""
+"""The name of the folder, in a task's directory, to which orchestrators move output files."""
 
 Identity = tuple[int, int]
-"""The device and inode of a file, which are unique and the same in every mount namespace."""
+"""The device and inode of a file, which identify the file in every mount namespace."""
 
 
 @dataclass(frozen=True, slots=True)
 class OutputFiles:
-    """The output files of one agent.
+    """The identities of one agent's output files.
 
     Attributes:
-        folder: The directory of the task.
-        files: The output files, including archived ones.
+        folder: The identity of the task's directory.
+        files: The identities of the output files, including archived files.
     """
 
     folder: Identity
@@ -33,11 +33,13 @@ class OutputFiles:
 
 
 def output_files(directory: Path, agent_id: str) -> OutputFiles:
-    """Returns an agent's output files. Follows no symlinks, and opens no output file.
+    """Returns the identities of an agent's output files.
+
+    Follows no symlinks, and opens no output file.
 
     Args:
         directory: The directory of the task.
-        agent_id: The id in the registry; untrusted text.
+        agent_id: The agent's id in the registry; untrusted text.
 
     Raises:
         RegistryError: The directory does not exist, or is a symlink.

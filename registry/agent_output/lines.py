@@ -1,9 +1,8 @@
 """Decodes the lines of an agent's output files to frozen records. Pure.
 
 An agent has three files with one JSON object per line: progress reports, findings, and the stream
-log. The stream log is the raw output of the agent's program. Decoding never fails: a value with an
-unknown structure becomes None, or is kept as compact JSON. All text is untrusted and unchanged; a
-caller that shows the text must sanitize it.
+log. The stream log is the raw output of the agent's program. A value of unknown structure becomes
+None or compact JSON. All text is untrusted: a caller that shows the text must sanitize it.
 """
 
 from __future__ import annotations
@@ -19,10 +18,10 @@ from registry.schema.records import number_of, parse_time, text_of
 from registry.storage.files.interruption import hand_on
 
 TEXT_AT_MOST = 64 * 1024
-"""The longest text in a record, in characters; a longer text is cut and ends in ``…``."""
+"""The largest length of a text in a record, in characters. A longer text is cut, with a ``…``."""
 
 SEVERITIES = ("critical", "high", "medium", "low")
-"""The known severities of findings, the worst first; other words are possible."""
+"""The known severities of findings, the worst severity first. Other words are possible."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +46,7 @@ class ProgressReport:
 
 @dataclass(frozen=True, slots=True)
 class AgentFinding:
-    """One finding.
+    """One finding that an agent reported.
 
     Attributes:
         timestamp: The time in the file, or None.
@@ -55,7 +54,7 @@ class AgentFinding:
         type: The type, such as ``issue`` or ``solution``; empty if the field is missing.
         severity: One of `SEVERITIES` or another word; empty if the field is missing.
         message: The agent's message; may be empty.
-        data: Additional data as compact JSON; empty if there is none.
+        data: Additional data as compact JSON; empty if there are no data.
     """
 
     timestamp: str | None
@@ -86,15 +85,17 @@ class LogKind(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LogLine:
-    """One message, tool call or result; a line of the file can contain several.
+    """One message, tool call or result in a stream log.
+
+    A line of the log can contain several of these records.
 
     Attributes:
         timestamp: The time in the file, or None; many programs write no time.
         at: The time in seconds since the epoch, or None.
         kind: The kind of the record.
         name: The name of the tool, or the subtype of a result or system message; may be empty.
-        text: The text; for a tool call its input as compact JSON.
-        is_error: Whether the tool, or the run, failed.
+        text: The text; for a tool call, the tool's input as compact JSON.
+        is_error: Whether the tool or the run failed.
     """
 
     timestamp: str | None
@@ -112,14 +113,15 @@ Line = TypeVar("Line", bound=ProgressReport | AgentFinding | LogLine)
 
 @dataclass(frozen=True, slots=True)
 class Source(Generic[Line]):
-    """One kind of an agent's files.
+    """One kind of an agent's output files.
 
     Attributes:
         name: The name of the kind on the command line.
-        folder: The folder below the task's directory.
-        suffix: The part of the file's name after the agent's id.
-        read: Decodes one line without the line end; returns None if the line is malformed.
-        raw: Returns the records to show for a malformed line; may be none.
+        folder: The name of the folder in the task's directory.
+        suffix: The part of the file's name after the agent's id and ``_``.
+        read: A function that decodes one line without the line end, and returns the records; None
+            if the line is malformed.
+        raw: A function that returns the records to show for a malformed line; may be empty.
     """
 
     name: str
@@ -129,7 +131,7 @@ class Source(Generic[Line]):
     raw: Callable[[bytes], tuple[Line, ...]]
 
     def parts(self, agent_id: str) -> tuple[str, str]:
-        """Returns the folder and the file name of an agent's file; does not check the id."""
+        """Returns the names of the folder and of the agent's file. Does not check the id."""
         return self.folder, agent_file(agent_id, self.suffix)
 
 
@@ -143,7 +145,7 @@ def _object(line: bytes) -> dict[str, Any] | None:
 
 
 def is_whole(line: bytes) -> bool:
-    """Returns whether the last line of a file, which has no line end, is complete JSON."""
+    """Returns whether a last line without a line end is a complete JSON object."""
     return line.rstrip().endswith(b"}") and _object(line) is not None
 
 
@@ -201,7 +203,7 @@ def read_finding(line: bytes) -> tuple[AgentFinding, ...] | None:
 def read_log(line: bytes) -> tuple[LogLine, ...] | None:
     """Decodes a line of a stream log in Claude's format; None if the line is not a JSON object.
 
-    A message has several parts (text, tool calls, tool results). Each part becomes a record.
+    Each part of a message (text, tool call, tool result) becomes one record.
     """
     entry = _object(line)
     if entry is None:
@@ -214,7 +216,7 @@ def read_log(line: bytes) -> tuple[LogLine, ...] | None:
 
 
 def raw_log(line: bytes) -> tuple[LogLine, ...]:
-    """Returns the record of a line of a stream log that is not a JSON object."""
+    """Returns one record of the kind `RAW` with the text of a line that is not a JSON object."""
     return (LogLine(None, None, LogKind.RAW, "", _cut(line.decode("utf-8", "replace"))),)
 
 
@@ -272,7 +274,7 @@ def _block(speaker: LogKind, block: object) -> _Part:
 
 
 def _result(content: object) -> str:
-    """Returns the text of a tool's result. The result is a text or a list of blocks."""
+    """Returns the text of a tool's result, which is a text or a list of blocks."""
     if not isinstance(content, list):
         return _words(content)
     texts = (

@@ -1,4 +1,4 @@
-"""Lists the files of agents in a task's directory, also of agents that no registry lists."""
+"""Lists the files of agents in a task's directory, including agents that no registry lists."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from registry.storage.files.interruption import hand_on, tolerating
 from registry.storage.files.safe_open import is_safe_name, open_folder
 
 ENTRIES_AT_MOST = 50_000
-"""The largest number of entries that are read of one directory."""
+"""The largest number of entries that are read from one directory."""
 
 PROMPT = "prompt"
-"""The kind of the file with an agent's instructions; the other kinds are `Source.name`."""
+"""The `FoundFile.kind` of the file with an agent's instructions."""
 
 _PROMPT_NAME = ("agent_prompt_", ".txt")
 
@@ -30,8 +30,8 @@ class FoundFile:
     """One file of an agent.
 
     Attributes:
-        kind: `PROMPT`, or the name of a kind of output (`Source.name`).
-        parts: The names of the folders below the task's directory, and of the file.
+        kind: `PROMPT`, or the name of a kind of output file (`Source.name`).
+        parts: The path of the file below the task's directory: folders, and the file's name.
         modified: The time of the last write, in seconds since the epoch.
     """
 
@@ -50,8 +50,8 @@ class Listing:
     """The files of the agents of a task.
 
     Attributes:
-        files: Maps the ids in the names of the files to these files, archived files last.
-        problems: The directories that were not read, or not read completely, with the reasons.
+        files: Maps the id of each agent to the agent's files, the archived files last.
+        problems: Pairs of a directory that was not read completely, and the reason.
     """
 
     files: Mapping[str, tuple[FoundFile, ...]]
@@ -59,14 +59,14 @@ class Listing:
 
 
 def list_files(directory: Path, at_most: int = ENTRIES_AT_MOST) -> Listing:
-    """Lists the files of agents in a task's directory and its archive; opens none of them.
+    """Lists the files of agents in a task's directory and in the task's archive.
 
-    Symlinks are not followed. A file whose name contains an unsafe id is left out, because muster
-    would not open this file.
+    Opens no file, and follows no symlinks. A file is left out if the id in its name is not safe
+    in a path.
 
     Args:
         directory: The directory of the task.
-        at_most: The largest number of entries to read of one directory.
+        at_most: The largest number of entries that are read from one directory.
     """
     files: dict[str, list[FoundFile]] = {}
     problems: list[tuple[Path, str]] = []
@@ -88,7 +88,8 @@ def list_files(directory: Path, at_most: int = ENTRIES_AT_MOST) -> Listing:
             why = error.reason if isinstance(error, RegistryError) else error.strerror
             problems.append((directory.joinpath(*parts), why or str(error)))
     kinds = [PROMPT, *outputs]
-    # A directory has no order, and the findings of two readings are compared.
+    # The order of a directory's entries may change. The issues of two readings are compared, so
+    # the files are sorted.
     for found in files.values():
         found.sort(key=lambda file: (file.is_archived, kinds.index(file.kind)))
     return Listing(
@@ -103,7 +104,7 @@ def _files_in(
     names: Mapping[str, tuple[str, str]],
     at_most: int,
 ) -> Iterator[tuple[str, FoundFile]]:
-    """Yields the ids and files in one folder.
+    """Yields each file of an agent in one folder, together with the agent's id.
 
     Raises:
         RegistryError: The folder does not exist, is a symlink, or is not accessible.
@@ -118,7 +119,7 @@ def _files_in(
         with os.scandir(opened.fileno()) as entries:
             for number, entry in enumerate(entries):
                 if number >= at_most:
-                    reason = f"it has more than {at_most} entries; only these were examined"
+                    reason = f"more than {at_most} entries; only {at_most} entries were examined"
                     raise OSError(0, reason)
                 named = _named(entry.name, names)
                 if named is None:
@@ -135,7 +136,7 @@ def _files_in(
 
 
 def _named(name: str, names: Mapping[str, tuple[str, str]]) -> tuple[str, str] | None:
-    """Returns the kind and the agent's id of a file's name; None for any other file."""
+    """Returns the kind of a file and the agent's id; None if the file is not an agent's file."""
     for kind, (prefix, suffix) in names.items():
         if name.startswith(prefix) and name.endswith(suffix):
             agent_id = name[len(prefix) : len(name) - len(suffix)]

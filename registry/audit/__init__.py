@@ -1,4 +1,4 @@
-"""Logs each action of an operator before the action is done, and takes changes back."""
+"""Logs each action of an operator before the action is done, and undoes logged actions."""
 
 from typing import TYPE_CHECKING
 

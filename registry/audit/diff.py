@@ -1,4 +1,4 @@
-"""Compares two states of a registry field by field, and takes changes back. Pure."""
+"""Compares two states of a registry field by field, and takes back changes. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from registry.storage.codec import Json
 
 
 class Missing(Enum):
-    """The type of `MISSING`, the value of a missing field; JSON has no such value."""
+    """The type of `MISSING`, which stands for the value of a missing field."""
 
     MISSING = "missing"
 
@@ -22,22 +22,23 @@ MISSING: Final = Missing.MISSING
 
 
 WHOLE_FILE = "(whole file)"
-"""The field of a change that replaced the text of a registry."""
+"""The value of `FieldChange.field` if the whole text of a registry was replaced."""
 
 
 @dataclass(frozen=True, slots=True)
 class FieldChange:
-    """One field of a registry, or of one of its agents, before and after a change.
+    """The change of one field of a registry, or of one field of an agent's entry.
 
     Attributes:
-        file: The name of the registry in its audit log.
+        file: The name of the registry in the audit log.
         agent: The agent's id; None for a field of the registry itself.
-        nth: The position of the entry among the entries with this id; 0 is the first.
-        field: The name of the field; empty for a whole entry.
+        nth: The position of the agent's entry among the entries with the same id, from 0.
+        field: The name of the field; empty if `whole`.
         before: The value before the change, or `MISSING`.
         after: The value after the change, or `MISSING`.
-        whole: Whether the agent was added or removed. If so, the value is the agent's entry.
-        deployed: The agent's deployment, if the field is the status of an agent; otherwise None.
+        whole: Whether the agent was added or removed. If so, the values are the agent's whole
+            entry and `MISSING`.
+        deployed: The agent's deployment if the field is the status of an agent; otherwise None.
     """
 
     file: str
@@ -51,7 +52,7 @@ class FieldChange:
 
     @property
     def is_counter(self) -> bool:
-        """Whether the field is a counter, which several writers change by adding to it."""
+        """Whether the field is a counter: an integer field of the registry itself."""
         return self.agent is None and is_count(self.before) and is_count(self.after)
 
     @property
@@ -63,7 +64,10 @@ class FieldChange:
         return self.agent is None and self.field == WHOLE_FILE
 
     def means_the_same(self) -> tuple[object, ...]:
-        """Returns a key that is equal for equal changes; for a counter, with the added number."""
+        """Returns a key; two changes have the same meaning if their keys are equal.
+
+        The key of a counter's change contains the added number instead of the two values.
+        """
         if self.is_counter:
             return self.file, self.agent, self.nth, self.field, self.after - self.before
         values = _exact(self.before), _exact(self.after)
@@ -72,15 +76,18 @@ class FieldChange:
 
 
 def _exact(value: Any) -> str:
-    """Returns a text for exact comparisons of values: in Python 1, 1.0 and True are equal."""
+    """Returns a text of a value, for exact comparisons.
+
+    In Python, the values 1, 1.0 and True are equal, but their texts differ.
+    """
     return repr(value)
 
 
 def snapshot(registry: Json) -> Json:
-    """Copies a registry, its agents and their fields, but not the values of the fields.
+    """Returns a copy of a registry with copies of the agents' entries.
 
-    If a later change of the registry replaces the values of fields, the copy stays unchanged. A
-    change inside a value also changes the copy.
+    The values of the fields are not copied. So the copy stays unchanged only if later changes
+    replace values; a change inside a value also changes the copy.
     """
     copied = dict(registry)
     agents = registry.get("agents")
@@ -96,10 +103,10 @@ def _copy(entry: Any) -> Any:
 
 
 def differences(file: str, before: Json, after: Json) -> tuple[FieldChange, ...]:
-    """Returns all changed fields in the order of the registry, the fields of agents first.
+    """Returns all changed fields: first the fields of agents, then the fields of the registry.
 
     Args:
-        file: The name of the registry for the changes.
+        file: The name of the registry (`FieldChange.file`).
         before: The decoded registry before the change.
         after: The decoded registry after the change.
 
@@ -144,10 +151,11 @@ class Reverted:
     """The result of taking changes back.
 
     Attributes:
-        agents: The ids of the agents whose fields have their old values again, in order.
-        fields: The fields of registries that have their old values again, without the counters
-            that changed together with agents.
-        refused: Maps an agent's id, or a field's name, to the reason why it was not changed.
+        agents: The ids of the agents whose changes were taken back, in the order of the changes.
+        fields: The names of the registries' fields whose changes were taken back. Counters that
+            were changed together with agents are left out.
+        refused: Maps an agent's id, or a field's name, to the reason why its changes were not
+            taken back.
     """
 
     agents: tuple[str, ...]
@@ -156,15 +164,16 @@ class Reverted:
 
 
 def revert(registries: Mapping[str, Json], changes: Sequence[FieldChange]) -> Reverted:
-    """Takes changes back in place, except fields that were changed again after these changes.
+    """Takes back changes in place, except in fields that were changed again later.
 
     - The changes of an agent are taken back in all registries or in none.
-    - Counters change by the number of agents that are taken back, even if the counters changed
-      again for other agents.
-    - An agent that was added is removed only if its entry is unchanged.
+    - The counters are adapted for each of these agents, even if a counter was changed again later
+      for other agents.
+    - An agent that was added is removed only if the agent's entry is unchanged.
 
     Args:
-        registries: Maps the names in the changes to the decoded registries; changed in place.
+        registries: Maps the names of registries (`FieldChange.file`) to the decoded registries,
+            which are changed in place.
         changes: The changes to take back.
     """
     by_agent: dict[tuple[str, int], list[FieldChange]] = {}
@@ -228,7 +237,11 @@ def revert(registries: Mapping[str, Json], changes: Sequence[FieldChange]) -> Re
 def _numbered(
     entries: Iterable[tuple[str | None, Json]],
 ) -> Iterable[tuple[tuple[str, int], Json]]:
-    """Yields each entry with its id, and its position among the entries with the same id."""
+    """Yields each entry together with its key.
+
+    The key is the agent's id (or an empty text), and the position of the entry among the entries
+    with the same id, from 0.
+    """
     seen: dict[str, int] = {}
     for id_, entry in entries:
         agent = id_ or ""
@@ -255,11 +268,11 @@ def _objection(holder: Json | None, change: FieldChange) -> str | None:
         return None
     if _exact(now) == _exact(change.before):
         return f"{change.field} already has its old value in {change.file}"
-    return f"{change.field} was changed again in {change.file}: the value is now {said(now)}"
+    return f"{change.field} was changed again in {change.file}: the value is now {short_text(now)}"
 
 
-def said(value: Any) -> str:
-    """Returns a value as a short text for messages."""
+def short_text(value: Any) -> str:
+    """Returns a text of at most 80 characters that shows a value in messages."""
     if value is MISSING:
         return "missing"
     text = repr(value)
@@ -285,7 +298,7 @@ def _put_back(registry: Json, change: FieldChange, entry: Json | None) -> None:
 
 
 def _counted(registry: Json, entry: Json) -> dict[str, int]:
-    """Returns how much one agent adds to each counter, by the counter's name."""
+    """Returns a mapping from counter names to the number by which one agent raises the counter."""
     names = counter_names(registry)
     counts = {names.active: int(counts_as_active(registry, entry))}
     if names.completed is not None:
@@ -300,14 +313,15 @@ def _move_back(
     whole: bool,
     for_agents: bool,
 ) -> bool:
-    """Takes the change of a counter back.
+    """Takes back the change of a counter.
 
     Args:
-        registry: The decoded registry; changed in place. None if it is missing.
+        registry: The decoded registry; changed in place. None if the registry is missing.
         change: The change of the counter.
-        moved: How much each counter changes because of the agents that were taken back.
-        whole: Whether all agents of the changes were taken back.
-        for_agents: Whether the counter changed together with agents.
+        moved: Maps the names of a registry and a counter to a number: by how much the counter
+            changes because changes of agents were taken back.
+        whole: Whether the changes of all agents were taken back.
+        for_agents: Whether the counter was changed together with agents.
 
     Returns:
         Whether the registry has this counter.
@@ -316,14 +330,14 @@ def _move_back(
     if registry is None or not is_count(now):
         return False
     if whole and now == change.after:
-        # This also restores a negative value, which an addition would not.
+        # This also restores a negative value; an addition would not restore it.
         registry[change.field] = change.before
         return True
     back: int = change.before - change.after
     if for_agents:
-        # Use the smaller of the logged change and the change for the agents taken back. They
-        # differ because a counter stops at 0, and some agents may be refused. If they have
-        # opposite signs, the counter is not changed.
+        # The smaller of two numbers is used: the logged change, and the change that results from
+        # the agents. The numbers differ if the counter stopped at 0, or if agents were refused.
+        # If their signs differ, the counter is not changed.
         nominal = moved.get((change.file, change.field), 0)
         back = sorted((0, back, nominal))[1]
     registry[change.field] = max(0, now + back)

@@ -37,14 +37,14 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Who:
-    """The user and the process that acts.
+    """The user and the process that perform an action.
 
     Attributes:
-        user: The account of the process.
-        login: The account that called sudo, or None.
+        user: The name of the user that runs the process, or the user's id as text.
+        login: The name of the user that called sudo; None without sudo.
         host: The name of the host.
         pid: The id of the process.
-        tty: The terminal, or None.
+        tty: The path of the process's terminal, or None.
     """
 
     user: str
@@ -64,13 +64,13 @@ class EndedSession:
         created: When the session was created, in seconds since the epoch.
         socket: The socket of the session's tmux server.
         agent: The id of the session's agent; None for an orphan.
-        server_pid: The process id of the tmux server; None if the log does not have it.
+        server_pid: The process id of the tmux server; None if the log does not contain this id.
         server_started: When the server started, in seconds since the epoch.
-        panes: The ids of the session's panes, which identify processes that the session left
-            behind.
+        panes: The ids of the session's panes. They identify processes of the session that still
+            run after the kill.
         told_by: The ids of the users that own the logs with this record. None if the record was
             not read from a log.
-        ended_at: When the kill began, according to the log, in seconds since the epoch.
+        ended_at: The time of the kill's intent in the log, in seconds since the epoch, or None.
         log: The path of the log with this record; empty if the record was not read from a log.
     """
 
@@ -95,12 +95,12 @@ class Entry:
         action_id: The id of the whole action, for `muster undo`.
         part: The number of the step within the action, from 1.
         at: The time of the intent: ISO 8601, UTC.
-        action: The word for the action: "kill", "complete", "undo" or another one.
+        action: The word for the action: "kill", "complete", "undo" or another word.
         reason: The reason in the operator's words; may be empty.
-        who: The user and the process.
-        changes: The changed fields. For counters, the values are the expected ones.
+        who: The user and the process that perform the action.
+        changes: The changed fields. If the outcome is not logged, these are the expected changes.
         session: The session that is killed, or None.
-        final: Why the changes cannot be taken back, or None.
+        final: Why the changes cannot be taken back; None if they can be taken back.
         undoes: The `key` of the entry that this step takes back, or None.
         state: The outcome.
         detail: A message about the outcome.
@@ -126,12 +126,12 @@ class Entry:
 
     @property
     def key(self) -> tuple[str, int]:
-        """The key of the entry in its log."""
+        """The key that identifies the entry in its log."""
         return self.action_id, self.part
 
     @property
     def place(self) -> Place:
-        """The key of the entry among the entries of all logs."""
+        """The key that identifies the entry among the entries of all logs."""
         return self.log, self.action_id, self.part
 
 
@@ -144,7 +144,7 @@ class Log:
         records: The intents and outcomes as JSON objects, oldest first.
         damaged: The number of lines that are not records, for example after a crash.
         left_out: The number of bytes of older records that were not read because of the limits.
-        unread: Why some of the logs could not be read.
+        unread: One error message for each log that could not be read.
     """
 
     entries: tuple[Entry, ...]
@@ -155,10 +155,10 @@ class Log:
 
     @property
     def unfinished_ends(self) -> tuple[EndedSession, ...]:
-        """Sessions whose kill began but, according to the log, was not completed.
+        """The sessions whose kill was begun but not completed, according to the log.
 
-        Sessions without logged panes are left out: their processes could not be identified. A
-        record in one log never completes a kill in another log, because the logs may belong to
+        A session without logged panes is left out, because its processes could not be identified.
+        A record in one log never completes a kill in another log, because the logs may belong to
         different users.
         """
         unfinished: dict[tuple[str, str, str, int, int | None], EndedSession] = {}
@@ -174,7 +174,7 @@ class Log:
 
     @property
     def taken_back(self) -> frozenset[Place]:
-        """The places of entries that were taken back, at least in part."""
+        """The places (`Entry.place`) of entries that were taken back, at least in part."""
         undone: set[Place] = set()
         # Newest first: an undo that was undone itself has no effect.
         for entry in reversed(self.entries):
@@ -186,7 +186,7 @@ class Log:
 
     @property
     def undone(self) -> frozenset[tuple[str, int]]:
-        """The keys of entries that were taken back, at least in part."""
+        """The keys (`Entry.key`) of entries that were taken back, at least in part."""
         return frozenset((action_id, part) for _, action_id, part in self.taken_back)
 
 
@@ -197,7 +197,7 @@ def line(record: Mapping[str, Any]) -> bytes:
 
 
 def intent(entry: Entry) -> dict[str, Any]:
-    """Returns the record that announces a change; it is written before the change."""
+    """Returns the record of an intent, which is written before the change is made."""
     return {
         "v": VERSION,
         "id": entry.action_id,
@@ -217,7 +217,7 @@ def intent(entry: Entry) -> dict[str, Any]:
 def outcome(
     entry: Entry, at: str, state: State, detail: str, changes: Sequence[FieldChange]
 ) -> dict[str, Any]:
-    """Returns the record that is written after a change was made or has failed.
+    """Returns the record of an outcome, which is written after the change was made or failed.
 
     Args:
         entry: The intent.
@@ -242,7 +242,8 @@ def _session(session: EndedSession) -> dict[str, Any]:
     told_by, ended_at = record.pop("told_by"), record.pop("ended_at")
     del record["log"]
     if told_by is not None:
-        # Otherwise the user that writes this record would vouch for the claims of another log.
+        # The record repeats facts from another log. It names the owners of that log, so that
+        # the facts do not seem to come from the user that writes this record.
         record |= {"told_by": sorted(told_by), "ended_at": ended_at}
     return record
 
@@ -274,12 +275,12 @@ class _Merging:
 def merge(
     lines: Iterable[bytes], log: str, writers: Iterable[int | None] = itertools.repeat(None)
 ) -> Log:
-    """Merges the intents and outcomes of a log. Never fails; damaged lines are counted.
+    """Merges the intents and outcomes of a log. Raises no error; damaged lines are counted.
 
     Args:
         lines: The lines of the log, oldest first.
         log: The path of the log.
-        writers: The id of the user that owns the file of each line, or None.
+        writers: For each line, the id of the user that owns the line's file, or None.
     """
     merging = _Merging(log)
     for text, writer in zip(lines, writers, strict=False):

@@ -1,7 +1,7 @@
 """Reads the lines of an audit log's files, up to a limit, and checks the owners of the files.
 
-For reading and writing the same rule holds: the files must be muster's own (`own_files`), and
-writable only for their owner.
+Readers and writers of the log use the same rule: the files must be muster's own files
+(`registry.storage.files.own_files`), and only the owner of a file may have write permission.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from registry.storage.files.mounts import owner_of
 from registry.storage.files.own_files import check_owner, open_own, own_folder
 
 LONGEST_RECORD = 16 * 1024 * 1024
-"""The longest record that is read, in bytes; the largest bulk actions have shorter records."""
+"""The largest size of a record that is read, in bytes; even large actions have smaller records."""
 
 LONGEST_FILE = 24 * 1024 * 1024
-"""How many bytes at the end of one file are read; muster's own files are smaller."""
+"""The number of bytes that are read at the end of one file. muster's own files are smaller."""
 
 MOST_LINES = 400_000
-"""How many lines are read from all logs together; the files of one log have fewer lines."""
+"""The largest number of lines that are read from all logs together."""
 
 DECODED_AT_MOST = 640 * 1024 * 1024
 """The largest estimated size in memory of the records of all logs together, in bytes."""
@@ -37,12 +37,12 @@ _RECORD_COST = 512
 
 
 def check_log(path: Path, status: os.stat_result, folder: int) -> None:
-    """Refuses a log that may have been written by a user other than a trusted owner.
+    """Checks that only a trusted owner can have written a log.
 
     Args:
         path: The path of the log, for errors.
         status: The status of the open file.
-        folder: The descriptor of the file's folder.
+        folder: A descriptor of the file's folder.
 
     Raises:
         RegistryError: The owner is not trusted, or other users can write the file.
@@ -62,15 +62,14 @@ class LogLines:
     """The lines of a log's files, up to the limits.
 
     Attributes:
-        lines: The lines. Each line has the id of the user that owns the file of the line. After
-            the last file is read, the oldest line is first.
+        lines: Pairs of a line and the id of the user that owns the line's file. `take` puts the
+            newest line first; `read_lines` returns the oldest line first.
         too_long: The number of lines that were skipped because they are too long.
         left_out: The number of bytes of older lines that were not read.
         share: The number of logs that are still to be read, including this log. The rest of the
-            limits is divided equally among these logs, so that one large log does not block the
-            other logs.
-        seen: The number of lines read so far, in this log and in the logs before it.
-        cost: The estimated size of these lines in memory, in bytes.
+            limits is divided equally among these logs.
+        seen: The number of lines that were read from this log and from the logs before it.
+        cost: The estimated size in memory of the lines that `seen` counts, in bytes.
     """
 
     lines: list[tuple[bytes, int]] = field(default_factory=list)
@@ -91,7 +90,7 @@ class LogLines:
 
         Raises:
             RegistryError: The file cannot be read.
-            OSError: Its owner cannot be known.
+            OSError: The owner of the file cannot be known.
         """
         reached, owner = status.st_size, owner_of(fd)
         lines = lines_from_end(
@@ -113,7 +112,7 @@ class LogLines:
 
 def _cost(line: bytes) -> int:
     values = line.count(b",") + line.count(b"[") + line.count(b"{")
-    # The line is kept until all are decoded.
+    # The bytes of a line stay in memory until all lines are decoded.
     return 2 * len(line) + _VALUE_COST * values + _RECORD_COST
 
 
@@ -122,10 +121,10 @@ def read_lines(log: Path, paths: Iterable[Path], before: LogLines, share: int) -
 
     Args:
         log: The path of the log.
-        paths: The files of the log, the newest first. In this order, a file that is rotated during
-            the read is found a second time instead of being missed.
-        before: The lines of the logs that were read before this log; the limits hold for all logs
-            together.
+        paths: The files of the log, the newest file first. This order ensures that no file is
+            missed if another process rotates the files during the read.
+        before: The lines of the logs that were read before this log. These lines count for the
+            limits, too.
         share: The number of logs that are still to be read, including this log.
 
     Raises:

@@ -1,9 +1,9 @@
 """Keeps a copy of the last complete text of each registry, to replace a broken text.
 
-If two writers without the lock mix their texts, no process has a complete text any more. So muster
-copies each registry while its text is complete. There is one copy of each registry, in the
-directory of the audit log. The copy has the owner, group and mode of the registry. The copy
-replaces the text of the registry only if the user asks for it.
+A text is broken if it cannot be decoded, for example because two processes wrote the registry at
+the same time without the lock. So muster copies each registry while its text is complete. The copy
+is called the kept state. It is in the directory of the audit log, and has the owner, group and
+mode of the registry. Only the user can decide to replace a broken text by the kept state.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ from registry.storage.partner import GLOBAL_REGISTRY
 from registry.text import shown_name
 
 LARGEST = 16 * 1024 * 1024
-"""The largest registry of which a state is kept, in bytes."""
+"""The size of the largest registry of which a copy is kept, in bytes."""
 
 _ASIDE = re.compile(r"\.[A-Za-z0-9_.-]+\.\d{8}-\d{6}-\d{6}\.broken", re.ASCII)
 _ID = re.compile(rb'"(?:id"\s*:\s*"|tmux_session"\s*:\s*"agent_)([A-Za-z0-9_.-]{1,128})"')
@@ -61,12 +61,12 @@ _NAMED_AT_MOST = 5
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """The kept state of a registry, checked like the registry.
+    """The kept state of a registry: a copy of its last complete text.
 
     Attributes:
-        text: The text of the registry.
+        text: The text.
         agents: The ids of the agents in the text.
-        at: When the state was kept, in seconds since the epoch.
+        at: When the copy was made, in seconds since the epoch.
     """
 
     text: bytes
@@ -78,8 +78,8 @@ class Restored(NamedTuple):
     """The result of `restore`.
 
     Attributes:
-        aside: The file with the broken text.
-        problems: Why the outcome was not logged; empty if the outcome was logged.
+        aside: The path of the file with the broken text.
+        problems: The reasons why the outcome could not be logged.
     """
 
     aside: Path
@@ -87,23 +87,25 @@ class Restored(NamedTuple):
 
 
 def place_of(registry: Path) -> Path:
-    """Returns the path of a registry's kept state: a hidden file beside the audit log."""
+    """Returns the path of a registry's kept state, a hidden file in the audit log's directory."""
     folder = "" if registry.name == GLOBAL_REGISTRY else f"{registry.parent.name}."
     return auditing.log_of(registry).with_name(f".{folder}{registry.name}.kept")
 
 
 def keep(registry: Path) -> bool:
-    """Keeps the present state of a registry, unless this state is already kept. Takes no lock.
+    """Copies the present text of a registry, unless the last copy has the same text.
+
+    Takes no lock.
 
     Args:
         registry: A task's registry, or a global registry.
 
     Returns:
-        Whether a file was written.
+        Whether a copy was written.
 
     Raises:
-        RegistryError: The file cannot be read, or is not a registry; the last kept state stays.
-        OSError: The state cannot be written.
+        RegistryError: The file cannot be read, or is not a registry. The last copy stays.
+        OSError: The copy cannot be written.
     """
     place = place_of(registry)
     if not is_safe_name(registry.parent.name):
@@ -130,9 +132,9 @@ def keep(registry: Path) -> bool:
 
 
 def kept_of(registry: Path) -> Kept | None:
-    """Returns the kept state of a registry; None if no kept state exists, or it is not trusted.
+    """Returns the kept state of a registry; None if there is no trusted kept state.
 
-    The file is trusted only if it belongs to a user who may write the registry.
+    A kept state is trusted if its file belongs to a user that may write the registry.
     """
     place = place_of(registry)
     try:
@@ -150,7 +152,7 @@ def _checked(registry: Path, text: bytes) -> frozenset[str]:
     """Returns the ids of the agents in a text.
 
     Raises:
-        RegistryError: The text is not a registry of this kind.
+        RegistryError: The text is not a registry of the expected kind (task's or global).
     """
     decoded = decode(text, registry)
     if not isinstance(decoded.get("agents"), (list, dict)):
@@ -163,13 +165,15 @@ def _checked(registry: Path, text: bytes) -> frozenset[str]:
 
 
 def offer(registry: Path) -> str | None:
-    """Describes the kept state of a broken registry, and which agents only one of the texts names.
+    """Describes the kept state that can replace the broken text of a registry.
+
+    The description also names the agents that are in only one of the two texts.
 
     Args:
         registry: A registry that cannot be decoded.
 
     Returns:
-        The description; None if no state is kept, or if the registry is not broken.
+        The description; None if there is no kept state, or if the registry is not broken.
     """
     kept = kept_of(registry)
     if kept is None:
@@ -187,10 +191,10 @@ def offer(registry: Path) -> str | None:
     text += f", with {len(kept.agents)} agents"
     lost = sorted(named - kept.agents)
     if lost:
-        text += f"; {len(lost)} more are only in the broken text: {_names(lost)}"
+        text += f"; {len(lost)} more agents are only in the broken text: {_names(lost)}"
     gone = sorted(agent for agent in kept.agents if agent.encode() not in broken)
     if gone:
-        text += f"; {len(gone)} of the agents are not in the broken text: {_names(gone)}"
+        text += f"; {len(gone)} agents are not in the broken text: {_names(gone)}"
     return text
 
 
@@ -202,20 +206,20 @@ def _names(agents: list[str]) -> str:
 
 
 def restore(registry: Path, audit: Audit, timeout: float = DEFAULT_TIMEOUT) -> Restored:
-    """Replaces the broken text of a registry by its kept state, and logs this.
+    """Replaces the broken text of a registry by the registry's kept state, and logs this change.
 
-    The broken text is kept in a file beside the registry.
+    The broken text is written to a file in the directory of the registry.
 
     Args:
         registry: The registry.
-        audit: The action that this step belongs to.
+        audit: The action that this change is a step of.
         timeout: How long to wait for the lock, in seconds.
 
     Raises:
         BusyRegistryError: Another process is writing the registry.
         AuditError: The audit log cannot be written; nothing was changed.
-        RegistryError: No state is kept, the registry is not broken, or the registry cannot be
-            written; nothing was changed.
+        RegistryError: There is no kept state, the registry is not broken, or the registry cannot
+            be written. Nothing was changed.
     """
     kept = kept_of(registry)
     if kept is None:
@@ -252,7 +256,11 @@ def _on_record(
     timeout: float,
     undoes: tuple[str, int] | None = None,
 ) -> tuple[str, ...]:
-    """Logs a change, makes the change under the lock, logs the outcome; returns the problems."""
+    """Logs a change, makes the change under the registry's lock, and logs the outcome.
+
+    Returns:
+        The reasons why the outcome could not be logged.
+    """
     log = auditing.log_of(registry)
     entry = audit.begin(log, changes=(change,), undoes=undoes)
     try:
@@ -286,41 +294,41 @@ def _broken(fd: int, registry: Path) -> bytes:
     """Returns the broken text of a registry.
 
     Raises:
-        BusyRegistryError: Another process may be writing the text, without the lock.
-        RegistryError: The text can be decoded, so it is not broken.
+        BusyRegistryError: Another process may be writing the text without the lock.
+        RegistryError: The text is not broken.
     """
     text = read_all(fd, registry, MAX_BYTES)
     if parses(text, registry):
-        raise RegistryError(f"{shown_name(registry)} is whole again; nothing was changed")
+        raise RegistryError(f"{shown_name(registry)} is not broken any more; nothing was changed")
     if is_in_the_making(os.fstat(fd)):
         raise BusyRegistryError(registry, locked=False)
     return text
 
 
 def is_restoration(entry: Entry) -> bool:
-    """Returns whether an entry of the log replaced the text of a registry."""
+    """Returns whether an entry of the audit log replaced the whole text of a registry."""
     return any(change.replaces_file for change in entry.changes)
 
 
 def preview_break(registry: Path, entry: Entry) -> Reverted:
-    """Returns what `put_broken_back` would do now; writes nothing.
+    """Returns the result that `put_broken_back` would have now; writes no file.
 
     Raises:
         RegistryError: The registry cannot be read.
     """
     (change,) = entry.changes
     with open_file(registry, os.O_RDONLY) as opened:
-        why = _why_not(opened.fileno(), registry, change)
+        why = _why_not_undoable(opened.fileno(), registry, change)
     return Reverted((), (), {WHOLE_FILE: why}) if why else Reverted((), (WHOLE_FILE,), {})
 
 
 def put_broken_back(
     registry: Path, entry: Entry, audit: Audit, timeout: float
 ) -> tuple[Reverted, tuple[str, ...]]:
-    """Undoes `restore`: replaces the kept state by the broken text, and logs this.
+    """Undoes `restore`: writes the broken text to the registry again, and logs this change.
 
     Returns:
-        The result, and messages about outcomes that were not logged.
+        The result, and the reasons why the outcome could not be logged.
 
     Raises:
         AuditError: The audit log cannot be written; nothing was changed.
@@ -340,7 +348,7 @@ def put_broken_back(
     )
 
     def write(fd: int) -> None:
-        why = _why_not(fd, registry, change)
+        why = _why_not_undoable(fd, registry, change)
         if why is not None:
             raise RegistryError(f"{shown_name(registry)} {why}; nothing was taken back")
         present = read_all(fd, registry, MAX_BYTES)
@@ -350,15 +358,18 @@ def put_broken_back(
     return found, _on_record(registry, audit, back, write, timeout, entry.key)
 
 
-def _why_not(fd: int, registry: Path, change: FieldChange) -> str | None:
-    """Returns why the broken text cannot be put back, as the end of a sentence, or None."""
+def _why_not_undoable(fd: int, registry: Path, change: FieldChange) -> str | None:
+    """Returns why `restore` cannot be undone, or None.
+
+    The reason continues a sentence that starts with the path of the registry.
+    """
     if digest(read_all(fd, registry, MAX_BYTES)) != _field(change.after, "sha256"):
-        return "was changed again"
+        return "was changed after it was restored"
     try:
         _aside_text(fd, registry, change)
     except (RegistryError, OSError) as error:
         hand_on(error)
-        return f"has no broken text any more: {error}"
+        return f"cannot get its broken text back: {error}"
     return None
 
 

@@ -1,11 +1,12 @@
 """Writes and reads the audit log, which records each action before the action is done.
 
-The log is `registry/muster_audit.jsonl` in the workspace. Many processes may append to it, under
-its own flock. Every record is flushed (fsync), and large logs are rotated.
+The log is `registry/muster_audit.jsonl` in the workspace. Many processes may append to the log,
+under a flock of the log file. Every record is flushed (fsync), and large logs are rotated.
 
-First the intent is written, then the change is made, and then the outcome is written. No registry
-is locked while the log is locked. If an intent has no outcome, the action was interrupted. The
-fields of the intent show whether the change was made.
+Before a change is made, a record of the intent is written. After the change, a record of the
+outcome is written. If the record of the outcome is missing, the action was interrupted. Then a
+comparison of the registry with the intent shows whether the change was made. No registry is locked
+while the log is locked.
 """
 
 from __future__ import annotations
@@ -63,14 +64,15 @@ def log_of(registry: Path) -> Path:
 
 
 def log_in(workspace: Path) -> Path:
-    """Returns the path of the audit log for a workspace itself."""
+    """Returns the path of a workspace's audit log."""
     return (_folder_of(workspace) or workspace) / AUDIT_LOG
 
 
 def _folder_of(workspace: Path) -> Path | None:
-    """Returns the `registry` folder of a workspace; None if the folder does not exist.
+    """Returns the path of the `registry` folder of a workspace.
 
-    A folder that cannot be examined is returned, too. Opening the log there raises the error.
+    The result is None if the folder does not exist, and the workspace is not called
+    `.agent-workspace`.
     """
     folder = workspace / GLOBAL_FOLDER
     is_folder = is_kind(folder, stat.S_ISDIR) is not False
@@ -80,21 +82,21 @@ def _folder_of(workspace: Path) -> Path | None:
 
 
 def base_of(log: Path) -> Path:
-    """Returns the base directory for the names of registries in a log.
+    """Returns the directory to which the names of registries in a log are relative.
 
-    This is the workspace of the log, or else the log's own directory.
+    This is the workspace, or the log's own directory if the log is not in a workspace.
     """
     return log.parent.parent if log.parent.name == GLOBAL_FOLDER else log.parent
 
 
 def name_in(log: Path, registry: Path) -> str:
-    """Returns the name of a registry in a log: the path below `base_of`, or the whole path."""
+    """Returns the name of a registry in a log: its path, relative to `base_of` if possible."""
     base = base_of(log)
     return str(registry.relative_to(base) if registry.is_relative_to(base) else registry)
 
 
 def who() -> Who:
-    """Returns the description of this process and its user."""
+    """Returns the user and the process that act, for the log."""
     tty = None
     for fd in (0, 1, 2):
         with tolerating(OSError):
@@ -109,12 +111,12 @@ def who() -> Who:
 
 
 def timestamp() -> str:
-    """Returns the present time in UTC, in milliseconds."""
+    """Returns the present time in UTC, as ISO 8601 text with milliseconds."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def new_action_id() -> str:
-    """Returns a new id for an action, from the time in UTC and six random digits."""
+    """Returns a new id for an action: the time in UTC, and six random hexadecimal digits."""
     return f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
@@ -143,17 +145,17 @@ class Audit:
         final: str | None = None,
         undoes: tuple[str, int] | None = None,
     ) -> Entry:
-        """Logs an intent, and flushes it to the disk.
+        """Logs the intent of a step, and flushes the log to the disk.
 
         Args:
             log: The path of the log, from `log_of`.
             changes: The fields that will change.
             session: The session that will be killed, or None.
-            final: Why the step cannot be taken back, or None.
+            final: Why the step cannot be taken back; None if it can be taken back.
             undoes: The key of the entry that the step takes back, or None.
 
         Raises:
-            AuditError: The intent cannot be logged. Then the caller must not do the step.
+            AuditError: The intent cannot be logged, so the caller must not do the step.
         """
         self._parts += 1
         entry = Entry(
@@ -182,13 +184,13 @@ class Audit:
         """Logs the outcome of a step.
 
         Raises:
-            AuditError: The outcome cannot be logged; the step is not taken back.
+            AuditError: The outcome cannot be logged. The step is not taken back.
         """
         append(log, records.line(records.outcome(entry, timestamp(), state, detail, changes)))
 
 
 def append(log: Path, text: bytes) -> None:
-    """Appends a complete line to a log under its lock, and flushes it to the disk.
+    """Appends a complete line to a log under the log's lock, and flushes the log to the disk.
 
     Raises:
         AuditError: The log cannot be written; its content was not changed.
@@ -209,7 +211,7 @@ def append(log: Path, text: bytes) -> None:
 def _append(fd: int, text: bytes) -> None:
     end = os.fstat(fd).st_size
     try:
-        # After a crash the last line may be incomplete; then a new line is started.
+        # After a crash, the last line may be incomplete. Then the text starts on a new line.
         if end and os.pread(fd, 1, end - 1) != b"\n":
             text = b"\n" + text
         write_all(fd, text, end)
@@ -222,7 +224,8 @@ def _append(fd: int, text: bytes) -> None:
 
 @contextmanager
 def _locked(log: Path) -> Iterator[Lock]:
-    # One deadline for all attempts: another user may move or fill the log before each one.
+    # One deadline holds for all attempts: another user may move or fill the log before each
+    # attempt.
     deadline = time.monotonic() + LOCK_TIMEOUT
     make_own_folder(log)
     with own_folder(log) as folder:
@@ -236,15 +239,23 @@ def _locked(log: Path) -> Iterator[Lock]:
 
 
 def _try_locked(log: Path, folder: int, deadline: float) -> Lock | None:
-    """Locks a log, and creates it if necessary; None if the log was moved or rotated meanwhile."""
+    """Locks a log; creates the log if it does not exist.
+
+    Returns:
+        The lock. None if the log was rotated, or was moved by another process. In this case, the
+        caller must try again.
+
+    Raises:
+        RegistryError: The log cannot be locked before the deadline, or must not be trusted.
+    """
     if make_empty(log, folder, 0o600):
         os.fsync(folder)
     try:
         lock = flock.acquire(log, max(0.0, deadline - time.monotonic()))
     except RegistryNotFoundError as error:
         hand_on(error)
-        # The log was moved between the two steps. If the whole folder was moved, another
-        # attempt would fail too; then `check_folder` raises an error.
+        # The log was moved after its creation. If the whole folder was moved, another attempt
+        # would also fail; in this case `check_folder` raises an error.
         check_folder(log, folder)
         return None
     try:
@@ -260,7 +271,7 @@ def _try_locked(log: Path, folder: int, deadline: float) -> Lock | None:
 
 
 def _check(log: Path, fd: int, folder: int) -> None:
-    """Refuses a file that another user put in the place of the log."""
+    """Raises an error if another user may have put a file in the place of the log."""
     check_same(log, fd, folder)
     check_log(log, os.fstat(fd), folder)
 
@@ -281,13 +292,14 @@ def _rotate(log: Path, folder: int) -> None:
 def read_log(log: Path) -> Log:
     """Reads a log; the oldest entry is first. Takes no lock.
 
-    If a log is larger than muster's limits, only its newest part is read. The size of the rest
-    is in `Log.left_out`.
+    If a log is larger than muster's limits, only the newest part is read. `Log.left_out` has the
+    size of the rest.
+
+    A log is trusted if both are true: only the log's owner can write the log, and this owner is
+    root, the user of this process or the owner of the log's folder.
 
     Raises:
-        AuditError: A log exists, but cannot be read or trusted. A log is trusted only if no user
-            except its owner can write it, and if the owner is this user, root or the owner of the
-            log's folder.
+        AuditError: The log exists, but cannot be read or is not trusted.
     """
     return _read(log, LogLines(), 1)[0]
 
@@ -314,12 +326,11 @@ def _size(log: Path) -> int:
 
 
 def read_logs(logs: Iterable[Path]) -> Log:
-    """Reads several logs, and merges them in the order of their times.
+    """Reads several logs, and merges the entries in the order of time.
 
-    The limits hold for all logs together, and each log gets an equal part of them. A part that a
-    small log does not need is used for larger logs. The size of everything that was not read is in
-    `Log.left_out`. A log that exists, but cannot be read or trusted, does not hide the other logs.
-    The error of such a log is in `Log.unread`.
+    Each log gets an equal part of muster's limits; large logs also get what small logs do not
+    need. `Log.left_out` has the size of the parts that were not read. If a log cannot be read or
+    is not trusted, `Log.unread` has the error, and the other logs are read.
     """
     distinct = list(dict.fromkeys(logs))
     by_path: dict[Path, Log] = {}
@@ -333,7 +344,7 @@ def read_logs(logs: Iterable[Path]) -> Log:
             by_path[path] = Log((), ())
             unread[path] = str(error)
     contents = [by_path[path] for path in distinct]
-    # The sort is stable: entries of one log with the same time stay in their order.
+    # The sort is stable: entries of one log with equal times keep the order of the log.
     entries = sorted((e for log in contents for e in log.entries), key=lambda e: e.at)
     raw = sorted((r for log in contents for r in log.records), key=lambda r: str(r.get("at")))
     damaged = sum(log.damaged for log in contents)

@@ -23,20 +23,21 @@ from registry.storage.locked_file import until_kept
 Result = TypeVar("Result")
 
 Change = Callable[[Json, Json | None], Result]
-"""Changes a task's decoded registry and the global registry in place.
+"""A function that changes a task's decoded registry and the decoded global registry in place.
 
-The second argument is None if the global registry is not used, or cannot be locked or read.
+The second argument is None if there is no global registry, or if it cannot be locked or read.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class AuditContext:
-    """The context of a change for the audit log.
+    """What the audit log says about a change, besides the changed fields.
 
     Attributes:
-        audit: The action, of which the change is a step.
-        final: Why the change cannot be taken back, or None.
-        undoes: The key of the entry that the change takes back, or None.
+        audit: The action; the change is a step of this action.
+        final: Why the change cannot be taken back; None if it can be taken back.
+        undoes: The key of the log entry that the change takes back; None if the change is not an
+            undo.
     """
 
     audit: Audit
@@ -54,10 +55,10 @@ class Made(Generic[Result]):
 
     Attributes:
         result: The return value of the change.
-        written: The registries that were written.
+        written: The paths of the registries that were written.
         problems: Messages about registries that were not written, and about outcomes that were not
             logged.
-        owners: The ids of the users that own the registries.
+        owners: Maps the path of each registry to the id of the user that owns it.
     """
 
     result: Result
@@ -75,28 +76,27 @@ def change_pair(
     on_record: AuditContext | None,
     owner: int | None = None,
 ) -> Made[Result]:
-    """Changes both registries under both locks, in one commit.
+    """Changes a task's registry and the global registry in one commit.
 
-    With `on_record`, this takes two passes:
+    If the change is logged, it is made in two passes:
 
-    1. The first pass finds the fields that will change. These fields are logged while no lock is
-       held.
-    2. The second pass makes the change if the same fields will change; otherwise both passes are
+    1. The first pass only finds the fields that will change. Then the fields are logged while no
+       lock is held.
+    2. The second pass makes the change if exactly these fields change. Otherwise, both passes are
        repeated.
 
     Args:
         task: The task's registry.
         global_: The global registry, or None. If the global registry is broken, only the task's
             registry is changed.
-        change: Makes the change; called again if another process writes meanwhile.
+        change: A function that makes the change in decoded registries. Each pass calls it.
         timeout: How long to wait for the locks in total, in seconds.
-        on_record: The context for the audit log. With None, the change is not logged.
-        owner: The id of the user that owned the task's registry when the change was planned. A
-            user that may rename the tasks' folders could replace the registry by the registry of
-            another user. With None, only the owners in pass 1 and in pass 2 are compared.
+        on_record: The context for the audit log; None if the change is not logged.
+        owner: The id of the user that owned the task's registry when the change was planned. This
+            user must still own the registry. None to compare only the owners in the two passes.
 
     Raises:
-        UntrustedFileError: A registry now belongs to another user; nothing was changed.
+        UntrustedFileError: A registry belongs to another user than before; nothing was changed.
         AuditError: The audit log cannot be written; nothing was changed.
         RegistryError: The task's registry cannot be locked or read; nothing was changed.
     """
@@ -122,19 +122,20 @@ def change_pair(
             )
             done, made = until_kept(one_pass, left)
         except HalfWrittenError:
-            # The next opener finishes or drops the write. So the outcome is not known yet, and
-            # is not logged.
+            # The next process that opens the registry finishes or drops the write. The outcome
+            # is not known yet, so it is not logged.
             raise
         except Exception as error:
-            # KeyboardInterrupt is not caught: it may come after the commit, so its outcome is
-            # not known either.
+            # KeyboardInterrupt is not caught: it may come after the commit, so the outcome is
+            # not known.
             hand_on(error)
             if entry is not None:
                 _end(audit, log, entry, State.FAILED, str(error) or type(error).__name__)
             raise
         if _same(made, expected):
             if entry is not None:
-                # Logged again only if other processes changed the counters in between.
+                # The changes are logged again only if other processes changed the counters between
+                # the two passes.
                 counted = () if made == expected else made
                 problem = _end(audit, log, entry, State.DONE, "", counted)
                 if problem is not None:
@@ -183,20 +184,24 @@ def _pass(
     expected: tuple[FieldChange, ...] | None,
     owners: Mapping[Path, int],
 ) -> tuple[Made[Result], tuple[FieldChange, ...]]:
-    """Makes one pass under both locks.
+    """Makes one pass of `change_pair` under the locks of both registries.
 
     Args:
         task: The task's registry.
         global_: The global registry, or None.
-        change: Makes the change.
+        change: A function that makes the change in decoded registries.
         timeout: How long to wait for the locks, in seconds.
-        log: The log, which defines the names of the registries in the differences. With None, the
-            names are the paths.
-        expected: The changes that may be written, and no others; None to write all changes.
-        owners: The ids of the users that must own the registries, as far as they are known.
+        log: The path of the audit log, which determines the names of registries in the changed
+            fields. None to use paths as names.
+        expected: The expected changes. If other changes are made, nothing is written. None to
+            write all changes.
+        owners: Maps the paths of registries to the ids of the users that must own them.
 
     Returns:
         The result, and all changed fields.
+
+    Raises:
+        UntrustedFileError: A registry has another owner than `owners` says.
     """
     with editing_pair(task, global_, timeout) as (task_edit, global_edit, problems):
         edits = [edit for edit in (task_edit, global_edit) if edit is not None]

@@ -27,7 +27,7 @@ from registry.text import shown_name
 _log = logging.getLogger(__name__)
 
 KILLED = "it was killed; a kill cannot be undone"
-"""Why a kill, and the changes of registries for it, cannot be taken back."""
+"""The reason why a kill, and its changes of registries, cannot be taken back."""
 
 UNDO = "undo"
 """The word for the action "undo" in the log."""
@@ -35,14 +35,14 @@ UNDO = "undo"
 
 @dataclass(frozen=True, slots=True)
 class Undoable:
-    """One entry of a log, with the registries that an undo would change.
+    """One entry of a log, with the registries that an undo of the entry would change.
 
     Attributes:
         entry: The entry.
         task: The task's registry; the global registry if only the global registry was changed.
             None if the entry cannot be taken back.
         global_: The global registry if both registries were changed, otherwise None.
-        refused: Why the entry cannot be taken back, or None.
+        refused: Why the entry cannot be taken back; None if it can be taken back.
     """
 
     entry: Entry
@@ -52,7 +52,7 @@ class Undoable:
 
 
 def last_actions(log: Log) -> Iterator[str]:
-    """Yields the ids of actions that may be taken back, the newest first."""
+    """Yields the ids of actions that are not undone yet, the newest action first."""
     undone = log.taken_back
     seen: set[str] = set()
     for entry in reversed(log.entries):
@@ -69,19 +69,20 @@ def _took_place(entry: Entry) -> bool:
 
 
 def undoables(log: Log, action_id: str, known: Collection[Path]) -> tuple[Undoable, ...]:
-    """Returns the steps of an action, the newest first.
+    """Returns the steps of an action, the newest step first.
 
-    A step is refused in these cases:
+    `Undoable.refused` has a reason if any of these is true:
 
-    - It changes a registry that is not in `known`.
-    - Its log is not the audit log of that registry.
-    - The log and the registry belong to different users: the log's owner may have forged the
+    - The step is a kill, or the step's log entry says that the step cannot be taken back.
+    - The step changed a registry that is not in `known`.
+    - The step's log is not the audit log of the registry.
+    - The log and the registry belong to different users, so the log's owner may have forged the
       entry.
 
     Args:
         log: The content of the logs.
         action_id: The id of the action.
-        known: All registries that may be changed.
+        known: The paths of all registries that may be changed.
     """
     steps = [entry for entry in log.entries if entry.action_id == action_id]
     return tuple(_undoable(entry, known) for entry in reversed(steps) if _took_place(entry))
@@ -94,20 +95,20 @@ def _undoable(entry: Entry, known: Collection[Path]) -> Undoable:
         return Undoable(entry, None, None, entry.final)
     paths = tuple(_places(entry))
     for path in paths:
-        why = _not_to_touch(entry, path, known)
+        why = _why_refused(entry, path, known)
         if why is not None:
             return Undoable(entry, None, None, why)
     tasks = [path for path in paths if path.name != GLOBAL_REGISTRY]
     globals_ = [path for path in paths if path.name == GLOBAL_REGISTRY]
     if len(tasks) > 1 or len(globals_) > 1:
-        why = "its log entry names more than one task's registry, or more than one global registry"
+        why = "the log entry names more than one task's registry, or more than one global registry"
         return Undoable(entry, None, None, why)
     if not tasks:
         return Undoable(entry, globals_[0], None)
     return Undoable(entry, tasks[0], globals_[0] if globals_ else None)
 
 
-def _not_to_touch(entry: Entry, path: Path, known: Collection[Path]) -> str | None:
+def _why_refused(entry: Entry, path: Path, known: Collection[Path]) -> str | None:
     """Returns why a registry must not be changed because of an entry, or None."""
     if path not in known:
         return (
@@ -116,17 +117,17 @@ def _not_to_touch(entry: Entry, path: Path, known: Collection[Path]) -> str | No
         )
     if path.name != GLOBAL_REGISTRY and auditing.log_of(path) != Path(entry.log):
         return f"{shown_name(entry.log)} is not the audit log of {shown_name(path)}"
-    return _doubt(entry, path)
+    return _why_forgeable(entry, path)
 
 
-def _doubt(entry: Entry, path: Path) -> str | None:
-    """Returns why the writers of an entry cannot change a registry themselves, or None.
+def _why_forgeable(entry: Entry, path: Path) -> str | None:
+    """Returns why an entry may be forged to change a registry of another user, or None.
 
-    The writers may have forged the entry. So an undo must only change a file that the writers
-    could also change themselves.
+    The users that own the log's files could forge an entry. An undo of the entry must not change
+    a file that these users cannot change themselves.
     """
     try:
-        # The same file that will be opened: through the same directory, and not a symlink.
+        # This is the file that will be opened later: below the same directory, and not a symlink.
         owner = look(path).st_uid
     except FileNotFoundError as error:
         hand_on(error)
@@ -147,18 +148,19 @@ def _doubt(entry: Entry, path: Path) -> str | None:
 
 
 def _places(entry: Entry) -> Mapping[Path, str]:
-    """Maps the path of each registry that an entry changed to its name in the changes."""
+    """Returns a mapping from the path of each changed registry to its `FieldChange.file`."""
     base = auditing.base_of(Path(entry.log))
     return {base / change.file: change.file for change in entry.changes}
 
 
 def preview(step: Undoable, registries: dict[Path, Json]) -> Reverted:
-    """Returns the result of taking a step back now; locks and writes nothing.
+    """Returns the result that `take_back` would have now; locks and writes no file.
 
     Args:
         step: The step to take back.
-        registries: The decoded registries, in the state after the steps that are taken back before
-            this step. This call adds registries to the mapping, and changes them.
+        registries: Maps paths to decoded registries. A registry that is missing in this mapping is
+            read and added. The step is taken back in the decoded registries, so that the preview
+            of the next step can use the same mapping.
 
     Raises:
         RegistryError: A registry cannot be read now.
@@ -174,21 +176,21 @@ def preview(step: Undoable, registries: dict[Path, Json]) -> Reverted:
 
 
 def take_back(step: Undoable, audit: Audit, *, timeout: float = DEFAULT_TIMEOUT) -> Made[Reverted]:
-    """Takes one step back in all registries of the step, in one commit; logs this first.
+    """Takes back one step of an action in one commit, after the undo was logged.
 
-    A field that was changed again after the step is not changed; `Reverted.refused` has the
-    reason.
+    A field is left unchanged if it was changed again after the step. In this case,
+    `Reverted.refused` has the reason.
 
     Args:
-        step: The step, which must not be a refused one.
-        audit: The undo action, of which this is a step.
+        step: The step; `step.refused` must be None.
+        audit: The undo action, for the log.
         timeout: How long to wait for the locks, in seconds.
 
     Raises:
         AuditError: The audit log cannot be written; nothing was changed.
-        RegistryError: A registry cannot be locked or read, or the writers of the entry cannot
-            change that registry themselves. Nothing was changed.
-        ValueError: The step is a refused one.
+        RegistryError: A registry cannot be locked or read, or the log entry of the step may be
+            forged. Nothing was changed.
+        ValueError: `step.refused` is not None.
     """
     if step.task is None:
         raise ValueError(step.refused or "the step changed nothing, so it cannot be taken back")
@@ -196,7 +198,7 @@ def take_back(step: Undoable, audit: Audit, *, timeout: float = DEFAULT_TIMEOUT)
 
     def check() -> None:
         for path in filter(None, (first, second)):
-            why = _doubt(step.entry, path)
+            why = _why_forgeable(step.entry, path)
             if why is not None:
                 raise RegistryError(f"{why}; nothing was taken back")
 
@@ -208,8 +210,8 @@ def take_back(step: Undoable, audit: Audit, *, timeout: float = DEFAULT_TIMEOUT)
     names = _places(step.entry)
 
     def revert(task: Json, global_: Json | None) -> Reverted:
-        # Checked again under the locks. The commit ensures that the locked files are still
-        # the ones at these paths.
+        # The check is repeated under the locks. The commit ensures that the locked files are
+        # still at these paths.
         check()
         registries = {names[first]: task}
         if second is not None:

@@ -1,4 +1,4 @@
-"""Applies the fixes of issues to decoded registries. Pure."""
+"""Repairs issues in decoded registries. Pure."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ from registry.storage.codec import Json
 
 
 def apply_fixes(registry: Json, file: Path, findings: Iterable[Issue]) -> None:
-    """Applies the fixes of the issues in one registry.
+    """Repairs the issues of one registry.
 
-    The value of a field is replaced as a whole. Only inside `agents`, the content is changed.
+    The value of a field is replaced as a whole. Only the content of `agents` is changed in place.
 
     Args:
-        registry: The decoded registry; changed in place. It must not have changed since the
-            issues were found.
+        registry: The decoded registry in which the issues were found; changed in place.
         file: The path of the registry; issues in other files are ignored.
         findings: The issues; issues that are not fixable are ignored.
     """
@@ -49,13 +48,14 @@ def apply_fixes(registry: Json, file: Path, findings: Iterable[Issue]) -> None:
 
 
 def put_back(task: Json, entry: Mapping[str, Any]) -> None:
-    """Adds an agent's entry to a task's registry, and lists the agent under its parent.
+    """Adds an agent's entry to a task's registry, and to the parent's list in `agent_hierarchy`.
 
-    A counter that is right includes the agent afterwards. A counter that is wrong is a separate
-    issue, and stays as it is: it may include the agent already.
+    Counters with a correct value are adapted. A wrong counter is not changed, because it may
+    already include the agent.
 
     Args:
-        task: The task's registry; changed in place, but no value of a field is changed inside.
+        task: The task's decoded registry. Fields are replaced, but their old values are not
+            changed in place.
         entry: The entry, with `id` and `parent`.
 
     Raises:
@@ -82,7 +82,7 @@ def _copied(hierarchy: Json) -> Json:
 
 
 def _add_entry(global_: Json, agent_id: str, entry: Json) -> None:
-    # The counters are not changed here: they may include the agent already. Wrong counters
+    # The counters are not changed, because they may already include the agent. Wrong counters
     # are separate issues.
     agents = global_.get("agents")
     if isinstance(agents, list):

@@ -1,10 +1,10 @@
-"""Finds issues in decoded registries, and their fixes. Pure.
+"""Finds issues in decoded registries, and determines the right values. Pure.
 
-If the global registry and a task's registry differ, the task's registry is right. An issue
-whose fix cannot be known is reported too, with the reason.
+If the global registry and a task's registry differ, the task's registry is right. If the right
+value cannot be known, `Issue.advice` has the reason.
 
-In a workspace with a database, the JSON files may be as old as the tasks, and their counters and
-lists are not updated. In this case, only issues that make a file unusable are reported.
+In a workspace with a database, the orchestrator does not update the JSON files. So only issues
+that make a file unusable are reported there.
 """
 
 from __future__ import annotations
@@ -37,17 +37,23 @@ _LISTED_FIELDS = (
     "last_update",
     "completed_at",
 )
-"""The fields that an agent's entry in a global registry repeats from the task's registry."""
+"""The fields of an agent's entry that are also written to the global registry."""
 
 
 def task_id_of(file: Path, task: Json) -> str:
-    """Returns a task's id from its registry, or else the name of its directory."""
+    """Returns the `task_id` in a task's registry, or else the name of the task's directory."""
     written = task.get("task_id")
     return written if isinstance(written, str) and written else file.parent.name
 
 
 def is_usable(file: Path, registry: Json, *, as_global: bool) -> bool:
-    """Returns whether a registry has the shape of a global registry, or of a task's registry."""
+    """Returns whether a registry is of the expected kind, and its agents can be counted.
+
+    Args:
+        file: The path of the registry.
+        registry: The decoded registry.
+        as_global: Whether a global registry is expected; if not, a task's registry.
+    """
     if as_global:
         return _global_shape(file, registry) is None
     return _shape(file, registry, is_global(registry), "") is None
@@ -63,8 +69,8 @@ def task_findings(
         task: The decoded registry.
         kept: Whether the orchestrator updates the counters and lists of the registry; False if the
             workspace has a database.
-        lost: The issues of agents that the registry does not list (`lost_findings`). The other
-            issues are those that remain after these agents are put back.
+        lost: The issues of lost agents, from `lost_findings`. The counters and the hierarchy are
+            checked as if these agents were already added to the registry.
     """
     shape = _shape(file, task, is_global(task), "looks like a global registry")
     if shape is not None:
@@ -81,7 +87,7 @@ def task_findings(
 
 
 def with_lost(file: Path, task: Json, lost: Sequence[Issue]) -> Json:
-    """Returns a task's registry as it is after its lost agents are put back.
+    """Returns a task's registry with its lost agents added.
 
     Args:
         file: The path of the registry.
@@ -114,7 +120,7 @@ def _agents_alone(file: Path, registry: Json) -> Iterator[Issue]:
     ids = Counter(id_ for id_, _ in agent_entries(registry))
     for id_, count in ids.items():
         if not id_:
-            says = f"{count} of its agents have no id" if count > 1 else "an agent has no id"
+            says = f"{count} agents have no id" if count > 1 else "an agent has no id"
             yield Issue(IssueKind.SHAPE, file, None, "id", MISSING, says, advice=BY_HAND)
         elif count > 1:
             yield Issue(
@@ -124,17 +130,17 @@ def _agents_alone(file: Path, registry: Json) -> Iterator[Issue]:
                 "id",
                 count,
                 f"is listed {count} times",
-                advice="the right entry cannot be known: remove all but one by hand",
+                advice="the right entry cannot be known: remove all entries but one by hand",
             )
 
 
 def _counters(file: Path, registry: Json, as_it_will_be: Json) -> Iterator[Issue]:
-    """Yields issues for counters that are wrong after all other repairs.
+    """Yields an issue for each counter that will be wrong after all other issues are repaired.
 
     Args:
         file: The path of the registry.
         registry: The decoded registry.
-        as_it_will_be: The decoded registry after all other repairs.
+        as_it_will_be: The decoded registry after these repairs.
     """
     right = {drift.counter: drift.counted for drift in counter_drifts(as_it_will_be)}
     for counter, count in edits.count_tasks(as_it_will_be).items() if is_global(registry) else ():
@@ -170,8 +176,8 @@ def pair_findings(
         global_file: The path of the global registry that lists the task.
         global_: The global registry, decoded.
         now: The time of the check, in seconds since the epoch.
-        lost: The issues of agents that neither registry lists, as in `task_findings`. The
-            differences are those that remain after these agents are put back in the task.
+        lost: The issues of lost agents, from `lost_findings`. The registries are compared as if
+            these agents were already added to the task's registry.
     """
     if _shape(task_file, task, is_global(task), "") or _global_shape(global_file, global_):
         return []
@@ -190,7 +196,7 @@ def pair_findings(
         if in_global is None:
             issue = _not_in_global(id_, entry, task_id, global_file, global_)
             if id_ in put_back:
-                says = f"will be in task {shown_name(task_id)} again, but not in the global one"
+                says = f"will be in task {shown_name(task_id)}, but not in the global registry"
                 issue = replace(issue, says=says)
             issues.append(issue)
         elif in_global.get("task_id") != task_id:
@@ -207,9 +213,9 @@ def pair_findings(
                     "agents",
                     entry.get("status", MISSING),
                     f"is listed for task {shown_name(task_id)}, but the task's registry does not "
-                    "list it",
+                    "list the agent",
                     advice="the right state cannot be known: remove the entry from the global "
-                    f"registry by hand, or add it to {shown_name(task_file)}",
+                    f"registry by hand, or add the agent to {shown_name(task_file)}",
                 )
             )
     return issues
@@ -222,7 +228,7 @@ def _task_listed(task_id: str, task: Json, file: Path, global_: Json) -> Iterato
     fields = {"description": "task_description", "created_at": "created_at", "status": "status"}
     entry = {name: task[own] for name, own in fields.items() if own in task}
     is_usable = tasks is None or isinstance(tasks, dict)
-    advice = "" if is_usable else "tasks is not an object: " + BY_HAND
+    advice = "" if is_usable else "tasks is not an object; " + BY_HAND
     says = f"does not list task {shown_name(task_id)}"
     yield Issue(
         IssueKind.NOT_LISTED,
@@ -240,7 +246,7 @@ def _not_in_global(id_: str, entry: Json, task_id: str, file: Path, global_: Jso
     agents = global_.get("agents")
     advice = ""
     if isinstance(agents, dict) and id_ in agents:
-        advice = "its id is the key of another agent's entry: repair that by hand"
+        advice = "another agent's entry has this agent's id as its key: correct that key by hand"
     fields = {name: entry[name] for name in _LISTED_FIELDS if name in entry}
     says = f"is in task {shown_name(task_id)}, but not in the global registry"
     fix = {"task_id": task_id, **fields}
@@ -258,20 +264,21 @@ def _of_another_task(id_: str, in_global: Json, task_id: str, file: Path) -> Iss
         other,
         f"is in task {shown_name(task_id)}, but the entry with this agent's id in the global "
         f"registry names {named}",
-        advice="an id must be unique, and the right task cannot be known: repair it by hand",
+        advice="an id must be unique, and the right task cannot be known: correct the entry by "
+        "hand",
     )
 
 
 def _status(id_: str, entry: Json, in_global: Json, file: Path) -> Iterator[Issue]:
     own, listed = entry.get("status"), in_global.get("status")
-    # An entry has no status until its first update; until then it counts as active.
+    # Until the agent's first update, the entry has no status, and the agent counts as active.
     if not isinstance(own, str) or own == listed or (listed is None and not is_terminal(own)):
         return
     found = in_global.get("status", MISSING)
-    says = f"has the status {_value(found)} in this file, but {_value(own)} in its task's registry"
+    says = f"has the status {_value(found)} in this file, but {_value(own)} in the task's registry"
     if listed is None:
-        says = "has no status in this file, and so counts as active, but has the status "
-        says += f"{_value(own)} in its task's registry"
+        says = "has no status in this file, so the agent counts as active; but the agent has the "
+        says += f"status {_value(own)} in the task's registry"
     yield Issue(IssueKind.STATUS, file, id_, "status", found, says, own)
 
 
@@ -293,12 +300,12 @@ def global_findings(
     Args:
         file: The path of the registry, for the issues.
         global_: The decoded registry.
-        pairs: The paths and decoded registries of the tasks. The counters are compared with the
-            state after the differences between these registries and the global registry are
-            repaired.
-        known: The ids of all existing tasks; with None, missing tasks are not searched.
+        pairs: The paths and decoded registries of the tasks. The counters are checked as if the
+            differences between these registries and the global registry were already repaired.
+        known: The ids of all existing tasks; None to not search for missing tasks.
         now: The time of the check, in seconds since the epoch.
-        kept: Whether the orchestrator updates the counters and lists, as in `task_findings`.
+        kept: Whether the orchestrator updates the counters and lists of the registry; False if the
+            workspace has a database.
     """
     shape = _global_shape(file, global_)
     if shape is not None:
@@ -330,8 +337,8 @@ def _missing_tasks(file: Path, global_: Json, known: Collection[str]) -> Iterabl
                 None,
                 f"tasks[{task_id}]",
                 of_agents[task_id],
-                f"task {shown_name(task_id)} with {of_agents[task_id]} agents is listed, but its "
-                "registry does not exist",
+                f"task {shown_name(task_id)} with {of_agents[task_id]} agents is listed, but the "
+                "task's registry does not exist",
                 advice="the state of the task cannot be known: restore the task's registry, or "
                 "remove the task and its agents from this file by hand",
             )

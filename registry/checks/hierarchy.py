@@ -1,7 +1,6 @@
 """Finds issues in the parents of agents and in `agent_hierarchy`. Pure.
 
-If `parent` and `agent_hierarchy` differ, the `parent` field of the agent is right, and
-`agent_hierarchy` is repaired.
+If the `parent` field of an agent and `agent_hierarchy` differ, the `parent` field is right.
 """
 
 from __future__ import annotations
@@ -20,7 +19,7 @@ FIELD = "agent_hierarchy"
 
 
 def hierarchy_findings(file: Path, task: Json) -> Iterator[Issue]:
-    """Yields the issues with parents and with `agent_hierarchy` in a task's registry."""
+    """Yields the issues of `parent` fields and of `agent_hierarchy` in a task's registry."""
     raw = task.get(FIELD)
     entries = [(id_, entry) for id_, entry in agent_entries(task) if id_]
     first: dict[str, Json] = {}
@@ -87,7 +86,10 @@ def _own_parent(entry: Mapping[str, Any]) -> str | None:
 
 
 def _listed(hierarchy: Json) -> dict[str, list[str]]:
-    """Maps each child to the parents under which it is listed, once for each listing."""
+    """Returns a mapping from the id of each child to the ids of the parents that list the child.
+
+    If a parent lists the child twice, the mapping contains the parent's id twice.
+    """
     listed: dict[str, list[str]] = {}
     for parent, children in hierarchy.items():
         for child in children if isinstance(children, list) else ():
@@ -99,7 +101,7 @@ def _listed(hierarchy: Json) -> dict[str, list[str]]:
 def _loops(
     agents: Mapping[str, Json], listed: Mapping[str, list[str]]
 ) -> Iterator[tuple[str, ...]]:
-    """Yields each loop of parents once, starting with the agent that is first in the file."""
+    """Yields the ids of each loop of parents; the agent that is first in the file comes first."""
     parents: dict[str, str | None] = {}
     for id_, entry in agents.items():
         own = _own_parent(entry)
@@ -136,10 +138,11 @@ def _disagreements(
             continue
         if own is not None and (own in agents or own == ORCHESTRATOR):
             says = f"names {shown_name(own)} as its parent, but {FIELD} "
-            says += f"lists it under {_several(places)}" if places else "does not list it"
+            where = f"under {_several(places)}"
+            says += f"lists the agent {where}" if places else "does not list the agent"
             advice = ""
             if not isinstance(hierarchy.get(own, []), list):
-                advice = f"{FIELD}[{shown_name(own)}] is not a list: repair that by hand first"
+                advice = f"{FIELD}[{shown_name(own)}] is not a list: first correct this by hand"
             fix = [own]
             yield Issue(IssueKind.HIERARCHY, file, id_, FIELD, places, says, fix, advice)
         elif len(places) > 1:
@@ -163,13 +166,13 @@ def _several(names: list[str]) -> str:
 
 
 def set_places(hierarchy: Json, child: str, found: list[str], parents: list[str]) -> None:
-    """Lists a child exactly once under each of these parents, and under no other parent.
+    """Lists a child once under each of the right parents, and removes it from all other lists.
 
     Args:
-        hierarchy: The lists of children by parent; changed in place.
+        hierarchy: Maps the id of each parent to the list of its children; changed in place.
         child: The id of the child.
-        found: The parents under which the child is listed now, once for each listing.
-        parents: The right parents.
+        found: The ids of the parents that list the child now, from `_listed`.
+        parents: The ids of the right parents.
     """
     for parent in dict.fromkeys(found):
         kept = []

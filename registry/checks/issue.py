@@ -1,4 +1,4 @@
-"""The record of one issue in a registry, with its place and its fix. Pure."""
+"""The record of one issue in a registry. Pure."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from typing import Any
 from registry.audit.diff import MISSING
 from registry.dataclass import dataclass
 
-BY_HAND = "the right value cannot be known: repair it by hand"
+BY_HAND = "the right value cannot be known: repair the registry by hand"
 """The advice for an issue that muster cannot repair."""
 
 _REPORTED = ("status", "progress", "last_update", "completed_at")
-"""The fields of an agent's entry that its reports change."""
+"""The fields of an agent's entry that the agent's reports change."""
 
 
 class IssueKind(StrEnum):
@@ -22,7 +22,7 @@ class IssueKind(StrEnum):
     UNREADABLE = "unreadable"
     """A registry cannot be read, so further issues cannot be known."""
     JOURNAL = "hot_journal"
-    """A commit was interrupted, and was not finished or dropped later."""
+    """A commit was interrupted, and is neither finished nor dropped yet."""
     SHAPE = "shape"
     """A field has the wrong type, or a required field is missing."""
     DUPLICATE = "duplicate_id"
@@ -32,7 +32,7 @@ class IssueKind(StrEnum):
     PARENT = "parent_missing"
     """The parent of an agent is not in the registry."""
     LOST = "lost_agent"
-    """An agent has files, but no registry lists it."""
+    """An agent has files, but no registry lists the agent."""
     HIERARCHY = "hierarchy"
     """`agent_hierarchy` and `parent` differ."""
     NOT_LISTED = "task_not_listed"
@@ -63,11 +63,11 @@ class Issue:
 
     Attributes:
         kind: The kind of the issue.
-        file: The registry; None for a session that belongs to no registry.
-        agent: The id of the agent, or None.
-        field: The field; None if the issue is about the whole file or a session.
+        file: The path of the registry; None for a session that belongs to no registry.
+        agent: The id of the agent; None if the issue is not about an agent.
+        field: The name of the field; None if the issue is about the whole file or a session.
         found: The present value, or `MISSING`.
-        says: The problem, as a predicate for the agent, field or file.
+        says: The problem, as the end of a sentence about the agent, field or file.
         fix: The right value, or `MISSING`.
         advice: Why muster cannot repair the issue, and what the user can do; empty if muster can
             repair the issue.
@@ -89,16 +89,17 @@ class Issue:
 
     @property
     def place(self) -> tuple[object, ...]:
-        """A key for the place of the issue: its kind, file, agent and field, but not `found`."""
+        """A key of the issue: the kind, file, agent and field."""
         return self.kind, self.file, self.agent, self.field
 
     @property
     def identity(self) -> tuple[object, ...]:
-        """A key that is equal for equal issues; in Python 1, 1.0 and True would be equal too.
+        """A key that is equal for equal issues.
 
-        If the fix is an agent's entry, the fields that the agent changes while it works are left
-        out. Otherwise the issue of an agent that reports often would always look new.
+        If the right value is an agent's entry, the key does not depend on fields that the agent's
+        reports change. So a new report does not make the issue a different one.
         """
+        # The text of a value is compared, because 1, 1.0 and True are equal in Python.
         fix = self.fix
         if isinstance(fix, dict):
             fix = {name: value for name, value in fix.items() if name not in _REPORTED}

@@ -1,7 +1,7 @@
-"""Finds agents that have files in a task's directory, but that no registry lists. Pure.
+"""Finds lost agents: agents with files in a task's directory that no registry lists. Pure.
 
-A writer that does not hold the lock of a registry can overwrite the entry of an agent that another
-process has just added. The agent works on, and its files remain.
+A process that writes a registry without the registry's lock can delete an entry that another
+process has just added. The agent of this entry continues to work, and the agent's files remain.
 """
 
 from __future__ import annotations
@@ -46,14 +46,15 @@ def lost_findings(
     *,
     others: Mapping[str, Path] = MappingProxyType({}),
 ) -> list[Issue]:
-    """Returns one issue for each agent that has files, but that no registry lists.
+    """Returns one issue for each agent that has files in the task's directory, but no entry.
 
-    An agent is put back with what its own files prove. Its parent is the parent in its prompt or
-    in its lines, or else the parent in `agent_hierarchy`, or else the orchestrator.
+    The right value (`Issue.fix`) is an entry that is made from the agent's own files. The parent
+    is searched in the prompt, then in the other files, then in `agent_hierarchy`. If no parent is
+    found, the parent is the orchestrator.
 
-    An agent that only the global registry lists, for this task, is put back too, with the type,
-    parent, session and start in its entry there. If it cannot be put back, this returns no issue:
-    then `pair_findings` reports the agent.
+    If the global registry lists such an agent for this task, the type, parent, session and start
+    time are taken from the global registry. If no entry can be made for such an agent, only
+    `pair_findings` reports the agent.
 
     Args:
         file: The path of the task's registry.
@@ -70,7 +71,8 @@ def lost_findings(
     if global_file is not None and (
         global_ is None or not is_usable(global_file, global_, as_global=True)
     ):
-        obstacle = f"{shown_name(global_file)} may list it, but cannot be read: repair that first"
+        obstacle = f"{shown_name(global_file)} may list the agent, but cannot be read: "
+        obstacle += "first repair that registry"
     in_global = agent_entries(global_ or {})
     listed = Counter(id_ for id_, _ in in_global)
     task_id = task_id_of(file, task)
@@ -91,7 +93,7 @@ def lost_findings(
     for trace in lost:
         if not advice[trace.agent] and trace.agent in others:
             other = shown_name(others[trace.agent])
-            advice[trace.agent] = f"{other} lists an agent with this id: " + BY_HAND
+            advice[trace.agent] = f"{other} lists an agent with this id; " + BY_HAND
     histories = {
         trace.agent: trace.history
         for trace in lost
@@ -141,31 +143,38 @@ def _files(trace: Trace) -> str:
 
 
 def _why_unproven(trace: Trace) -> str:
-    """Returns why an agent's files do not prove that it worked; empty if they do."""
+    """Returns why an agent's files do not prove that the agent worked, or an empty text."""
     if trace.history is not None:
         return ""
     if trace.strangers:
         return (
-            "users that may not write the registry may write its files, so these prove nothing: "
-            "add the agent to the registry by hand, or remove its files"
+            "users without write permission for the registry can write the agent's files, so the "
+            "files prove nothing: add the agent to the registry by hand, or remove the files"
         )
     if all(found.kind == PROMPT for found in trace.files):
         return (
-            "only its instructions exist: its deployment failed or was withdrawn. Remove the "
-            "file by hand if it is not needed"
+            "only the agent's instructions exist, because its deployment failed or was withdrawn: "
+            "remove the file by hand if you do not need it"
         )
     return (
-        "no line of its progress file or log names it, so it is unknown whether it worked: add "
-        "it to the registry by hand, or remove its files"
+        "no line of the progress file or the log names the agent, so it is unknown whether the "
+        "agent worked: add the agent to the registry by hand, or remove the agent's files"
     )
 
 
 def _entries(
     task: Json, histories: Mapping[str, History], in_global: Mapping[str, Json]
 ) -> tuple[dict[str, Json], dict[str, str]]:
-    """Returns the entries of the agents to put back, and why the other agents cannot be put back.
+    """Returns the entries of lost agents.
 
-    Both are by id. An agent is put back after its parent.
+    Args:
+        task: The task's decoded registry; not changed.
+        histories: Maps the ids of lost agents to what the agents' files prove.
+        in_global: Maps ids to the agents' entries in the global registry.
+
+    Returns:
+        Two mappings. The first one maps ids to entries; an agent comes after its parent. The
+        second one maps the other ids to the reasons why no entry can be added.
     """
     will_be = snapshot(task)
     by_id = {id_: entry for id_, entry in agent_entries(task) if id_}
@@ -189,23 +198,28 @@ def _entries(
             depth = depth_below(by_id, parent)
             entry = _entry(id_, histories[id_], parent, depth, in_global.get(id_, {}))
             if _is_above(by_id, id_, parent):
-                refused[id_] = f"its parent {shown_name(parent)} is its own child: " + BY_HAND
+                refused[id_] = (
+                    f"{shown_name(parent)} is both parent and descendant of the agent; {BY_HAND}"
+                )
                 continue
             try:
                 put_back(will_be, entry)
             except RegistryError as error:
                 hand_on(error)
-                refused[id_] = f"{error}: " + BY_HAND
+                refused[id_] = f"{error}; {BY_HAND}"
                 continue
             by_id[id_] = entries[id_] = entry
     for id_ in waiting:
         parent = shown_name(parents[id_])
-        refused[id_] = f"its parent {parent} is not in the registry: add the parent by hand first"
+        refused[id_] = f"the parent {parent} is not in the registry: first add the parent by hand"
     return entries, refused
 
 
 def _listed_parent(task: Json, agent_id: str, known: Collection[str]) -> str | None:
-    """Returns the one existing parent under which `agent_hierarchy` lists an agent, or None."""
+    """Returns the parent of an agent according to `agent_hierarchy`.
+
+    The result is None if several parents list the agent, or if the parent is not in `known`.
+    """
     hierarchy = task.get(FIELD)
     parents = [
         parent
@@ -216,7 +230,7 @@ def _listed_parent(task: Json, agent_id: str, known: Collection[str]) -> str | N
 
 
 def _is_above(by_id: Mapping[str, Json], agent_id: str, parent: str) -> bool:
-    """Returns whether an agent is its parent's ancestor."""
+    """Returns whether an agent is an ancestor of `parent`, or is `parent` itself."""
     above: object = parent
     seen: set[str] = set()
     while isinstance(above, str) and above not in seen:

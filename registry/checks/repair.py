@@ -1,4 +1,4 @@
-"""Repairs the issues that still exist under the lock, and logs each repair first."""
+"""Repairs issues in registries, and logs each repair before it is made."""
 
 from __future__ import annotations
 
@@ -39,23 +39,23 @@ def fix_task(
     on_record: AuditContext | None,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> Made[Fixed]:
-    """Repairs issues in a task's registry, and differences between it and the global registry.
+    """Repairs issues in a task's registry, and the differences from the global registry.
 
-    Both registries are checked again under their locks. An issue that has changed or no longer
-    exists is not repaired.
+    Both registries are checked again under their locks. If an issue has changed or no longer
+    exists, the issue is not repaired.
 
     Args:
-        task: The task's registry.
-        global_: The global registry that lists the task, or None.
+        task: The path of the task's registry.
+        global_: The path of the global registry that lists the task, or None.
         planned: The issues to repair.
-        on_record: The context for the audit log; None to not log.
+        on_record: The context for the audit log; None to write no log entry.
         timeout: How long to wait for the locks, in seconds.
 
     Raises:
         AuditError: The audit log cannot be written; nothing was changed.
         RegistryError: The task's registry cannot be locked or read; nothing was changed.
     """
-    # Files are read before the locks are acquired, so that no other process waits for that.
+    # The files are read before the locks are acquired, so that no other process has to wait.
     wanted = {issue.agent for issue in planned if issue.kind is IssueKind.LOST}
     traces = traces_in(task, wanted.__contains__)[0] if wanted else ()
 
@@ -82,12 +82,12 @@ def fix_global(
     on_record: AuditContext | None,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> Made[Fixed]:
-    """Repairs the counters of a global registry. Call this after `fix_task` for all listed tasks.
+    """Repairs the counters of a global registry. First call `fix_task` for all listed tasks.
 
     Args:
-        global_: The global registry.
+        global_: The path of the global registry.
         planned: The issues to repair.
-        on_record: The context for the audit log; None to not log.
+        on_record: The context for the audit log; None to write no log entry.
         timeout: How long to wait for the lock, in seconds.
 
     Raises:
@@ -104,12 +104,12 @@ def fix_global(
 
 
 def fix(registries: Mapping[Path, Json], planned: Sequence[Issue], now: Iterable[Issue]) -> Fixed:
-    """Repairs the planned issues that still exist. Pure, but changes the registries.
+    """Repairs the planned issues that still exist in decoded registries.
 
     Args:
         registries: Maps paths to the decoded registries; changed in place.
         planned: The issues to repair.
-        now: The issues that the registries have now.
+        now: The issues that the registries have at present.
     """
     by_place = {issue.place: issue for issue in now}
     done: list[Issue] = []
@@ -117,13 +117,14 @@ def fix(registries: Mapping[Path, Json], planned: Sequence[Issue], now: Iterable
     for issue in planned:
         present = by_place.get(issue.place)
         if issue.file not in registries:
-            left.append((issue, "its registry cannot be locked or read"))
+            left.append((issue, "the registry cannot be locked or read"))
         elif present is None:
             left.append((issue, "the issue no longer exists: the registry was changed meanwhile"))
         elif present.identity != issue.identity:
-            left.append((issue, f"the registry was changed meanwhile; now it {present.says}"))
+            reason = f"the registry was changed meanwhile; the present issue: {present.says}"
+            left.append((issue, reason))
         else:
-            # The values that an agent reported meanwhile are newer than in the plan.
+            # If the agent has reported meanwhile, `present` has newer values than the plan.
             done.append(present)
     for file, registry in registries.items():
         apply_fixes(registry, file, done)

@@ -1,4 +1,4 @@
-"""The changes of registries that an orchestrator, its agents and muster make."""
+"""Functions with which an orchestrator, agents and muster change registries."""
 
 from typing import TYPE_CHECKING
 

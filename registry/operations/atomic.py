@@ -1,7 +1,7 @@
-"""Atomic operations: each reads, changes and writes one registry under its lock.
+"""Atomic operations: each function reads, changes and writes one registry under the file's lock.
 
-Every function accepts a task's registry or the global registry, and recognizes the kind by the
-fields. The functions do not use tmux, and wait only for the lock.
+Every function accepts a task's registry or a global registry, and recognizes the kind of registry
+by the fields in the file.
 """
 
 from __future__ import annotations
@@ -23,20 +23,20 @@ _log = logging.getLogger(__name__)
 def atomic_add_agent(
     registry_path: RegistryPath, agent_data: Mapping[str, Any], parent: str
 ) -> None:
-    """Adds an agent and counts it, under the lock.
+    """Adds an agent to a registry, and adapts the counters.
 
-    In a task's registry this changes:
+    In a task's registry, this function changes:
 
     - `agents`: the agent is appended,
     - `total_spawned`: plus 1,
     - `active_count`: plus 1 if the agent's status is active,
     - `agent_hierarchy[parent]`: the agent's id is appended.
 
-    A global registry has the counters `total_agents_spawned` and `active_agents`, and no
-    hierarchy.
+    In a global registry, the function changes `agents`, `total_agents_spawned` and
+    `active_agents`.
 
     Args:
-        registry_path: The registry.
+        registry_path: A task's registry or a global registry.
         agent_data: The agent's fields, which are written unchanged; `id` is required.
         parent: The id of the agent that started this agent, or "orchestrator".
 
@@ -55,19 +55,18 @@ def atomic_add_agent(
         return edit.registry[edits.counter_names(edit.registry).total]
 
     total = edited(path, add)
-    _log.info("Atomically added agent %s to %s (%s in all)", agent["id"], path, total)
+    _log.info("Atomically added agent %s to %s (%s agents in all)", agent["id"], path, total)
 
 
 def atomic_update_agent_status(
     registry_path: RegistryPath, agent_id: str, status: str, **extra_fields: Any
 ) -> dict[str, Any]:
-    """Sets an agent's status, `last_update` and further fields, under the lock.
+    """Sets an agent's status, `last_update` and further fields, and adapts the counters.
 
-    If the status changes from active to another kind, the counter of active agents decreases. If
-    it changes back, the counter increases. `completed_count` counts the status `completed`.
+    `completed_count` counts only agents with the status `completed`, not agents that failed.
 
     Args:
-        registry_path: The registry.
+        registry_path: A task's registry or a global registry.
         agent_id: The id of the agent.
         status: The new status.
         **extra_fields: Further fields to set, for example ``progress=40``.
@@ -107,9 +106,9 @@ def atomic_update_agent_status(
 
 
 def atomic_increment_counts(registry_path: RegistryPath, active: int = 0, total: int = 0) -> None:
-    """Adds numbers to the counter of active agents and the counter of all agents.
+    """Adds `active` to the counter of active agents, and `total` to the counter of all agents.
 
-    A counter never becomes less than 0.
+    Both numbers may be negative. A counter never becomes less than 0.
 
     Raises:
         ValueError: A number is not an integer.
@@ -121,7 +120,8 @@ def atomic_increment_counts(registry_path: RegistryPath, active: int = 0, total:
         edit.changed = bool(active or total)
 
     edited(Path(registry_path), shift)
-    _log.info("Atomically added %+d active, %+d total in %s", active, total, registry_path)
+    message = "Atomically added %+d to the active agents and %+d to all agents in %s"
+    _log.info(message, active, total, registry_path)
 
 
 def atomic_decrement_active_count(registry_path: RegistryPath, amount: int = 1) -> None:
@@ -137,10 +137,10 @@ def atomic_decrement_active_count(registry_path: RegistryPath, amount: int = 1) 
 
 
 def atomic_mark_agents_completed(registry_path: RegistryPath, agent_ids: Iterable[str]) -> int:
-    """Gives the status `completed` to those of the agents that are active, under the lock.
+    """Gives the status `completed` to agents that are active.
 
-    Sets `status` and `completed_at`, and adapts the counters. Agents that are not active or not
-    listed are not changed. So a second call returns 0.
+    Sets `status` and `completed_at`, and adapts the counters. Agents that are not active, or that
+    the registry does not list, are not changed. So a second call returns 0.
 
     Returns:
         The number of changed entries.

@@ -1,6 +1,6 @@
-"""Gives agents whose session no longer exists a terminal status, in a task or a workspace.
+"""Gives a terminal status to agents whose session no longer exists.
 
-The live sessions are an argument; this module does not use tmux.
+The caller passes the names of all existing sessions; this module does not query tmux.
 """
 
 from __future__ import annotations
@@ -44,9 +44,10 @@ class CleanUp:
     """The result of a clean-up.
 
     Attributes:
-        ended: Maps each task's registry to the ids of the agents that got a terminal status.
-        written: The registries that were written.
-        problems: Maps the path of a registry to the reason why it could not be cleaned up.
+        ended: Maps the path of a task's registry to the ids of the agents that got a terminal
+            status.
+        written: The paths of the registries that were written.
+        problems: Maps the path of a registry to the reason why the registry could not be changed.
     """
 
     ended: Mapping[Path, tuple[str, ...]]
@@ -69,17 +70,17 @@ def clean_up_task(
     grace: float = counters.START_GRACE,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> CleanUp:
-    """Gives a terminal status to all agents of a task whose session does not exist.
+    """Gives a terminal status to each active agent of a task if the agent's session is gone.
 
-    Both registries are changed in one commit. Each file is read and written at most once.
+    The task's registry and the global registry are changed in one commit. In the global registry,
+    two further kinds of agents are changed:
 
-    - An agent that already has a terminal status in the task's registry gets the same status in
-      the global registry.
-    - An agent of the task that only the global registry lists gets a terminal status there if
-      its session does not exist.
+    - An agent with a terminal status in the task's registry gets this status.
+    - An agent that is only in the global registry gets a terminal status if the agent's session
+      is gone.
 
-    In a workspace with a database no agent is changed: an agent that seems dead in the JSON files
-    may have completed.
+    In a workspace with a database (see `find_database`) no agent is changed, because the JSON
+    files may be older than the database.
 
     Args:
         task_registry: The task's registry.
@@ -95,24 +96,25 @@ def clean_up_task(
 
     Raises:
         TypeError: `live_sessions` is not a collection of strings.
-        WrongShapeError: The status is another word, or `agents` contains an entry that is not an
-            object; nothing was written.
+        WrongShapeError: The status is neither ``completed`` nor ``terminated``, `grace` is not a
+            finite number, or `agents` contains an entry that is not an object. Nothing was
+            written.
         TimeoutError, FileNotFoundError, json.JSONDecodeError: See `LockedRegistryFile`.
     """
     task = Path(task_registry)
     global_ = path_or_none(global_registry)
-    sweep = _Sweep.of(live_sessions, status, reason, grace)
+    rule = _CleanUpRule.of(live_sessions, status, reason, grace)
     if (database := database_beside(task)) is not None:
-        return CleanUp({}, (), {task: f"no agent is ended: {database}"})
+        return CleanUp({}, (), {task: f"no agent was changed: {database}"})
 
     def clean_up(in_task: Edit, in_global: Edit | None, problems: list[str]) -> CleanUp:
-        ended = sweep.end(in_task.registry)
+        ended = rule.end(in_task.registry)
         in_task.changed = bool(ended)
         if in_global is not None:
             # Both locks are held, so no other change comes in between.
             seen = _by_task_id(in_task.registry, ended, None)
             try:
-                in_global.changed = sweep.follow(in_global.registry, seen)
+                in_global.changed = rule.follow(in_global.registry, seen)
             except WrongShapeError as error:
                 hand_on(error)
                 problems.append(left_out(error.named(in_global.path)))
@@ -134,19 +136,16 @@ def clean_up_workspace(
     grace: float = counters.START_GRACE,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> CleanUp:
-    """Gives a terminal status to all agents of a workspace whose session does not exist.
+    """Gives a terminal status to each active agent of a workspace if the agent's session is gone.
 
-    First each task's registry is changed under its lock, then the global registry. Each file is
-    read and written at most once, and two locks are never held at the same time. If a registry
-    cannot be locked or read, it is left out; `CleanUp.problems` has the reason.
+    Changes the registries of all tasks one after the other, then the global registry. Two locks
+    are never held at the same time. A registry that cannot be locked or read is skipped, and
+    `CleanUp.problems` has the reason.
 
-    The global registry is updated as in `clean_up_task`, with two exceptions:
+    The global registry is changed as in `clean_up_task`, but these agents are not changed there:
 
-    - An agent that reports between the two changes is not changed in the global registry.
-    - Agents of a task whose directory is not named after the task are not changed in the global
-      registry.
-
-    After a crash between the two changes, the next clean-up updates the global registry.
+    - agents that were registered or reported after their task's registry was changed,
+    - agents of a task whose directory does not have the task's id as its name.
 
     In a workspace with a database no agent is changed, as in `clean_up_task`.
 
@@ -160,39 +159,41 @@ def clean_up_workspace(
 
     Raises:
         TypeError: `live_sessions` is not a collection of strings.
-        WrongShapeError: The status is another word, or `grace` is not a finite number.
-        ReplacedWorkspaceError: The path does not lead to the same workspace as before.
+        WrongShapeError: The status is neither ``completed`` nor ``terminated``, or `grace` is not
+            a finite number.
+        ReplacedWorkspaceError: The path leads to another directory than when this process first
+            opened the workspace.
         OSError: The workspace cannot be listed.
     """
-    # Symlinks are not resolved. With a resolved path a redirection would not be noticed.
+    # Symlinks are not resolved, so that `open_anchor` notices a path that was redirected.
     root = Path(workspace).absolute()
     close_read(open_anchor(root))
-    sweep = _Sweep.of(live_sessions, status, reason, grace)
+    rule = _CleanUpRule.of(live_sessions, status, reason, grace)
     if (database := find_database(root)) is not None:
-        return CleanUp({}, (), {database.path: f"no agent is ended: {database}"})
+        return CleanUp({}, (), {database.path: f"no agent was changed: {database}"})
     ended: dict[Path, tuple[str, ...]] = {}
     written: list[Path] = []
     problems: dict[Path, str] = {}
-    seen: dict[str, _Seen] = {}
+    seen: dict[str, _TaskAgents] = {}
     for place in task_places(Workspace(root), {}):
         task = place.registry
         if place.problem is not None:
             problems[task] = f"{shown_name(task)} {place.problem}"
             continue
         try:
-            gone, agents = edited(task, sweep.end_and_see, timeout)
+            gone, agents = edited(task, rule.end_and_see, timeout)
         except RegistryError as error:
             hand_on(error)
             problems[task] = str(error)
             continue
-        # The directory may be a copy of another task's directory, which is not used here.
+        # A directory with another name than the task's id may be a copy, and is not used here.
         seen |= {id_: of_task for id_, of_task in agents.items() if id_ == task.parent.name}
         if gone:
             ended[task] = gone
             written.append(task)
     global_ = root / GLOBAL_FOLDER / GLOBAL_REGISTRY
     try:
-        if edited(global_, partial(sweep.end_listed, seen=seen), timeout):
+        if edited(global_, partial(rule.end_listed, seen=seen), timeout):
             written.append(global_)
     except RegistryNotFoundError as error:
         hand_on(error)
@@ -205,14 +206,14 @@ def clean_up_workspace(
 
 
 @dataclass(frozen=True, slots=True)
-class _Seen:
+class _TaskAgents:
     """The agents in a task's registry.
 
     Attributes:
         known: The ids of all agents.
-        ends: Maps the id of each agent with a terminal status to this status and the end fields.
-            Agents that have just reported their end are left out.
-        at: When the task's registry was read; None if its lock is still held.
+        ends: Maps the id of each agent with a terminal status to this status and the fields that
+            describe the agent's end. Agents for which `ended_just_now` is true are left out.
+        at: When the registry was read; None if this process still holds the registry's lock.
     """
 
     known: frozenset[str]
@@ -220,7 +221,7 @@ class _Seen:
     at: Instant | None
 
 
-def _by_task_id(task: Json, ours: Collection[str], at: Instant | None) -> dict[str, _Seen]:
+def _by_task_id(task: Json, ours: Collection[str], at: Instant | None) -> dict[str, _TaskAgents]:
     task_id = task.get("task_id")
     if not isinstance(task_id, str):
         return {}
@@ -232,12 +233,12 @@ def _by_task_id(task: Json, ours: Collection[str], at: Instant | None) -> dict[s
         if id_ and is_settled and (end := end_of(entry)) is not None:
             ends[id_] = end
     known = frozenset(id_ for id_, _ in entries if id_)
-    return {task_id: _Seen(known, ends, at)}
+    return {task_id: _TaskAgents(known, ends, at)}
 
 
 @dataclass(frozen=True, slots=True)
-class _Sweep:
-    """The rule of one clean-up: which agents get a terminal status, and with which fields."""
+class _CleanUpRule:
+    """The arguments of a clean-up, with methods that clean up decoded registries."""
 
     live: frozenset[str]
     status: str
@@ -246,13 +247,13 @@ class _Sweep:
     grace: float
 
     @classmethod
-    def of(cls, live: Collection[str], status: str, reason: str, grace: float) -> _Sweep:
+    def of(cls, live: Collection[str], status: str, reason: str, grace: float) -> _CleanUpRule:
         fields = end_fields(status, reason)
         counters.check_grace(grace)
         return cls(counters.session_names(live), status, fields, Instant.now(), grace)
 
     def end(self, task: Json) -> tuple[str, ...]:
-        """Gives the dead agents in a task's registry a terminal status; returns their ids."""
+        """Gives a terminal status to the dead agents in a task's registry; returns their ids."""
         edits.check_agents(task)
         dead = self._dead(task)
         done = edits.finish_each(
@@ -260,22 +261,30 @@ class _Sweep:
         )
         return tuple(change.agent_id for change in done)
 
-    def end_and_see(self, edit: Edit) -> tuple[tuple[str, ...], dict[str, _Seen]]:
-        """Ends the dead agents of a task; returns their ids, and all agents of the task."""
+    def end_and_see(self, edit: Edit) -> tuple[tuple[str, ...], dict[str, _TaskAgents]]:
+        """Gives a terminal status to the dead agents of a task whose registry is locked.
+
+        Returns:
+            The ids of these agents; and a mapping of the task's id to all agents of the task.
+        """
         gone = self.end(edit.registry)
         edit.changed = bool(gone)
         return gone, _by_task_id(edit.registry, gone, Instant.now())
 
-    def end_listed(self, edit: Edit, seen: Mapping[str, _Seen]) -> bool:
-        """Ends agents in the global registry like `follow`; returns whether any was ended."""
+    def end_listed(self, edit: Edit, seen: Mapping[str, _TaskAgents]) -> bool:
+        """Calls `follow` for the locked global registry; returns whether an agent was changed."""
         edit.changed = self.follow(edit.registry, seen)
         return edit.changed
 
-    def follow(self, global_: Json, seen: Mapping[str, _Seen]) -> bool:
-        """Gives agents in the global registry the terminal status from their task's registry.
+    def follow(self, global_: Json, seen: Mapping[str, _TaskAgents]) -> bool:
+        """Copies terminal statuses from the tasks' registries to the global registry.
 
-        If a dead agent is listed only in the global registry, the agent gets a terminal status,
-        too. Such an entry stays if a withdrawal could not change the global registry.
+        A dead agent that only the global registry lists also gets a terminal status. Such an agent
+        exists if `withdraw_agent` could not change the global registry.
+
+        Args:
+            global_: The decoded global registry; changed in place.
+            seen: Maps the id of each task to the agents in the task's registry.
 
         Returns:
             Whether an agent was changed.
@@ -291,7 +300,7 @@ class _Sweep:
             # Another task may have a different agent with the same id.
             task_id = entry.get("task_id")
             task = seen.get(task_id) if isinstance(task_id, str) else None
-            if task is None or not agent_id or _touched(entry, task.at):
+            if task is None or not agent_id or _reported_after(entry, task.at):
                 return None
             if agent_id not in task.known:
                 return (self.status, self.fields) if id(entry) in dead else None
@@ -300,13 +309,18 @@ class _Sweep:
         return bool(edits.finish_each(global_, end_in_task))
 
     def _dead(self, registry: Json) -> frozenset[int]:
-        """Returns the identities (`id`) of the entries of dead agents."""
+        """Returns ``id(entry)`` for the entry of each active agent whose session is gone."""
         gone = counters.zombies_in(registry, self.live, self.listed_at, self.grace)
         return frozenset(id(entry) for _, entry in gone)
 
 
-def _touched(entry: Json, read_at: Instant | None) -> bool:
-    """Returns whether an agent was registered, or reported, after its task was read."""
+def _reported_after(entry: Json, read_at: Instant | None) -> bool:
+    """Returns whether an agent was registered or reported after `read_at`.
+
+    Args:
+        entry: The agent's entry in the global registry.
+        read_at: When the task's registry was read; None gives False.
+    """
     if read_at is None:
         return False
     since, until = read_at.by_clock(), time.time()

@@ -1,4 +1,4 @@
-"""Creates registries: never replaces a file, and never shows an incomplete one to others."""
+"""Creates registries without replacing a file; other processes see only complete registries."""
 
 from __future__ import annotations
 
@@ -40,11 +40,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Created:
-    """A registry that exists after the call.
+    """The result of a function that creates a registry.
 
     Attributes:
-        path: The registry.
-        new: Whether this call created the registry; False if it already existed.
+        path: The path of the registry.
+        new: Whether the function created the registry; False if the registry already existed.
     """
 
     path: Path
@@ -54,8 +54,7 @@ class Created:
 def create_global_registry(workspace: RegistryPath, *, max_concurrent_agents: int = 20) -> Created:
     """Creates a workspace and its global registry, unless they exist.
 
-    Many processes may call this function at the same time. One process creates the registry, and
-    all processes find the registry complete. Existing files are not changed.
+    Several processes may call this function at the same time. An existing registry is not changed.
 
     Args:
         workspace: The directory, usually called `.agent-workspace`.
@@ -64,7 +63,7 @@ def create_global_registry(workspace: RegistryPath, *, max_concurrent_agents: in
     Raises:
         WrongShapeError: The path is empty, or the limit is not an integer of at least 0.
         InaccessibleRegistryError: The registry cannot be created.
-        NotARegularFileError: The path of the registry leads to another kind of file.
+        NotARegularFileError: The path of the registry does not lead to a regular file.
     """
     _check_limit("max_concurrent_agents", max_concurrent_agents)
     path = _root(workspace) / GLOBAL_FOLDER / GLOBAL_REGISTRY
@@ -99,16 +98,15 @@ def create_task_registry(
 ) -> Created:
     """Creates a task's directory and registry, and lists the task in the global registry.
 
-    Many processes may call this at the same time, for the same task or for several tasks; each
-    task is counted once. If the process dies before the task is listed, a second call lists the
-    existing task.
+    Several processes may call this function at the same time, also for the same task: each task is
+    counted once. If a process dies before the task is listed, a second call lists the task.
 
     Args:
-        workspace: The `.agent-workspace`. The workspace and its global registry are created if
-            necessary.
+        workspace: The `.agent-workspace` directory. The workspace and its global registry are
+            created if they do not exist.
         task_id: The name of the directory, for example ``TASK-20251018-213115-d9cfa244``.
         description: The description of the task.
-        priority: The orchestrator's priority.
+        priority: The priority that the orchestrator gives to the task.
         client_cwd: The working directory of the client.
         max_agents: The largest number of agents in the registry.
         max_depth: The largest depth of an agent below the orchestrator.
@@ -121,7 +119,7 @@ def create_task_registry(
         WrongShapeError: The id cannot be a directory name, or a limit is not an integer of at
             least 0.
         LinkedRegistryError: The task's directory is a symlink.
-        NotARegularFileError: The path of the registry leads to another kind of file.
+        NotARegularFileError: The path of the registry does not lead to a regular file.
         TypeError, ValueError: `fields` or `global_fields` contains a value that JSON cannot
             represent, or a field that this function sets itself.
         InaccessibleRegistryError: The registry cannot be created.
@@ -184,10 +182,10 @@ def _check_limit(name: str, limit: object) -> None:
 
 
 def _create(path: Path, registry: Json) -> Created:
-    """Creates a registry with its content, unless it exists. Follows no symlink.
+    """Creates a registry, unless the file exists. Follows no symlink.
 
-    A complete file without a name is created and linked to the name. A rename could replace a file
-    that another process has created, and perhaps locked, meanwhile.
+    The registry is not created by a rename: a rename could replace a file that another process
+    has just created, and perhaps locked.
     """
     try:
         # Raises an error if the file cannot be a registry.
@@ -227,10 +225,15 @@ def _make_folder(path: Path, workspace: int) -> None:
 
 
 def _link_whole(text: bytes, name: str, folder: int) -> None:
-    """Creates a file that other processes see only with its complete text.
+    """Creates a file that other processes never see without its complete text.
+
+    Args:
+        text: The content of the file.
+        name: The name of the file.
+        folder: A descriptor of the directory.
 
     Raises:
-        FileExistsError: The name is already used.
+        FileExistsError: The directory already has a file with this name.
         OSError: The file cannot be created.
     """
 

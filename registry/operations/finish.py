@@ -29,7 +29,10 @@ from registry.text import shown_name
 _log = logging.getLogger(__name__)
 
 Judged = Mapping[str, Collection[Deployment]]
-"""Maps an agent's id to the deployments that may be changed; several if entries share an id."""
+"""Maps an agent's id to the deployments of this agent that may be changed.
+
+There may be several deployments, because several entries may have the same id.
+"""
 
 END_FIELD = {
     "completed": "completed_at",
@@ -37,13 +40,12 @@ END_FIELD = {
     "error": "failed_at",
     "failed": "failed_at",
 }
-"""Maps each terminal status to the field with its time."""
+"""Maps each terminal status to the name of the field with the time of the agent's end."""
 
 END_FIELDS = (*dict.fromkeys(END_FIELD.values()), "termination_reason", "completion_reason")
-"""The fields of an agent's end that the global registry repeats."""
+"""The fields about an agent's end that are copied to the global registry."""
 
-
-_OURS = frozenset({"id", "status", *END_FIELDS})
+_SET_HERE = frozenset({"id", "status", *END_FIELDS})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +53,10 @@ class FinishReport:
     """The result of `finish_agents`.
 
     Attributes:
-        changed: The ids of the agents whose status was changed, in at least one of the registries.
-        untouched: Maps the id of each other agent to the reason why it was not changed.
-        written: The registries that were written.
-        problems: Why the global registry was not written; empty if it was written.
+        changed: One change for each agent whose status was changed in at least one registry.
+        untouched: Maps the id of each unchanged agent to the reason why it was not changed.
+        written: The paths of the registries that were written.
+        problems: The reasons why the global registry could not be written.
     """
 
     changed: tuple[edits.StatusChange, ...]
@@ -64,11 +66,12 @@ class FinishReport:
 
 
 def end_fields(status: str, reason: str | None) -> dict[str, str]:
-    """Returns the fields that an agent gets, besides the status, when it ends now.
+    """Returns the fields, besides `status`, that describe the end of an agent at the present time.
 
     Args:
         status: "completed" or "terminated".
-        reason: The reason; None to leave the field out.
+        reason: The value for `completion_reason` or `termination_reason`; None to leave this
+            field out.
 
     Raises:
         WrongShapeError: The status is neither ``completed`` nor ``terminated``.
@@ -80,7 +83,10 @@ def end_fields(status: str, reason: str | None) -> dict[str, str]:
 
 
 def end_of(entry: Json) -> edits.End | None:
-    """Returns an entry's terminal status and end fields; None if its status is not terminal."""
+    """Returns the status and the fields in `END_FIELDS` of an agent's entry.
+
+    The result is None if the status is not terminal.
+    """
     if not is_terminal(entry.get("status")):
         return None
     return entry["status"], {name: entry[name] for name in END_FIELDS if name in entry}
@@ -102,30 +108,27 @@ def finish_agents(
     """Completes or terminates agents in the task's registry and in the global registry.
 
     Only agents with an active status are changed. If an agent already has a terminal status in the
-    task's registry, the global registry takes over that status. An agent may be missing from one
+    task's registry, this status is copied to the global registry. An agent may be missing from one
     of the registries.
 
     Args:
-        task_registry: The task's registry. If the two registries differ, the task's registry is
-            right.
+        task_registry: The task's registry.
         global_registry: The workspace's global registry, or None.
-        agent_ids: The agents.
-        status: "completed" sets `completed_at`, and `completion_reason` if a
-            reason is given; "terminated" sets `terminated_at` and
-            `termination_reason`.
+        agent_ids: The ids of the agents.
+        status: "completed" sets `completed_at`, and `completion_reason` if a reason is given;
+            "terminated" sets `terminated_at` and `termination_reason`.
         reason: The reason in the operator's words.
         fields: Further fields of each agent's entry in the task's registry.
         timeout: How long to wait for the locks, in seconds.
-        on_record: The context for the workspace's audit log; None to not log.
+        on_record: The context for the workspace's audit log; None to write no log entry.
         judged: Maps an agent's id to the deployments that may be changed. If an entry describes
-            another deployment, the agent was deployed again meanwhile. Then the agent is not
-            changed, and `FinishReport.untouched` has the reason. Agents that are not in `judged`
-            are not checked.
+            another deployment, the agent is not changed, and `FinishReport.untouched` has the
+            reason. Agents that are not in `judged` are not checked.
         owner: The id of the user that owned the task's registry when the caller chose the agents;
             None to skip this check.
 
     Raises:
-        UntrustedFileError: A registry now belongs to another user; nothing was written.
+        UntrustedFileError: A registry does not belong to the user `owner`; nothing was written.
         WrongShapeError: The status is neither ``completed`` nor ``terminated``.
         TypeError, ValueError: `fields` contains a value that JSON cannot represent, or a field
             that this function sets itself.
@@ -135,7 +138,7 @@ def finish_agents(
     if status == "terminated":
         reason = reason or "terminated"
     ends = end_fields(status, reason or None)
-    extra = further_fields(fields, _OURS, "finish_agents")
+    extra = further_fields(fields, _SET_HERE, "finish_agents")
     task = Path(task_registry)
     global_ = path_or_none(global_registry)
     ids = distinct_ids(agent_ids)
@@ -150,7 +153,7 @@ def finish_agents(
 
 
 class SessionEnd(StrEnum):
-    """The result of killing an agent's session."""
+    """The result of an attempt to kill an agent's session."""
 
     ENDED = "ended"
     """The session was killed."""
@@ -170,15 +173,15 @@ def terminate_agents(
     timeout: float = DEFAULT_TIMEOUT,
     judged: Judged | None = None,
 ) -> FinishReport:
-    """Gives agents whose sessions have ended the status `terminated`, in one commit.
+    """Gives the status `terminated` to agents whose sessions have ended, in one commit.
 
     First kill the sessions without holding a lock, then call this function. An agent whose
-    session still exists is not changed, because it may be working.
+    session still exists is not changed.
 
     Args:
         task_registry: The task's registry.
         global_registry: The workspace's global registry, or None.
-        sessions: Maps each agent's id to the result of killing the agent's session.
+        sessions: Maps each agent's id to the result of the attempt to kill the agent's session.
         reason: The value for `termination_reason`.
         fields: Further fields of each agent's entry in the task's registry.
         timeout: How long to wait for the locks, in seconds.
@@ -242,7 +245,11 @@ def _finish(
 
 
 def _is_judged(agent_id: str | None, entry: Json, judged: Judged) -> bool:
-    """Returns whether the deployment that an entry describes may be changed, as `judged` says."""
+    """Returns whether `judged` allows a change of an agent's entry.
+
+    A change is allowed if `judged` does not contain the agent's id, or if the deployments for this
+    id include the deployment that the entry describes.
+    """
     deployments = judged.get(agent_id or "")
     return deployments is None or Deployment.of(entry) in deployments
 
@@ -262,17 +269,17 @@ def _follow(
     end: edits.End,
     judged: Judged,
 ) -> list[edits.StatusChange]:
-    """Updates the agents' entries in the global registry from the task's registry.
+    """Copies terminal statuses from the task's registry to the global registry.
 
-    If an agent has just reported its end, this call does not change its entry: the process that
-    wrote the end also updates the entry.
+    An agent that has just reported its end (`ended_just_now`) is skipped: the process that wrote
+    the end to the task's registry also updates the global registry.
 
     Args:
-        task: The task's registry, decoded and changed.
-        global_: The global registry, decoded; changed in place.
-        wanted: The ids of the agents that the caller ends.
-        ours: The ids of the agents that this call has ended in the task's registry.
-        end: The status and the fields of this end.
+        task: The task's decoded registry, in which the agents are already finished.
+        global_: The decoded global registry; changed in place.
+        wanted: The ids of the agents to finish.
+        ours: The ids of the agents that this operation has finished in the task's registry.
+        end: The status and fields for an agent that only the global registry lists.
         judged: Maps an agent's id to the deployments that may be changed.
     """
     now = time.time()

@@ -1,12 +1,10 @@
 """Compares one registry with the live sessions, and repairs the differences.
 
-The live sessions are an argument; this module does not use tmux. If tmux could not be queried, the
-argument is None, and no agent is called dead.
+The caller passes the names of the live sessions; this module does not query tmux. If tmux could
+not be queried, the caller passes None, and no agent is called dead.
 
 In a workspace with a database (`registry.schema.layout.find_database`) the JSON registries may be
-stale. Their counters are not updated, the database may list a session that seems to be an orphan,
-and an agent that seems dead may have completed. So nothing is repaired in such a workspace, and a
-warning gives the reason.
+older than the database. So nothing is repaired there, and a warning gives the reason.
 """
 
 from __future__ import annotations
@@ -56,10 +54,11 @@ class HealthReport:
             `orphans` are empty, because they cannot be known.
         zombies: The ids of active agents whose session does not exist.
         leaked: The ids of agents with a terminal status whose session still exists.
-        orphans: The sessions that are named like an agent's session, but belong to no known agent.
+        orphans: The sessions that are named like an agent's session, but are neither in the
+            registry nor in `other_sessions`.
         drifts: The counters with a wrong value.
         recommendations: The recommended actions, one sentence each.
-        warnings: The reasons why parts could not be checked, one sentence each.
+        warnings: The reasons why parts of the registry could not be checked, one sentence each.
     """
 
     path: Path
@@ -73,7 +72,7 @@ class HealthReport:
 
     @property
     def healthy(self) -> bool:
-        """Whether the report has no issues and no warnings."""
+        """Whether the check found nothing wrong, and there is no warning."""
         return not (self.zombies or self.leaked or self.orphans or self.drifts or self.warnings)
 
 
@@ -82,10 +81,10 @@ class Repair:
     """One field that `validate_and_repair_registry` sets, or would set.
 
     Attributes:
-        agent_id: The agent; None for a field of the registry itself, empty for an agent without
-            an id.
+        agent_id: The agent's id; empty if the agent has no id; None for a field of the registry
+            itself.
         field: The name of the field.
-        before: The value in the file; None if it is missing.
+        before: The value in the file; None if the field is missing.
         after: The new value.
     """
 
@@ -102,7 +101,7 @@ def registry_health_check(
     other_sessions: Collection[str] = (),
     grace: float = START_GRACE,
 ) -> HealthReport:
-    """Compares one registry with the live sessions. Only reads, and waits for no lock.
+    """Compares one registry with the live sessions. Changes no file, and waits for no lock.
 
     In a workspace with a database, orphans and counters are not reported;
     `HealthReport.warnings` has the reason.
@@ -111,7 +110,8 @@ def registry_health_check(
         registry_path: A task's registry or the global registry.
         live_sessions: The names of all existing tmux sessions; None if tmux could not be
             queried.
-        other_sessions: The names of sessions that other registries list; they are not orphans.
+        other_sessions: The names of sessions that other registries list. These sessions are not
+            orphans.
         grace: An agent that started less than this many seconds before the call is not called
             dead.
 
@@ -188,11 +188,14 @@ def _recommend(
         )
     if orphans:
         advice.append(
-            f"{len(orphans)} sessions belong to no agent here: look at them, then kill them."
+            f"{len(orphans)} sessions belong to no agent of this registry: check these sessions, "
+            "then kill them."
         )
     if drifts:
         names = ", ".join(drift.counter for drift in drifts)
-        advice.append(f"Counters are wrong ({names}): validate_and_repair_registry() sets them.")
+        advice.append(
+            f"Counters are wrong ({names}): validate_and_repair_registry() corrects them."
+        )
     return advice
 
 
@@ -215,16 +218,17 @@ def validate_and_repair_registry(
     *,
     grace: float = START_GRACE,
 ) -> tuple[Repair, ...]:
-    """Terminates zombies and repairs counters, under the lock.
+    """Terminates zombies in a registry, and repairs the registry's counters.
 
-    A zombie gets the status `terminated`, the time `terminated_at`, and the
-    `termination_reason` "session_not_found". In a workspace with a database nothing is repaired,
-    because its JSON registries may be stale.
+    A zombie is an active agent whose session does not exist. A zombie gets the status
+    `terminated`, the time `terminated_at`, and the `termination_reason` "session_not_found".
+
+    In a workspace with a database nothing is repaired, because the JSON registries may be older
+    than the database.
 
     Args:
         registry_path: A task's registry or the global registry.
-        live_sessions: The names of all existing tmux sessions. With None, only the counters are
-            repaired.
+        live_sessions: The names of all existing tmux sessions; None to repair only the counters.
         dry_run: Whether to return the repairs without writing them.
         grace: An agent that started less than this many seconds before the call is not terminated.
 

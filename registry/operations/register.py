@@ -1,4 +1,4 @@
-"""Registers an agent before it is started, and removes it if the start fails."""
+"""Registers an agent before the agent is started, and withdraws the agent if the start fails."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ _log = logging.getLogger(__name__)
 _PROMPT_LENGTH = 200
 
 Fields = Mapping[str, Any] | Callable[[str], Mapping[str, Any]] | None
-"""Further fields of an agent's entry, or a function that returns them for the agent's id."""
+"""Further fields of an agent's entry, or a function that returns such fields for an agent's id."""
 
-_OURS = frozenset({"id", "type", "parent", "depth", "status", "started_at", "prompt"})
+_SET_HERE = frozenset({"id", "type", "parent", "depth", "status", "started_at", "prompt"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +55,16 @@ class Registration:
     """A registered agent.
 
     Attributes:
-        agent_id: The id.
-        tmux_session: The name for its session.
+        agent_id: The agent's id.
+        tmux_session: The name for the agent's session.
         parent: The id of the agent that starts this agent, or "orchestrator".
         depth: The level below the orchestrator: 1 for the orchestrator's agents, 2 for their
             children, ...
-        existing: Whether the agent was already registered. If so, nothing was written.
-        problems: Why the global registry was not written; empty if it was written.
+        existing: Whether the agent was already registered before the call. If so, nothing was
+            written.
+        problems: The reasons why the global registry could not be written.
         status: The status of the agent in the task's registry.
-        registries: The task's registry and the global registry.
+        registries: The paths of the task's registry and of the global registry.
     """
 
     agent_id: str
@@ -78,14 +79,14 @@ class Registration:
     def withdraw(self, *, timeout: float = DEFAULT_TIMEOUT) -> Withdrawal:
         """Removes the agent from both registries, because its start failed.
 
-        Use it in a block of `registering` that does not raise an exception, or after
-        `register_agent`. A second call changes nothing.
+        Call this method after `register_agent`, or in a `registering` block that does not raise
+        an exception. A second call changes nothing.
 
         Args:
             timeout: How long to wait for the locks, in seconds.
 
         Raises:
-            ValueError: The agent was registered before (`existing`), and may be at work.
+            ValueError: The agent was already registered before (`existing`).
             TimeoutError, FileNotFoundError, json.JSONDecodeError: See `LockedRegistryFile`.
         """
         if self.existing or self.registries is None:
@@ -98,11 +99,11 @@ class Registration:
 
 @dataclass(frozen=True, slots=True)
 class Withdrawal:
-    """The result of a withdrawal.
+    """The result of removing an agent from the registries.
 
     Attributes:
         was_there: Whether the task's registry listed the agent.
-        problems: Why the global registry was not written; empty if it was written.
+        problems: The reasons why the global registry could not be written.
     """
 
     was_there: bool
@@ -110,7 +111,7 @@ class Withdrawal:
 
 
 @dataclass(frozen=True, slots=True)
-class _Wish:
+class _NewAgent:
     """The agent to register, from the arguments of `register_agent`."""
 
     type: str
@@ -137,7 +138,7 @@ def register_agent(
 ) -> Registration:
     """Adds an agent to the task's registry and to the global registry, in one commit.
 
-    Under the locks of both registries, this function does these steps:
+    While this function holds the locks of both registries, it does these steps:
 
     - It checks the limits in the task's registry: `max_agents` (listed agents),
       `max_concurrent` (active agents) and `max_depth`.
@@ -145,32 +146,33 @@ def register_agent(
     - It sets the new agent's depth to the parent's depth plus 1.
     - It adapts the counters and the hierarchy.
 
-    Start the session immediately after this call. If an active agent still has no session some
-    seconds after its `started_at`, the agent is called dead.
+    Start the session immediately after this call. An active agent that has no session some seconds
+    after its `started_at` is called dead.
 
     Args:
         task_registry: The task's registry.
-        global_registry: The workspace's global registry, or None. If the file does not exist, is
-            broken or is locked too long, only the task's registry is changed. In the last two
-            cases, `Registration.problems` has the reason.
+        global_registry: The workspace's global registry, or None. If the file is missing, broken
+            or locked for too long, only the task's registry is changed. Unless the file is
+            missing, `Registration.problems` has the reason.
         agent_type: The type of the agent; the first part of a new id.
         parent: The id of the agent that starts the new agent.
         agent_id: The id of the new agent; None to create an id.
-        reuse: Whether to return an active agent of the same type, if one exists. Then nothing is
-            written, and `Registration.status` is the status of that agent.
+        reuse: Whether to return an active agent of the same type, if such an agent exists. In this
+            case nothing is written, and `Registration.status` is the status of that agent.
         status: The status of the new agent, which must be an active status.
         prompt: The instructions for the agent; the first 200 characters are written.
         fields: Further fields of the agent's entry in the task's registry, for example
-            ``tmux_session`` if the session's name is not "agent_" and the id. Or a function that
-            receives the id and returns these fields; it is called under the locks.
+            ``tmux_session`` if the session's name is not "agent_" and the id. A function that
+            receives the id and returns these fields is also accepted. The function is called
+            while the locks are held.
         timeout: How long to wait for the locks, in seconds.
 
     Raises:
         LimitReachedError: A limit does not allow another agent; the error names the limit.
         AgentNotFoundError: The task's registry does not list the parent.
         DuplicateAgentError: The id is already used.
-        WrongShapeError: An argument or a field of the registry is wrong: the type or id cannot
-            be part of a file name, the status is not active, or a field has the wrong type.
+        WrongShapeError: The type or id cannot be part of a file name, the status is not active,
+            or an argument or a field of the registry has the wrong type.
         TypeError, ValueError: `fields` contains a value that JSON cannot represent, or a field
             that this function sets itself.
         TimeoutError, FileNotFoundError, json.JSONDecodeError: See `LockedRegistryFile`.
@@ -190,15 +192,15 @@ def register_agent(
                 f"is {quoted_name(name, 80)}: use 1 to 128 letters, digits, '_', '-' and '.', "
                 "without a '.' at the start",
             )
-    wish = _Wish(agent_type, parent, agent_id, reuse, status, prompt, extra)
+    new_agent = _NewAgent(agent_type, parent, agent_id, reuse, status, prompt, extra)
     task = Path(task_registry)
     global_ = path_or_none(global_registry)
 
     def register(in_task: Edit, in_global: Edit | None, problems: list[str]) -> Registration:
-        registration = _find(in_task.registry, wish) if reuse else None
+        registration = _find(in_task.registry, new_agent) if reuse else None
         if registration is None:
             listed = in_global.registry if in_global else {}
-            entry = _add(in_task.registry, listed, wish)
+            entry = _add(in_task.registry, listed, new_agent)
             in_task.changed = True
             if in_global is not None:
                 try:
@@ -223,7 +225,7 @@ def register_agent(
 
 
 def _fields_of(fields: Fields) -> Callable[[str], Json]:
-    """Returns a function from an agent's id to the checked further fields of its entry."""
+    """Converts `fields` to a function that returns the checked fields for a given agent's id."""
     if callable(fields):
         return lambda agent_id: _checked(fields(agent_id))
     checked = _checked(fields if fields is not None else {})
@@ -231,7 +233,7 @@ def _fields_of(fields: Fields) -> Callable[[str], Json]:
 
 
 def _checked(fields: Mapping[str, Any]) -> Json:
-    extra = further_fields(fields, _OURS, "register_agent")
+    extra = further_fields(fields, _SET_HERE, "register_agent")
     if not isinstance(extra.get("tmux_session", ""), str):
         raise WrongShapeError("tmux_session", "must be a string")
     return extra
@@ -251,11 +253,11 @@ def registering(
     fields: Fields = None,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> Iterator[Registration]:
-    """Registers an agent, and withdraws it if the `with` block raises an exception.
+    """Registers an agent, and withdraws the agent if the `with` block raises an exception.
 
-    An agent that was already registered (`reuse`) is not withdrawn. If the start failed without
-    an exception, call `Registration.withdraw`. The exception of the block is raised again. If the
-    withdrawal fails too, a note on that exception has the reason.
+    An agent that was already registered (`reuse`) is not withdrawn. If the start fails without an
+    exception, call `Registration.withdraw`. If the withdrawal fails, the reason is added as a note
+    to the exception of the block.
 
     Args:
         task_registry: See `register_agent`.
@@ -267,7 +269,8 @@ def registering(
         status: See `register_agent`.
         prompt: See `register_agent`.
         fields: See `register_agent`.
-        timeout: See `register_agent`; it also holds for the withdrawal.
+        timeout: How long to wait for the locks, in seconds; used for the registration and for the
+            withdrawal.
 
     Raises:
         RegistryError, TypeError, ValueError: See `register_agent`.
@@ -302,7 +305,7 @@ def withdraw_after(error: BaseException, agent: Registration, timeout: float) ->
     """Withdraws an agent whose start raised an exception.
 
     Args:
-        error: The exception; if the withdrawal fails, a note with the reason is added.
+        error: The exception. If the withdrawal fails, the exception gets a note with the reason.
         agent: The agent, which this process registered.
         timeout: How long to wait for the locks, in seconds.
     """
@@ -324,8 +327,8 @@ def withdraw_agent(
 ) -> Withdrawal:
     """Removes an agent from both registries after its start failed.
 
-    If the agent has already worked, terminate the agent instead. If the global registry cannot be
-    locked or read, the global registry lists the agent until the next clean-up.
+    If the agent has already worked, call `terminate_agents` instead. A global registry that cannot
+    be locked or read lists the agent until the next clean-up.
 
     Args:
         task_registry: The task's registry.
@@ -354,12 +357,15 @@ def withdraw_agent(
 
 
 def is_of_task(task_id: object) -> Callable[[Json], bool]:
-    """Returns a function that checks whether an entry of the global registry is of this task."""
+    """Returns a function that tells whether an entry of the global registry is of this task.
+
+    An entry without a `task_id` counts as an entry of this task.
+    """
     return lambda entry: entry.get("task_id", task_id) == task_id
 
 
-def _find(task: Json, wish: _Wish) -> Registration | None:
-    entry = find_existing_agent(task.get("task_id", ""), wish.type, task)
+def _find(task: Json, new_agent: _NewAgent) -> Registration | None:
+    entry = find_existing_agent(task.get("task_id", ""), new_agent.type, task)
     if entry is None:
         return None
     agent_id = next(id_ for id_, other in agent_entries(task) if other is entry)
@@ -396,23 +402,23 @@ def _check_limits(task: Json, entries: Sequence[tuple[str | None, Json]], depth:
             raise LimitReachedError(limit, allowed, found, what)
 
 
-def _add(task: Json, global_: Json, wish: _Wish) -> Json:
-    """Adds the agent to the task's registry, and returns its entry.
+def _add(task: Json, global_: Json, new_agent: _NewAgent) -> Json:
+    """Adds an agent to the task's registry, and returns the agent's entry.
 
     Args:
-        task: The task's registry; changed in place.
-        global_: The global registry; a new id must differ from its ids.
-        wish: The agent to add.
+        task: The task's decoded registry; changed in place.
+        global_: The decoded global registry, which must not contain the agent's id.
+        new_agent: The agent to add.
     """
     entries = agent_entries(task)
     by_id = _by_id(entries)
-    if isinstance(wish.parent, str) and wish.parent not in {ORCHESTRATOR, *by_id}:
-        raise AgentNotFoundError(wish.parent)
-    depth = depth_below(by_id, wish.parent)
+    if isinstance(new_agent.parent, str) and new_agent.parent not in {ORCHESTRATOR, *by_id}:
+        raise AgentNotFoundError(new_agent.parent)
+    depth = depth_below(by_id, new_agent.parent)
     _check_limits(task, entries, depth)
-    agent_id = wish.agent_id
+    agent_id = new_agent.agent_id
     if agent_id is None:
-        agent_id = generate_unique_agent_id(wish.type, task, global_)
+        agent_id = generate_unique_agent_id(new_agent.type, task, global_)
         if not is_safe_name(agent_id):
             raise WrongShapeError("type", "is too long to be part of an id")
     elif not verify_agent_id_unique(agent_id, task, global_):
@@ -420,18 +426,18 @@ def _add(task: Json, global_: Json, wish: _Wish) -> Json:
     now = timestamp()
     entry: Json = {
         "id": agent_id,
-        "type": wish.type,
+        "type": new_agent.type,
         "tmux_session": SESSION_PREFIX + agent_id,
-        "parent": wish.parent,
+        "parent": new_agent.parent,
         "depth": depth,
-        "status": wish.status,
+        "status": new_agent.status,
         "started_at": now,
         "progress": 0,
         "last_update": now,
-        "prompt": wish.prompt[:_PROMPT_LENGTH],
-        **wish.fields(agent_id),
+        "prompt": new_agent.prompt[:_PROMPT_LENGTH],
+        **new_agent.fields(agent_id),
     }
-    edits.add_agent(task, entry, wish.parent)
+    edits.add_agent(task, entry, new_agent.parent)
     return entry
 
 

@@ -1,4 +1,4 @@
-"""Records the progress reports of agents in both registries and in the agent's own file."""
+"""Records progress reports of agents in both registries and in the agents' progress files."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from registry.text import quoted_name, shown_name
 
 _log = logging.getLogger(__name__)
 
-_OURS = frozenset({"id", "status", "progress", "last_update", *END_FIELD.values()})
+_SET_HERE = frozenset({"id", "status", "progress", "last_update", *END_FIELD.values()})
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,10 +51,10 @@ class Reported:
     """The result of a progress report.
 
     Attributes:
-        agent_id: The agent.
-        previous: The status before the report; None if the entry had no status.
+        agent_id: The agent's id.
+        previous: The status before the report; None if the agent's entry had no status.
         status: The status after the report.
-        problems: Why the global registry, or the agent's own file, was not written.
+        problems: The reasons why the global registry or the progress file could not be written.
     """
 
     agent_id: str
@@ -76,14 +76,14 @@ def report_progress(
     any_status: bool = False,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> Reported:
-    """Records the progress of an agent in both registries, in one commit, and in the agent's file.
+    """Records the progress of an agent in both registries and in the agent's progress file.
 
-    The call sets `status`, `progress` and `last_update`, and adapts the counters. For a terminal
-    status, the call also sets the time (`completed_at`, `terminated_at`, `failed_at`). An agent
-    that reports an active status after a terminal one is active again.
+    Sets `status`, `progress` and `last_update`, and adapts the counters. A terminal status also
+    sets the time of the end (`completed_at`, `terminated_at` or `failed_at`). If an agent with a
+    terminal status reports an active status, the agent is active again.
 
-    Then, without a lock, one line is appended to ``progress/<agent id>_progress.jsonl`` in the
-    task's directory.
+    The registries are changed in one commit. Then one line is appended, without a lock, to
+    ``progress/<agent id>_progress.jsonl`` in the task's directory.
 
     Args:
         task_registry: The task's registry.
@@ -93,13 +93,14 @@ def report_progress(
         progress: The progress in percent, 0 to 100; None to keep the present value.
         message: A message for the user.
         fields: Further fields of the agent's entry in the task's registry.
-        clamp: Whether a progress below 0 or above 100 becomes 0 or 100, instead of an error.
-        any_status: Whether a status that this library does not know is written. Such an agent
-            does not count as active or ended.
+        clamp: Whether to replace a progress below 0 by 0, and a progress above 100 by 100. If
+            False, such a progress is an error.
+        any_status: Whether to accept a status that this library does not know. An agent with such
+            a status counts neither as active nor as ended.
         timeout: How long to wait for the locks, in seconds.
 
     Raises:
-        AgentNotFoundError: The task has no such agent; nothing was written.
+        AgentNotFoundError: The task's registry does not list the agent; nothing was written.
         WrongShapeError: The progress is not a number from 0 to 100, the status is unknown, or
             the id cannot be part of a file name; nothing was written.
         TypeError, ValueError: `fields` contains a value that JSON cannot represent, or a field
@@ -109,14 +110,15 @@ def report_progress(
     if clamp and _is_number(progress) and not math.isnan(progress):
         progress = min(max(progress, 0), 100)
     _check(agent_id, status, progress, message, any_status=any_status)
-    extra = further_fields(fields, _OURS, "report_progress")
+    extra = further_fields(fields, _SET_HERE, "report_progress")
     task = Path(task_registry)
     global_ = path_or_none(global_registry)
 
     def report(
         in_task: Edit, in_global: Edit | None, problems: list[str]
     ) -> tuple[str, Json, edits.StatusChange, list[str]]:
-        # Taken under the locks, because a clean-up compares this time.
+        # The time is taken under the locks, because a clean-up compares it with the time at which
+        # the clean-up read the registry.
         now = timestamp()
         entry = _entry(in_task.registry, agent_id)
         wanted, new_fields = _reported(entry, status, progress, now)
@@ -210,8 +212,8 @@ def _append(directory: Path, agent_id: str, line: str) -> None:
     """Appends a line to an agent's progress file; follows no symlink.
 
     Raises:
-        NotARegularFileError: The path leads to another kind of file.
-        UntrustedFileError: The file has a second hard link, and may belong to another user.
+        NotARegularFileError: The progress file is not a regular file.
+        UntrustedFileError: The progress file has a second hard link.
         OSError: The file cannot be written.
     """
     folder = directory / PROGRESS_FOLDER
@@ -241,7 +243,7 @@ def _append(directory: Path, agent_id: str, line: str) -> None:
 
 
 def _open_or_make(name: str, folder: int) -> Descriptor:
-    """Opens a progress file for appending; creates it if it does not exist."""
+    """Opens a progress file for appending, and creates the file if it does not exist."""
     flags = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
     with tolerating(FileNotFoundError):
         return open_owned(name, flags, dir_fd=folder)
@@ -255,7 +257,7 @@ def _append_to(fd: int, path: Path, data: bytes) -> None:
     if not stat.S_ISREG(status.st_mode):
         raise NotARegularFileError(path, "a FIFO, socket or device")
     if status.st_nlink > 1:
-        raise UntrustedFileError(path, "has a second name (hard link); move it aside")
+        raise UntrustedFileError(path, "has a second name (hard link); move the file aside")
     if status.st_size and os.pread(fd, 1, status.st_size - 1) != b"\n":
         # A process died during a write. Its incomplete line must not damage this one.
         data = b"\n" + data

@@ -1,4 +1,4 @@
-"""Proves that sessions are gone, by two queries of tmux."""
+"""Proves by two queries of tmux that sessions no longer exist."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from registry.schema.session_names import is_tmux_name_certain, spellings
 PAUSE = 0.75
 """The seconds between the two queries.
 
-For a moment, a tmux server that is starting or ending does not list all its sessions. The session
-of a new agent appears a moment after the agent's registration.
+A tmux server that is starting or ending may omit some of its sessions for a moment. The session
+of a new agent is created a moment after the agent's registration.
 """
 
 Query = Callable[[], Collection[str] | None]
@@ -30,19 +30,19 @@ def gone_sessions(
     pause: float = PAUSE,
     sleep: Callable[[float], object] = time.sleep,
 ) -> frozenset[str]:
-    """Returns the sessions that are certainly gone: two queries of tmux do not list them.
+    """Returns the sessions that certainly do not exist, because two queries of tmux omit them.
 
-    Blocks for `pause` seconds. The processes of a session that is gone may still run.
+    Blocks for `pause` seconds. Processes of a session may still run after the session has ended.
 
     Args:
         sessions: The names of the sessions, as in the field `tmux_session` of the agents' entries.
-        query: Queries tmux; called twice.
+        query: A function that queries tmux; called twice.
         pause: The seconds between the two queries.
-        sleep: Waits for this number of seconds.
+        sleep: A function that waits for the given number of seconds.
 
     Returns:
-        The names of the gone sessions, spelled as in `sessions`. Empty if one of the queries
-        failed. A name that tmux may have changed in an unknown way is never in the result.
+        The names, spelled as in `sessions`; empty if a query failed. A name is left out if tmux
+        may have replaced some of its characters in an unknown way.
 
     Raises:
         TypeError: `sessions` or the result of `query` is a single string, or contains an object

@@ -1,4 +1,4 @@
-"""The content of registries: records and edits, without I/O."""
+"""The content of registries, edits of this content, and the locations of the files."""
 
 from typing import TYPE_CHECKING
 

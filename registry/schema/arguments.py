@@ -1,4 +1,4 @@
-"""Checks the arguments of the operations. Pure."""
+"""Checks and converts the arguments of the functions in `registry.operations`."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def strings(name: str, values: Iterable[str]) -> tuple[str, ...]:
 
 
 def distinct_ids(agent_ids: Iterable[str]) -> tuple[str, ...]:
-    """Returns the ids in their order, each once.
+    """Returns the ids in the given order, without repetitions.
 
     Raises:
         TypeError: `agent_ids` is a single string, or contains an object that is not a string.
@@ -45,10 +45,10 @@ def distinct_ids(agent_ids: Iterable[str]) -> tuple[str, ...]:
 def further_fields(
     fields: Mapping[str, Any] | None, set_here: Collection[str], by: str, *, name: str = "fields"
 ) -> Json:
-    """Returns the further fields that a caller wants to write, converted for JSON.
+    """Returns a copy of the fields that a caller passes, converted to values of JSON.
 
     Args:
-        fields: The fields, or None.
+        fields: The fields; None for no fields.
         set_here: The fields that the called function sets itself.
         by: The name of the called function, for errors.
         name: The name of the argument, for errors.
@@ -68,5 +68,5 @@ def path_or_none(registry_path: RegistryPath | None) -> Path | None:
 
 
 def timestamp() -> str:
-    """Returns the present time in the format of registries: ISO 8601, local time, no zone."""
+    """Returns the present local time in the format of registries: ISO 8601 without time zone."""
     return datetime.now().isoformat()

@@ -22,19 +22,18 @@ from registry.storage.codec import Json
 from registry.storage.files.instant import Instant
 
 START_GRACE = 5.0
-"""For this many seconds after its start, an agent without a session is not called dead.
+"""For this many seconds after an agent's start, the agent is not called dead.
 
-The sessions are listed before the registry is read. If an agent is registered after the listing
-and before the reading, its session is missing from the list.
+The caller lists the sessions before the registry is read. If an agent is registered between these
+two steps, the agent's session is missing from the list.
 """
 
-
 END_DELAY = 10.0
-"""For this many seconds after an agent has reported its end, the global registry may lack the end.
+"""For this many seconds after an agent's end, the end is not copied to the global registry.
 
-The orchestrator ends the session and writes the task's registry. Up to 4 s later, it writes the
-global registry, and decreases `active_agents` there, whatever status the agent's entry has. If
-another process has written the end to that entry meanwhile, the counter becomes too low.
+The orchestrator writes the end to the task's registry first, and to the global registry up to 4 s
+later. It then decreases `active_agents`, whatever status the agent's entry in the global registry
+has. If muster had already written the end to this entry, the counter would become too low.
 """
 
 
@@ -57,8 +56,7 @@ def session_names(sessions: Iterable[str]) -> frozenset[str]:
     """Returns the names of the sessions as a set.
 
     Raises:
-        TypeError: `sessions` is a single string, or contains an object that is not a string. With
-            such an argument, agents would be called dead by mistake.
+        TypeError: `sessions` is a single string, or contains an object that is not a string.
     """
     return frozenset(strings("sessions", sessions))
 
@@ -67,8 +65,7 @@ def check_grace(grace: float) -> None:
     """Checks that a grace period is a number of seconds.
 
     Raises:
-        WrongShapeError: The grace period is not a finite number. New agents would be called dead
-            by mistake.
+        WrongShapeError: The grace period is not a finite number.
     """
     number = isinstance(grace, (int, float)) and not isinstance(grace, bool)
     if not number or not math.isfinite(grace):
@@ -84,14 +81,15 @@ def zombies_in(
         registry: A task's registry or the global registry, decoded.
         live: The names of the existing sessions.
         listed_at: When the sessions were listed.
-        grace: An agent is left out if it started after `listed_at`, or less than this many seconds
-            before. A start time in the future is ignored, because the clock was wrong.
+        grace: Agents that started after `listed_at`, or less than this many seconds before
+            `listed_at`, are left out. A start time that is more than `grace` seconds in the future
+            is ignored.
     """
     zombies = []
     now, as_of = time.time(), listed_at.by_clock()
     for agent_id, entry in agent_entries(registry):
         session = named_session(entry)
-        # With the replaced spelling it may be another agent's session. That cannot be known.
+        # A session with the replaced spelling may belong to another agent. This cannot be known.
         if session is None or not spellings(session).isdisjoint(live):
             continue
         started = parse_time(entry.get("started_at"))
@@ -103,9 +101,10 @@ def zombies_in(
 
 
 def ended_just_now(entry: Json, now: float) -> bool:
-    """Returns whether an agent reported its end less than `END_DELAY` before `now`.
+    """Returns whether an agent reported its end less than `END_DELAY` seconds before `now`.
 
-    A report sets `last_update`; a kill, or a completion by another process, does not.
+    An agent's report sets `last_update`. A kill, or a completion by another process, does not set
+    this field.
 
     Args:
         entry: The agent's entry in the task's registry.
@@ -118,10 +117,9 @@ def ended_just_now(entry: Json, now: float) -> bool:
 
 
 def counter_drifts(registry: Json) -> tuple[CounterDrift, ...]:
-    """Returns those counters of agents whose value is wrong.
+    """Returns the counters of a registry that have a wrong value, except the counters of tasks.
 
-    The orchestrator counts agents that failed as completed; the functions ``atomic_*`` do not. So
-    two values of `completed_count` are right, and all values between these two.
+    Every value of `completed_count` in the range `edits.completed_range` is correct.
 
     Args:
         registry: A task's registry or the global registry, decoded and checked by
@@ -146,7 +144,11 @@ def counter_drifts(registry: Json) -> tuple[CounterDrift, ...]:
 
 
 def named_session(entry: Json) -> str | None:
-    """Returns the name of an agent's session; None if its name in tmux is not certain."""
+    """Returns the `tmux_session` field of an agent's entry.
+
+    The result is None if the field is missing, or if the name of this session in tmux is not
+    certain (`is_tmux_name_certain`).
+    """
     session = entry.get("tmux_session")
     if not isinstance(session, str) or not session or not is_tmux_name_certain(session):
         return None

@@ -1,4 +1,4 @@
-"""Counts how deep an agent is below the orchestrator. Pure."""
+"""Finds the depth of an agent below the orchestrator. Pure."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from registry.storage.codec import Json
 
 
 def depth_below(by_id: Mapping[str, Json], parent: object) -> int:
-    """Returns the depth of a child of this parent; 1 if the parent is not an agent.
+    """Returns the depth of an agent with this parent; 1 if the parent is not an agent.
 
-    The depth is counted from the nearest ancestor whose entry has a depth.
+    The depth is counted from the nearest ancestor whose entry has a `depth` field.
 
     Args:
-        by_id: Maps the ids of all agents to their entries.
-        parent: The `parent` field of the child.
+        by_id: Maps the id of each agent in the registry to its entry.
+        parent: The `parent` field of the agent.
     """
     depth, above, seen = 1, parent, set[str]()
     while isinstance(above, str) and above in by_id and above not in seen:

@@ -1,8 +1,4 @@
-"""Changes decoded registries. Pure: no file, no clock.
-
-The same functions change a task's registry and the global registry, although their counters have
-different names.
-"""
+"""Changes decoded registries: tasks' registries and global registries. Pure."""
 
 from __future__ import annotations
 
@@ -61,8 +57,8 @@ def is_completed(entry: Json) -> bool:
 def ended_by_itself(entry: Json) -> bool:
     """Returns whether an agent ended without a kill.
 
-    If an agent reports a terminal status, also `failed` or `error`, the orchestrator counts this
-    agent as completed. A kill writes `terminated_at`, and a killed agent is not counted.
+    The orchestrator counts such agents in `completed_count`, even if they failed. A killed agent
+    has the status `terminated` and the field `terminated_at`.
     """
     status = entry.get("status")
     return status in ("completed", "failed", "error") or (
@@ -78,22 +74,22 @@ def count_completed(registry: Json) -> int:
 def completed_range(registry: Json) -> tuple[int, int]:
     """Returns the least and the greatest correct value of `completed_count`.
 
-    The orchestrator counts agents that failed. The functions ``atomic_*`` do not count these
-    agents.
+    The least value excludes agents that failed, as the functions ``atomic_*`` count. The greatest
+    value includes these agents, as the orchestrator counts.
     """
     least = sum(is_completed(entry) for _, entry in agent_entries(registry))
     return least, count_completed(registry)
 
 
 def is_count(value: object) -> TypeGuard[int]:
-    """Returns whether the value of a counter is an integer."""
+    """Returns whether a value is an integer, and not a bool."""
     return isinstance(value, int) and not isinstance(value, bool)
 
 
 def _shift(registry: Json, counter: str, by: int, recount: Callable[[Json], int]) -> None:
-    """Adds a number to a counter; a counter that is not an integer is recounted instead.
+    """Adds `by` to a counter. A counter that is not an integer is set to `recount(registry)`.
 
-    Call this after the agents were changed, because the recount includes that change.
+    Call this function after the change of the agents, because `recount` must see the change.
     """
     value = registry.get(counter)
     if not is_count(value):
@@ -108,7 +104,7 @@ def count_all(registry: Json) -> int:
 
 
 def _is_terminal_word(status: str) -> bool | None:
-    """Returns whether a task's status is terminal; None for an unknown word."""
+    """Returns whether a task's status is terminal; None if the status is an unknown word."""
     word = status.casefold()
     if word in TERMINAL_STATUSES:
         return True
@@ -124,11 +120,10 @@ def is_reference(task: object) -> bool:
 
 
 def count_tasks(registry: Json) -> dict[str, int]:
-    """Returns the correct values of a global registry's counters of tasks.
+    """Returns the correct values of a global registry's task counters, by counter name.
 
     A task without a status counts as active. If any task has an unknown status, the result has no
-    counter of active tasks. A task of another workspace, which the orchestrator marks with
-    `cross_project_reference`, is not counted.
+    `active_tasks`. Tasks of other workspaces (`is_reference`) are not counted.
     """
     listed = registry.get("tasks")
     if not isinstance(listed, dict):
@@ -148,7 +143,7 @@ def check_task(registry: Json) -> None:
     """Checks that a registry is not a global registry.
 
     Raises:
-        WrongShapeError: The registry is a global one.
+        WrongShapeError: The registry is a global registry.
     """
     if is_global(registry):
         raise WrongShapeError(
@@ -163,7 +158,9 @@ def check_global(registry: Json) -> None:
         WrongShapeError: The object is a task's registry, or not a registry.
     """
     if "task_id" in registry:
-        raise WrongShapeError("task_id", "is present: this is a task's registry, not a global one")
+        raise WrongShapeError(
+            "task_id", "is present: this is a task's registry, not a global registry"
+        )
     if not is_global(registry):
         raise WrongShapeError("tasks", "is missing: this is not a global registry")
 
@@ -198,13 +195,13 @@ def _place_to_append(registry: Json) -> list[Any] | Json:
 
 
 def _is_key(registry: Json, agent_id: str) -> bool:
-    """Returns whether `agents` is an object that already has this key."""
+    """Returns whether `agents` is an object with the key `agent_id`."""
     agents = registry.get("agents")
     return isinstance(agents, dict) and agent_id in agents
 
 
 def add_agent(registry: Json, agent: Mapping[str, Any], parent: str) -> None:
-    """Appends an agent and counts it; also adds it to the `agent_hierarchy` of a task's registry.
+    """Adds an agent to `agents`, to the counters and, in a task's registry, to `agent_hierarchy`.
 
     Raises:
         DuplicateAgentError: The registry already has this id; nothing was changed.
@@ -246,14 +243,14 @@ def _entries(registry: Json, agent_id: str, is_meant: Callable[[Json], bool]) ->
 def remove_agent(
     registry: Json, agent_id: str, is_meant: Callable[[Json], bool] = lambda _: True
 ) -> bool:
-    """Removes an agent from `agents`, from the counters and from its parent's children.
+    """Removes an agent from `agents`, from the counters and from `agent_hierarchy`.
 
-    The agent's children keep their `parent`.
+    The `parent` fields of the agent's children are not changed.
 
     Args:
         registry: The decoded registry; changed in place.
         agent_id: The id of the agent.
-        is_meant: Returns whether an entry with this id is meant, if several entries have the id.
+        is_meant: A function that returns whether to remove a given entry that has this id.
 
     Returns:
         Whether an entry was removed.
@@ -291,7 +288,7 @@ def take_out(registry: Json, entries: Collection[Json]) -> None:
 
 
 def list_task(global_: Json, task_id: str, fields: Mapping[str, Any]) -> bool:
-    """Adds a task to a global registry and counts it, unless the task is already listed.
+    """Adds a task to a global registry and to its task counters, unless the task is listed.
 
     Returns:
         Whether the registry was changed.
@@ -338,8 +335,8 @@ class StatusChange:
     """The change of one agent's status.
 
     Attributes:
-        agent_id: The agent.
-        previous: The status before; None if the entry had none.
+        agent_id: The agent's id.
+        previous: The status before the change; None if the entry had no status.
         status: The status after the change.
     """
 
@@ -358,15 +355,15 @@ def set_status(
 ) -> StatusChange:
     """Sets an agent's status and further fields, and adapts the counters.
 
-    If several entries have this id, all those that `is_meant` accepts are changed.
+    If several entries have this id, all entries that `is_meant` accepts are changed.
 
     Args:
         registry: The decoded registry; changed in place.
         agent_id: The id of the agent.
         status: The new status.
         fields: Further fields of the agent's entry, with the new values.
-        is_meant: Returns whether an entry with this id is meant, if several entries have the id.
-        counts: Returns whether `completed_count` includes an entry.
+        is_meant: A function that returns whether to change a given entry that has this id.
+        counts: A function that returns whether `completed_count` includes a given entry.
 
     Raises:
         AgentNotFoundError: The registry has no such agent.
@@ -410,17 +407,15 @@ def _count(registry: Json, active: int, completed: int, was_right: bool) -> None
         return
     _shift(registry, names.completed, completed, count_completed)
     if was_right:
-        # An agent that failed may not have been counted.
+        # The counter may not have included an agent that failed.
         least, most = completed_range(registry)
         registry[names.completed] = min(max(registry[names.completed], least), most)
 
 
 def shift_counters(registry: Json, *, active: int = 0, total: int = 0) -> None:
-    """Adds numbers to the counter of active agents and the counter of all agents.
+    """Adds `active` to the counter of active agents, and `total` to the counter of all agents.
 
-    A counter never becomes less than 0.
-
-    A counter that is missing or not an integer counts as 0.
+    A counter that is missing or not an integer counts as 0. A counter never becomes less than 0.
 
     Raises:
         WrongShapeError: A number to add is not an integer.
@@ -442,7 +437,7 @@ End = tuple[str, Mapping[str, Any]]
 def finish(
     registry: Json, agent_ids: Collection[str], status: str, fields: Mapping[str, Any]
 ) -> list[StatusChange]:
-    """Gives a terminal status to those of the agents that are active; changes no other agent.
+    """Gives a terminal status to each active agent whose id is in `agent_ids`.
 
     Returns:
         One change for each changed entry, in file order.
@@ -458,8 +453,8 @@ def finish_each(
 
     Args:
         registry: The decoded registry; changed in place.
-        end_of: Receives an agent's id and entry. It returns the new status and fields, or None
-            to leave the agent unchanged.
+        end_of: A function that receives an agent's id and entry. The function returns the new
+            status and fields, or None to leave the agent unchanged.
 
     Returns:
         One change for each changed entry, in file order.

@@ -24,13 +24,13 @@ def find_existing_agent(
     """Finds an active agent of a type in a task's registry.
 
     Args:
-        task_id: The task; the result is None if the registry belongs to another task.
+        task_id: The id of the task. If the registry belongs to another task, the result is None.
         agent_type: The type of the agent.
         registry: The task's decoded registry.
         status_filter: The accepted statuses; by default the active ones.
 
     Returns:
-        The agent's entry in `registry` (not a copy), or None.
+        The agent's entry in `registry` (not a copy); None if there is no such agent.
     """
     if isinstance(status_filter, str):
         raise TypeError(f"status_filter must be a collection, not the string {status_filter!r}")
@@ -44,7 +44,10 @@ def find_existing_agent(
 
 
 def verify_agent_id_unique(agent_id: str, registry: Json, global_registry: Json) -> bool:
-    """Returns whether an id is unused: no agent and no key of `agents` has it in any registry."""
+    """Returns whether an id is unused.
+
+    An id is used if an agent in one of the registries has this id, or if `agents` has this key.
+    """
     for decoded in (registry, global_registry):
         agents = decoded.get("agents")
         if isinstance(agents, dict) and agent_id in agents:
@@ -66,7 +69,7 @@ def generate_unique_agent_id(
         max_attempts: The number of attempts.
 
     Raises:
-        RuntimeError: Every created id was already used.
+        RuntimeError: All ids that were created are already used.
     """
     for _ in range(max_attempts):
         clock = datetime.now().strftime("%H%M%S")

@@ -1,7 +1,7 @@
-"""Finds workspaces, and defines the paths of a task's and an agent's files.
+"""Finds workspaces, and defines the paths of the files of tasks and agents.
 
-The location of a file is trusted. A location that a registry names is not trusted: its
-`workspace` field may contain a path of another machine or an unexpanded variable.
+A path that a registry contains is checked before it is used: the `workspace` field may contain a
+path of another machine or an unexpanded variable.
 """
 
 from __future__ import annotations
@@ -40,20 +40,23 @@ from registry.text import command_line, shown_name, typed_word
 WORKSPACE_NAME = ".agent-workspace"
 PROGRESS_FOLDER = "progress"
 DATABASE = "state.sqlite3"
-"""The name of a database that some orchestrators use instead of JSON, in the `registry` folder."""
+"""The name of the database that some orchestrators use instead of JSON files.
+
+The database is in the `registry` folder of the workspace.
+"""
 
 ENVIRONMENT_VARIABLE = "MUSTER_WORKSPACES"
-"""The variable with the workspaces to open by default, separated by colons."""
+"""The environment variable with the workspaces to open by default, separated by colons."""
 
 DEFAULT_VARIABLE = "CLAUDE_ORCHESTRATOR_WORKSPACE"
-"""The variable with the directory where an orchestrator keeps the tasks of all projects."""
+"""The environment variable with the workspace in which an orchestrator keeps all tasks."""
 
 _DEFAULT_FOLDERS = (".claude-orchestrator", "workspaces")
 
 
 @dataclass(frozen=True, slots=True)
 class UnreadDatabase:
-    """A database with agents of a workspace; this version of muster does not read it.
+    """A workspace's database, which this version of muster cannot read.
 
     Attributes:
         path: The database.
@@ -74,11 +77,8 @@ class UnreadDatabase:
 def find_database(workspace: Path) -> UnreadDatabase | None:
     """Returns the database of a workspace; None if the database certainly does not exist.
 
-    The database is never opened. Any file with the database's name counts, also a link, a
-    directory or a device.
-
-    Args:
-        workspace: The workspace.
+    The database is never opened. Any file with the database's name counts as the database, also a
+    symlink, a directory or a device.
     """
     path = workspace / GLOBAL_FOLDER / DATABASE
     try:
@@ -101,11 +101,7 @@ def find_database(workspace: Path) -> UnreadDatabase | None:
 
 
 def database_beside(registry: Path) -> UnreadDatabase | None:
-    """Returns the database of a registry's workspace, like `find_database`.
-
-    Args:
-        registry: A task's registry, or the global registry.
-    """
+    """Returns the result of `find_database` for the workspace that a registry is in."""
     return find_database(workspace_of(registry))
 
 
@@ -138,9 +134,9 @@ class TaskPlace:
 
     Attributes:
         registry: The path of the file.
-        listed_by: The global registry of another workspace that lists the task; None if the task
-            is in the workspace that shows it.
-        problem: Why the file must not be opened, or None.
+        listed_by: The global registry that lists the task, if the task's registry is in another
+            workspace than this global registry; otherwise None.
+        problem: Why the file must not be opened; None if it may be opened.
     """
 
     registry: Path
@@ -159,12 +155,12 @@ class TaskPlace:
 
     @property
     def global_registry(self) -> Path | None:
-        """The global registry that repeats the agents of this task's registry, or None.
+        """The path of the global registry that also lists the agents of this task, or None.
 
-        This is the global registry in the task's own workspace. If that file does not exist, this
-        is the global registry that lists the task.
+        This is the global registry in the task's own workspace. If that file does not exist, the
+        value is `listed_by`.
         """
-        # A link counts as existing, and so does a file that cannot be examined: opening it
+        # A symlink, or a file that cannot be examined, counts as existing: opening the file
         # raises an error.
         home = self.home_global
         if may_exist(home) or os.path.islink(home.parent):
@@ -183,14 +179,14 @@ def find_workspaces(
     """Finds the workspaces for a command line.
 
     Args:
-        arguments: Paths, each of a `.agent-workspace`, of a directory that contains one, of a
-            task's directory, or of a registry file.
-        environment: The environment, for `MUSTER_WORKSPACES`.
+        arguments: The paths that the user named. Each path leads to a `.agent-workspace`, to a
+            directory with a `.agent-workspace`, to a task's directory, or to a registry.
+        environment: The environment variables; `MUSTER_WORKSPACES` is used.
         here: The directory where an upward search starts if no workspace is named.
-        passed_over: Receives a message for each workspace that the search skips because
-            another user could have created it.
-        missing: Receives a message for each named path that is not a workspace, if another named
-            path is a workspace. If `missing` is None, a path that is not a workspace is an error.
+        passed_over: A function that receives a message for each workspace that the search skips
+            because another user could have created the workspace.
+        missing: A function that receives a message for each named path that is not a workspace.
+            Such a path is an error if `missing` is None, or if no named path is a workspace.
 
     Raises:
         WorkspaceNotFoundError: A named path is not a workspace, or the search found no workspace.
@@ -221,19 +217,28 @@ def find_workspaces(
             raise WorkspaceNotFoundError(tuple(looked), origin)
         for path in wrong:
             assert missing is not None
-            missing(f"skipped {shown_name(path)}: this path is not a workspace and contains none")
+            missing(
+                f"skipped {shown_name(path)}: this path is not a workspace and contains no "
+                "workspace"
+            )
         return tuple(dict.fromkeys(workspaces))
     return (_nearest(here, passed_over),)
 
 
 def _pinned(workspace: Workspace) -> Workspace:
-    """Fixes the workspace to the directory that its path leads to now, and returns it."""
+    """Returns the workspace, after this process has opened the workspace's directory.
+
+    From then on, the process notices if the path leads to another directory.
+
+    Raises:
+        ReplacedWorkspaceError: The path was replaced by a symlink.
+    """
     try:
         close_read(open_resolved(workspace.path))
     except ReplacedWorkspaceError:
         raise
     except OSError as error:
-        # If it does not exist or is not accessible, a later read reports that.
+        # If the directory does not exist or is not accessible, a later read reports this.
         hand_on(error)
     return workspace
 
@@ -248,7 +253,7 @@ def _looks_like_workspace(path: Path) -> bool:
 
 
 def _named(path: Path) -> Workspace | None:
-    """Returns the workspace that a path names, even one that cannot be examined now; or None."""
+    """Returns the workspace that a path names; None if the path certainly names no workspace."""
     resolved = Path(os.path.realpath(path))
     may_be_file = is_kind(resolved, stat.S_ISREG) is not False
     if resolved.name == GLOBAL_REGISTRY and may_be_file:
@@ -305,7 +310,7 @@ def _nearest(here: Path, passed_over: Callable[[str], object]) -> Workspace:
         workspace = _pinned(Workspace(Path(os.path.realpath(candidate))))
         why = why or why_foreign(candidate) or why_foreign(workspace.path)
         if why is None and candidate.name != WORKSPACE_NAME:
-            # Its content makes it a workspace, and another user may have created that.
+            # The content makes the directory a workspace. Another user may have created it.
             why = why_foreign(workspace.path / GLOBAL_FOLDER)
             why = why and f"is a workspace only because of its {GLOBAL_FOLDER}/, which {why}"
         if why is None:
@@ -314,10 +319,12 @@ def _nearest(here: Path, passed_over: Callable[[str], object]) -> Workspace:
             return workspace
         typed = typed_word(str(candidate))
         refused.append(
-            f"skipped {shown_name(candidate)}: this directory {why}; to use it anyway, name it"
-            + ("" if typed is None else f": {ENVIRONMENT_VARIABLE}={typed}")
+            f"skipped {shown_name(candidate)}: this directory {why}; to use this directory "
+            "anyway, name it" + ("" if typed is None else f": {ENVIRONMENT_VARIABLE}={typed}")
         )
-    advice = f"Name one (muster WORKSPACE), set {ENVIRONMENT_VARIABLE}, or try `muster demo`."
+    advice = (
+        f"Name a workspace (muster WORKSPACE), set {ENVIRONMENT_VARIABLE}, or try `muster demo`."
+    )
     raise WorkspaceNotFoundError(tuple(looked), "\n".join((*refused, advice)))
 
 
@@ -329,8 +336,9 @@ def why_foreign(workspace: Path, *, trusted: Iterable[int] = ()) -> str | None:
         trusted: The ids of further trusted users, besides this user and root.
 
     Returns:
-        The reason. None if a trusted user owns the directory, and the directory is not writable
-        for all users.
+        The reason. None if all of these are true: a trusted user owns the directory, a trusted
+        user owns the symlink to the directory (if any), and the directory is not writable for
+        every user.
     """
     try:
         link = step_at(str(workspace))
@@ -345,7 +353,12 @@ def why_foreign(workspace: Path, *, trusted: Iterable[int] = ()) -> str | None:
 def _why_untrusted(
     directory: Descriptor, trusted: Iterable[int], link_owner: int = 0
 ) -> str | None:
-    """Returns why an untrusted user may have created a directory, or the symlink to it; or None.
+    """Returns why an untrusted user may have created a directory or a symlink to it, or None.
+
+    Args:
+        directory: The open directory.
+        trusted: The ids of further trusted users, besides this user and root.
+        link_owner: The id of the user that owns the symlink; 0 if there is no symlink.
 
     Raises:
         OSError: The directory cannot be examined.
@@ -360,11 +373,10 @@ def _why_untrusted(
 
 
 def workspaces_above(directory: Path) -> frozenset[Path]:
-    """Returns the workspaces in or above a directory.
+    """Returns the workspaces in or above a directory, with symlinks resolved.
 
-    Examines the directory, its parents, and the `.agent-workspace` in each of these.
-
-    Symlinks are resolved.
+    Examines the directory, all its parent directories, and the `.agent-workspace` in each of these
+    directories.
 
     Raises:
         OSError: One of the directories is not accessible, so the result cannot be known.
@@ -383,13 +395,12 @@ def workspaces_above(directory: Path) -> frozenset[Path]:
 def default_workspaces(environment: Mapping[str, str]) -> frozenset[Path]:
     """Returns the workspaces where an orchestrator may keep tasks of any project.
 
-    Symlinks are resolved.
-
     Args:
-        environment: The environment of the orchestrator, or of a process that it started.
+        environment: The environment of the orchestrator, or of a process that the orchestrator
+            started.
 
     Returns:
-        The workspaces that exist, and those that cannot be examined.
+        The paths of the workspaces that exist or cannot be examined, with symlinks resolved.
     """
     named = [environment.get(DEFAULT_VARIABLE, "")]
     if home := environment.get("HOME"):
@@ -399,7 +410,7 @@ def default_workspaces(environment: Mapping[str, str]) -> frozenset[Path]:
 
 
 def _keeps_tasks(directory: Path) -> bool:
-    """Returns whether a directory is a workspace because of its content.
+    """Returns whether a directory contains a database or a global registry, as a workspace does.
 
     Raises:
         OSError: The directory is not accessible.
@@ -428,8 +439,8 @@ def _has_mode(path: Path, kind: Callable[[int], bool]) -> bool:
 def task_places(workspace: Workspace, listed: Mapping[str, GlobalTask]) -> tuple[TaskPlace, ...]:
     """Returns the locations of the registries of a workspace's tasks.
 
-    First come the tasks in the workspace, in the order of their names. Then come tasks of other
-    workspaces that the workspace's global registry lists.
+    The tasks in the workspace's directory come first, sorted by the names of the tasks'
+    directories. Then come tasks in other workspaces that the workspace's global registry lists.
 
     Args:
         workspace: The workspace.
@@ -444,8 +455,8 @@ def task_places(workspace: Workspace, listed: Mapping[str, GlobalTask]) -> tuple
     for name, linked, mode in _folders_in(workspace.path):
         if name == GLOBAL_FOLDER:
             continue
-        # A registry that does not exist, or cannot be examined, is shown as an error: the
-        # first if the global registry lists the task, the second if it may be a task's.
+        # A missing registry is shown as an error if the global registry lists the task. A
+        # registry that cannot be examined is shown as an error if the name may be a task's.
         if name not in listed and (mode is None or not (mode or is_safe_name(name))):
             continue
         registry = workspace.path / name / TASK_REGISTRY
@@ -484,7 +495,7 @@ def _folders_in(workspace: Path) -> list[tuple[str, bool, int | None]]:
             folders = sorted(
                 (entry.name, entry.is_symlink()) for entry in entries if _is_directory(entry)
             )
-        # For speed there is one call per directory, which needs no Path object.
+        # For speed, each directory needs only one call, and no Path object.
         within = opened.fileno()
         return [
             (name, linked, _mode_of(f"{name}/{TASK_REGISTRY}", within)) for name, linked in folders
@@ -517,7 +528,7 @@ def _mode_of(path: str, folder: int) -> int | None:
 
 
 def _elsewhere(task: GlobalTask, workspace: Workspace) -> Path | None:
-    """Returns the registry of a task in another workspace; None if the file does not exist."""
+    """Returns the path of a task's registry in another workspace; None if no such file exists."""
     if not task.elsewhere or not is_safe_name(task.task_id):
         return None
     base = Path(task.elsewhere)
@@ -536,16 +547,16 @@ def _elsewhere(task: GlobalTask, workspace: Workspace) -> Path | None:
 
 
 def _foreign(registry: Path, workspace: Workspace) -> str | None:
-    """Returns why a task in another workspace must not be opened; None if opening is allowed."""
-    why = _why_not_of_home(registry, workspace) or _why_not_listed(registry, workspace)
+    """Returns why a task in another workspace must not be opened, and the remedy; or None."""
+    why = _why_place_untrusted(registry, workspace) or _why_listing_untrusted(registry, workspace)
     if why is None:
         return None
     command = command_line("muster", names=(str(registry),))
     typed = "" if command is None else f": {command}"
-    return f"{why}; to show this task, name it{typed}"
+    return f"{why}; to show this task, name its registry{typed}"
 
 
-def _why_not_of_home(registry: Path, workspace: Workspace) -> str | None:
+def _why_place_untrusted(registry: Path, workspace: Workspace) -> str | None:
     """Returns why a task in another workspace may belong to an untrusted user, or None."""
     trusted: list[int] = []
     with tolerating(OSError):
@@ -560,11 +571,11 @@ def _why_not_of_home(registry: Path, workspace: Workspace) -> str | None:
     return None
 
 
-def _why_not_listed(registry: Path, workspace: Workspace) -> str | None:
-    """Returns why a global registry must not lead to a task in another workspace, or None.
+def _why_listing_untrusted(registry: Path, workspace: Workspace) -> str | None:
+    """Returns why the global registry that lists a task elsewhere is not trusted, or None.
 
-    Every user that may write or replace the global registry must be able to write the task's
-    registry. Otherwise this user could make muster change another user's task.
+    Each user that may write or replace the global registry must also be able to write the task's
+    registry. Otherwise, such a user could make muster change the task of another user.
     """
     names = (".", GLOBAL_FOLDER, f"{GLOBAL_FOLDER}/{GLOBAL_REGISTRY}")
     try:
@@ -583,9 +594,9 @@ def _why_not_listed(registry: Path, workspace: Workspace) -> str | None:
 
 
 def _why_task_foreign(directory: Path, trusted: Iterable[int]) -> str | None:
-    """Returns why a task's directory may belong to another user, like `why_foreign`.
+    """Returns why a task's directory may belong to an untrusted user, or None.
 
-    The directory is opened in the workspace directory that this process opened first.
+    The directory is opened below the workspace directory that this process opened first.
     """
     try:
         folder = open_folder(directory)
@@ -599,7 +610,7 @@ def _why_task_foreign(directory: Path, trusted: Iterable[int]) -> str | None:
 
 
 def agent_file(agent_id: str, suffix: str) -> str:
-    """Returns the name of an agent's file, ``<agent id>_<suffix>.jsonl``; checks nothing."""
+    """Returns ``<agent id>_<suffix>.jsonl``. Does not check whether the id is safe in a path."""
     return f"{agent_id}_{suffix}.jsonl"
 
 
@@ -611,8 +622,9 @@ def last_reports(task_registry: Path, agent_ids: Iterable[str]) -> dict[str, flo
         agent_ids: The agents; an id that cannot be part of a file name is skipped.
 
     Returns:
-        Maps each agent that has such a file to seconds since the epoch. A time in the future is
-        replaced by the time when this process first saw that state of the file.
+        Maps the id of each agent that has a progress file to a time in seconds since the epoch. A
+        time in the future is replaced by the time when this process first saw the file in this
+        state.
     """
     times: dict[str, float] = {}
     try:

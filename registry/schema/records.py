@@ -1,8 +1,8 @@
 """Frozen records of the content of registries, and the known statuses.
 
-Registries hold agents as a list, or as an object whose keys are ids. Fields may be missing, null,
-unknown or of the wrong type. Reading never fails because of such fields: a value that cannot be
-understood becomes None, or is reported in `TaskRecord.warnings`.
+Registries store agents in a list, or in an object whose keys are ids. Fields may be missing, null,
+unknown or of the wrong type. Such a field does not cause an error: the record has None instead, or
+`TaskRecord.warnings` has a message.
 """
 
 from __future__ import annotations
@@ -81,8 +81,8 @@ def agent_entries(registry: Json) -> list[tuple[str | None, Json]]:
 def counts_as_active(registry: Json, entry: Json) -> bool:
     """Returns whether the registry's counter of active agents includes this entry.
 
-    An entry of a global registry has no status until the agent's first update. The orchestrator
-    counts such an agent as active when it adds the entry.
+    In a global registry, an entry has no status until the agent's first update. Such an agent
+    counts as active.
     """
     status = entry.get("status")
     if status is None and is_global(registry):
@@ -91,20 +91,20 @@ def counts_as_active(registry: Json, entry: Json) -> bool:
 
 
 def parse_time(value: object) -> float | None:
-    """Converts a registry's timestamp to seconds since the epoch; None if it is not valid.
+    """Converts an ISO 8601 timestamp to seconds since the epoch.
 
-    Timestamps are ISO 8601. A timestamp without a time zone is local time. The result is the last
-    of the `possible_times`.
+    The result is None if the timestamp is not valid. A timestamp without a time zone is local
+    time. If this local time occurs twice, the result is the last of the `possible_times`.
     """
     times = possible_times(value)
     return times[-1] if times else None
 
 
 def possible_times(value: object) -> tuple[float, ...]:
-    """Returns the possible meanings of a registry's timestamp, the earlier one first.
+    """Returns the possible meanings of an ISO 8601 timestamp, the earlier one first.
 
-    If the clocks go back, some local times occur twice. The second time is left out while this
-    time is in the future.
+    If the clocks go back, some local times occur twice. The second occurrence is left out if it is
+    in the future.
 
     Returns:
         One or two times, in seconds since the epoch; none if the timestamp is not valid.
@@ -126,11 +126,12 @@ def possible_times(value: object) -> tuple[float, ...]:
 # Cached, because it is much faster than a second conversion of each timestamp.
 @lru_cache(maxsize=1024)
 def _clocks_go_back(day: int, zone: tuple[str, str]) -> bool:
-    """Returns whether the local clocks go back on a day since the epoch, or on the next day.
+    """Returns whether the local clocks go back on a day or on the next day.
 
     Args:
-        day: The day.
-        zone: The names of the local time zone, so that a changed zone is not mistaken.
+        day: The number of days since the epoch.
+        zone: The names of the local time zone, as part of the cache's key: the zone may change
+            while the process runs.
     """
     before, after = time.localtime(day * _DAY), time.localtime((day + 2) * _DAY)
     return after.tm_gmtoff < before.tm_gmtoff
@@ -138,10 +139,10 @@ def _clocks_go_back(day: int, zone: tuple[str, str]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Deployment:
-    """Identifies one deployment of an agent among deployments with the same id.
+    """Identifies one start of an agent: an agent may be started again with the same id.
 
     Attributes:
-        tmux_session: The session in the task's registry, or None.
+        tmux_session: The name of the session in the task's registry, or None.
         started_at: The start time in the task's registry, or None.
     """
 
@@ -174,8 +175,8 @@ class AgentRecord:
         updated: `last_update` in seconds since the epoch, or None.
         ended: The later of `completed_at` and `terminated_at` in seconds since the epoch, or
             None.
-        start_doubt: By how many seconds the agent may have started before `started`, because
-            the local time in `started_at` occurred twice; usually 0.
+        start_doubt: The seconds between the two possible meanings of `started_at`, if this local
+            time occurred twice; otherwise 0. `started` is the later meaning.
     """
 
     id: str
@@ -194,7 +195,7 @@ class AgentRecord:
 
     @property
     def possible_starts(self) -> tuple[float, ...]:
-        """All possible meanings of `started_at`, the earlier one first; empty if unknown."""
+        """The possible start times in seconds since the epoch, the earlier one first."""
         if self.started is None:
             return ()
         earlier = (self.started - self.start_doubt,) if self.start_doubt else ()
@@ -236,11 +237,11 @@ class TaskRecord:
     max_depth: int | None = None
     max_concurrent: int | None = None
 
-    # Cached: these are used again for every change of another registry.
+    # Cached, because every change of any registry causes a new use of these values.
 
     @cached_property
     def expecting(self) -> tuple[AgentRecord, ...]:
-        """The active agents for which the session's name in tmux is certain."""
+        """The active agents with a session name for which `is_tmux_name_certain` is true."""
         return tuple(
             agent
             for agent in self.agents
@@ -256,17 +257,20 @@ class TaskRecord:
 
     @cached_property
     def sessions(self) -> frozenset[str]:
-        """The names of all agents' sessions; the usual name if the registry has none."""
+        """The names of all agents' sessions; the usual name if an agent's entry has none."""
         return frozenset(agent.tmux_session or SESSION_PREFIX + agent.id for agent in self.agents)
 
     @cached_property
     def respelled_sessions(self) -> frozenset[str]:
-        """The names of sessions that versions of tmux spell differently."""
+        """The names of sessions that some versions of tmux change (`with_two_spellings`)."""
         return with_two_spellings(self.sessions)
 
     @cached_property
     def tmux_sessions(self) -> frozenset[str] | None:
-        """The possible names in tmux of all agents' sessions; None if any name is not certain."""
+        """The possible names of all agents' sessions in tmux.
+
+        None if `is_tmux_name_certain` is false for any of the names.
+        """
         return all_spellings(self.sessions)
 
 
@@ -278,7 +282,8 @@ class GlobalTask:
         task_id: The id of the task.
         description: The description; empty if it is missing.
         status: The status; empty if it is missing.
-        elsewhere: The `workspace` field if it names another workspace, or None.
+        elsewhere: The `workspace` field, which may name another workspace; None if the field is
+            missing.
     """
 
     task_id: str
@@ -306,17 +311,20 @@ class GlobalRecord:
 
     @cached_property
     def respelled_sessions(self) -> frozenset[str]:
-        """The names of sessions that versions of tmux spell differently."""
+        """The names of sessions that some versions of tmux change (`with_two_spellings`)."""
         return with_two_spellings(self.sessions)
 
     @cached_property
     def tmux_sessions(self) -> frozenset[str] | None:
-        """The possible names in tmux of all listed sessions; None if any name is not certain."""
+        """The possible names of all listed sessions in tmux.
+
+        None if `is_tmux_name_certain` is false for any of the names.
+        """
         return all_spellings(self.sessions)
 
 
 def text_of(value: object) -> str | None:
-    """Returns a string field, or a number as text; None for any other type."""
+    """Returns a string unchanged, and a number as text; None for any other type."""
     if isinstance(value, str):
         return value
     if isinstance(value, (int, float)) and not isinstance(value, bool):
@@ -333,7 +341,7 @@ def _whole(value: object) -> int | None:
 
 
 def number_of(value: object) -> float | None:
-    """Returns a field as a finite number; None if the value is not a finite number."""
+    """Returns a finite number as a float; None for any other value."""
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         return None
     try:
@@ -345,7 +353,7 @@ def number_of(value: object) -> float | None:
 
 
 def agent_record(agent_id: str | None, entry: Mapping[str, Any]) -> AgentRecord:
-    """Reads one agent's entry; never fails."""
+    """Returns the record of one agent's entry; never raises an error."""
     started_at = text_of(entry.get("started_at"))
     session = entry.get("tmux_session")
     last_update = text_of(entry.get("last_update"))
@@ -400,7 +408,7 @@ def _hierarchy(registry: Json) -> dict[str, tuple[str, ...]]:
 
 
 def task_record(registry: Json) -> TaskRecord:
-    """Reads a task's decoded registry; never fails."""
+    """Returns the record of a task's decoded registry; never raises an error."""
     return TaskRecord(
         task_id=text_of(registry.get("task_id")),
         description=text_of(registry.get("task_description")) or "",
@@ -419,7 +427,7 @@ def task_record(registry: Json) -> TaskRecord:
 
 
 def global_record(registry: Json) -> GlobalRecord:
-    """Reads a decoded global registry; never fails."""
+    """Returns the record of a decoded global registry; never raises an error."""
     tasks: dict[str, GlobalTask] = {}
     raw = registry.get("tasks")
     for task_id, entry in (raw if isinstance(raw, dict) else {}).items():

@@ -1,8 +1,8 @@
-"""The names that tmux gives to the sessions that registries name. Pure.
+"""The names of agents' sessions, as registries and tmux spell them. Pure.
 
 tmux 3.2 to 3.6 replace ``.`` and ``:`` in the name of a session by ``_``. tmux 3.7a and later keep
-these characters. So a name with one of these characters has two spellings. A tmux server uses one
-of the two spellings.
+these characters. So a name with one of these characters has two spellings: the name itself and the
+replaced spelling.
 """
 
 from __future__ import annotations
@@ -10,16 +10,16 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 
 SESSION_PREFIX = "agent_"
-"""The name of an agent's tmux session is this prefix and the agent's id."""
+"""The usual name of an agent's tmux session is this prefix, followed by the agent's id."""
 
 _REPLACED = str.maketrans(".:", "__")
 
 
 def replaced_spelling(name: str) -> str:
-    """Returns the name that tmux 3.2 to 3.6 give to a session that is created with this name.
+    """Returns a name with the replacements that tmux 3.2 to 3.6 make when a session is created.
 
-    These versions replace ``.`` and ``:``, which separate the parts of a target
-    (session_check_name in the source of tmux).
+    These versions replace ``.`` and ``:``, because both characters have a meaning in tmux targets
+    (see session_check_name in the source of tmux).
     """
     return name.translate(_REPLACED)
 
@@ -30,12 +30,12 @@ def spellings(name: str) -> frozenset[str]:
 
 
 def with_two_spellings(names: Iterable[str]) -> frozenset[str]:
-    """Returns the names that have two spellings, depending on the version of tmux."""
+    """Returns the names that have two spellings."""
     return frozenset(name for name in names if replaced_spelling(name) != name)
 
 
 def all_spellings(names: Iterable[str]) -> frozenset[str] | None:
-    """Returns all spellings of all names; None if tmux may change any name in an unknown way."""
+    """Returns all spellings of all names; None if the spellings of any name are not certain."""
     every = frozenset(names)
     if not all(map(is_tmux_name_certain, every)):
         return None
@@ -46,12 +46,12 @@ def replaced_spellings(names: Collection[str]) -> tuple[Mapping[str, str], Mappi
     """Returns the replaced spellings of the names that have two spellings.
 
     Args:
-        names: All known names of sessions, as registries have them.
+        names: All known names of sessions, as registries spell them.
 
     Returns:
-        Two mappings from a name to its replaced spelling. The first one has the spellings that
-        belong to one name only. The second one has the spellings that several names share: a
-        session with a shared spelling may belong to any of these names.
+        Two mappings from a name to the name's replaced spelling. The first mapping has the
+        spellings that belong to a single name. The second mapping has the spellings that several
+        names share; a session with such a spelling may belong to any of these names.
     """
     users: dict[str, set[str]] = {}
     for name in names:

@@ -1,4 +1,4 @@
-"""Access to tasks and workspaces, independent of their storage format."""
+"""Reads and changes tasks and workspaces, independent of how they are stored."""
 
 from typing import TYPE_CHECKING
 

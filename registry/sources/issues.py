@@ -1,4 +1,4 @@
-"""Finds the issues of tasks and workspaces, and the differences between their registries."""
+"""Finds the issues of tasks and workspaces, including differences between registries."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ from registry.text import shown_name
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """The issues of one source, which are repaired under one lock.
+    """The issues of one task, or of one workspace's global registry.
 
     Attributes:
-        source: The task or the workspace.
-        findings: All issues, also issues that muster cannot repair.
+        source: The source of the task or of the workspace.
+        findings: All issues, including issues that muster cannot repair.
     """
 
     source: Source
@@ -57,7 +57,7 @@ class Found:
     """The issues of tasks and workspaces.
 
     Attributes:
-        files: The issues of whole files: unreadable files, and files with a journal.
+        files: The issues of whole files: unreadable files, and files with an interrupted commit.
         tasks: The issues of each task.
         globals_: The issues of each workspace's global registry.
     """
@@ -78,12 +78,12 @@ def find_issues(
     tasks: Iterable[TaskSource],
     unread: Mapping[Path, str],
 ) -> Found:
-    """Returns the issues of tasks and workspaces. Reads files; changes nothing, takes no lock.
+    """Returns the issues of tasks and workspaces. Changes no file, and takes no lock.
 
     Args:
         workspaces: The workspaces that the user named.
         tasks: All tasks of these workspaces.
-        unread: Maps the paths of tasks that must not be opened to the reasons.
+        unread: Maps the path of each registry that must not be opened to the reason.
     """
     found = Found()
     lists = {source.path: source for source in workspaces if not source.is_single_task}
@@ -94,7 +94,7 @@ def find_issues(
     for path in dict.fromkeys((*lists, *(path for path in globals_ if path is not None))):
         _open(path, decoded, found.files)
     for path in sources:
-        # A path that leaves the workspace, such as a symlink, is not followed here either.
+        # A path that leaves the workspace, for example by a symlink, is not followed.
         if path not in unread:
             _open(path, decoded, found.files)
         elif may_exist(path):
@@ -144,10 +144,16 @@ def find_issues(
 
 
 def _open(path: Path, decoded: dict[Path, Json], files: list[Issue]) -> None:
-    """Reads a registry into `decoded`, and appends the file's issues. A file may be missing."""
+    """Reads a registry.
+
+    Args:
+        path: The path of the registry; this file may be missing.
+        decoded: Maps paths to decoded registries; the registry is added if it can be read.
+        files: The issues of whole files; issues of this file are appended.
+    """
     try:
         if is_hot(path):
-            files.append(_hot(path))
+            files.append(_interrupted(path))
     except RegistryError as error:
         hand_on(error)  # The read below fails too, and reports the reason.
     try:
@@ -164,12 +170,7 @@ def _open(path: Path, decoded: dict[Path, Json], files: list[Issue]) -> None:
 
 
 def unreadable(path: Path, why: str) -> Issue:
-    """Returns an issue which says that a file or a directory cannot be read.
-
-    Args:
-        path: The file or directory.
-        why: The reason.
-    """
+    """Returns the issue of a file or directory that cannot be read, with the reason `why`."""
     return Issue(
         IssueKind.UNREADABLE,
         path,
@@ -183,7 +184,10 @@ def unreadable(path: Path, why: str) -> Issue:
 
 
 def _broken(path: Path, why: str) -> Issue:
-    """Returns the issue that a text cannot be decoded; fixable if a whole state is kept."""
+    """Returns the issue of a registry that cannot be decoded.
+
+    muster can repair the issue if a kept state of the registry exists.
+    """
     kept = offer(path)
     if kept is None:
         return unreadable(path, why)
@@ -192,7 +196,10 @@ def _broken(path: Path, why: str) -> Issue:
 
 
 def _traces(path: Path, task: Json, files: list[Issue]) -> tuple[Trace, ...]:
-    """Reads the files of agents that a task does not list; appends the directories' issues."""
+    """Reads the files of agents that a task's registry does not list.
+
+    Appends an issue to `files` for each directory that cannot be read completely.
+    """
     listed = {id_ for id_, _ in agent_entries(task)}
     traces, problems = traces_in(path, lambda agent_id: agent_id not in listed)
     for directory, why in problems:
@@ -204,13 +211,13 @@ def _traces(path: Path, task: Json, files: list[Issue]) -> tuple[Trace, ...]:
                 None,
                 MISSING,
                 f"cannot be read completely: {why}",
-                advice="agents that no registry lists may have files there: look at the directory",
+                advice="agents that no registry lists may have files there: check the directory",
             )
         )
     return traces
 
 
-def _hot(path: Path) -> Issue:
+def _interrupted(path: Path) -> Issue:
     says = "a commit was interrupted, and has not been finished or dropped yet"
     return Issue(IssueKind.JOURNAL, path, None, None, MISSING, says)
 
@@ -228,16 +235,22 @@ def _task_twice(path: Path, task_id: str) -> Issue:
 
 
 def _not_missing(global_: Json, workspace: Path) -> set[str]:
-    """Returns the ids of listed tasks whose registry may exist, here or in other workspaces."""
+    """Returns the ids of the tasks in a global registry whose own registries may exist."""
     return {
         task_id
         for task_id, task in global_record(global_).tasks.items()
         if (task.elsewhere and not _is_here(Path(task.elsewhere), workspace))
-        # A workspace that cannot be listed may still have its tasks.
+        # If a workspace cannot be listed, its tasks may still exist.
         or (is_safe_name(task_id) and may_exist(workspace / task_id / TASK_REGISTRY))
     }
 
 
 def _is_here(written: Path, workspace: Path) -> bool:
-    """Returns whether a task's `workspace` field names this workspace or its project."""
+    """Returns whether a task's `workspace` field names this workspace, not another one.
+
+    Args:
+        written: The field, which may name the workspace, a directory in the workspace, or the
+            workspace's parent directory.
+        workspace: The path of this workspace.
+    """
     return written == workspace.parent or written.is_relative_to(workspace)

@@ -1,4 +1,4 @@
-"""Tasks and workspaces that are stored in JSON files."""
+"""The sources of tasks and workspaces that are stored in JSON files."""
 
 from __future__ import annotations
 
@@ -58,13 +58,13 @@ if TYPE_CHECKING:
 
 
 class _JsonSource:
-    """The common part of tasks and workspaces in JSON files; each has one registry."""
+    """The common part of the sources of tasks and workspaces in JSON files."""
 
     __slots__ = ()
 
     @property
     def path(self) -> Path:
-        """The registry."""
+        """The path of the registry."""
         raise NotImplementedError
 
     @property
@@ -95,13 +95,14 @@ class _JsonSource:
 
 @dataclass(frozen=True, slots=True)
 class JsonTask(_JsonSource):
-    """A task with its own registry; a global registry may list the task too.
+    """The source of a task whose registry is a JSON file.
 
     Attributes:
-        registry: The task's registry.
-        global_registry: The global registry that lists the task, or None.
-        lies_elsewhere: Whether the task is outside the workspace that shows it.
-        problem: Why the task must not be opened, or None.
+        registry: The path of the task's registry.
+        global_registry: The path of the global registry that lists the task, or None.
+        lies_elsewhere: Whether the task is outside the workspace whose global registry lists the
+            task.
+        problem: Why the task must not be opened; None if it may be opened.
     """
 
     registry: Path
@@ -117,7 +118,7 @@ class JsonTask(_JsonSource):
 
     @property
     def path(self) -> Path:
-        """The task's registry."""
+        """The path of the task's registry."""
         return self.registry
 
     @property
@@ -238,7 +239,7 @@ class JsonTask(_JsonSource):
 
 
 class JsonWorkspace(_JsonSource):
-    """A workspace with one registry per task; it may also have a global registry."""
+    """The source of a workspace whose registries are JSON files."""
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
@@ -299,5 +300,5 @@ def _entry(registry: Path, agent_id: str, ordinal: int) -> Json | None:
 
 
 def workspace_source(workspace: Workspace) -> WorkspaceSource:
-    """Returns the source of a workspace, for its storage format."""
+    """Returns the source of a workspace, according to the workspace's storage format."""
     return JsonWorkspace(workspace)

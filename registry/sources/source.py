@@ -1,4 +1,7 @@
-"""The protocols of tasks and workspaces, independent of their storage format. Pure."""
+"""The protocols for access to tasks and workspaces, independent of the storage format. Pure.
+
+A source is an object that reads and changes one task, or one workspace's list of tasks.
+"""
 
 from __future__ import annotations
 
@@ -47,7 +50,7 @@ class NamedFile(NamedTuple):
 
 
 class Source(Protocol):
-    """The common protocol of tasks and workspaces."""
+    """The common protocol for the sources of tasks and workspaces."""
 
     @property
     def dialect(self) -> Dialect:
@@ -55,7 +58,7 @@ class Source(Protocol):
 
     @property
     def path(self) -> Path:
-        """The path that identifies the source, also in messages; for JSON, its registry."""
+        """The path that identifies the source; for the JSON format, the path of the registry."""
 
     @property
     def directory(self) -> Path:
@@ -63,7 +66,7 @@ class Source(Protocol):
 
     @property
     def files(self) -> tuple[NamedFile, ...]:
-        """The files that a change of the source writes; the source's own file comes first."""
+        """The files that a change of the source writes. The file at `path` comes first."""
 
     @property
     def audit_log(self) -> Path:
@@ -73,13 +76,13 @@ class Source(Protocol):
         """Returns the signature of the present state, without reading the content.
 
         Returns:
-            The signature. It equals the signature of a snapshot as long as the source has not
-            changed after the snapshot. None if a change could go unnoticed, or if the state cannot
+            The signature. If it equals the signature of a snapshot, the source has not changed
+            after the snapshot. None if the signature could miss a change, or if the state cannot
             be examined.
         """
 
     def is_cut_off(self) -> bool:
-        """Returns whether a commit was interrupted, and no process has recovered it yet.
+        """Returns whether a commit was interrupted, and is not recovered yet (see `recover`).
 
         Raises:
             RegistryError: The source does not exist, or is not accessible.
@@ -102,7 +105,11 @@ class Source(Protocol):
         """Returns a database that may contain newer data of the source's agents, or None."""
 
     def repair(self, planned: Sequence[Issue], *, on_record: AuditContext | None) -> Made[Fixed]:
-        """Repairs the planned issues that still exist under the lock.
+        """Repairs the planned issues that still exist when the locks are held.
+
+        Args:
+            planned: The issues.
+            on_record: The context for the audit log; None to write no log entry.
 
         Raises:
             AuditError: The audit log cannot be written; nothing was changed.
@@ -110,19 +117,20 @@ class Source(Protocol):
         """
 
     def preview_revert(self, step: Undoable, before: dict[Path, Json]) -> Reverted:
-        """Returns the result of taking a step back now; locks and writes nothing.
+        """Returns the result that `revert` would have now; locks and writes no file.
 
         Args:
             step: The step to take back.
-            before: The decoded registries, in the state after the steps that are taken back before
-                this step. This call adds registries to the mapping, and changes them.
+            before: Maps paths to decoded registries. A registry that is missing in this mapping is
+                read and added. The step is taken back in the decoded registries, so that the
+                preview of the next step can use the same mapping.
 
         Raises:
             RegistryError: A registry cannot be read now.
         """
 
     def revert(self, step: Undoable, audit: Audit) -> Made[Reverted]:
-        """Takes a step back in one commit, and logs this first.
+        """Takes back one step of an action in one commit, after the undo was logged.
 
         Raises:
             AuditError: The audit log cannot be written; nothing was changed.
@@ -131,58 +139,64 @@ class Source(Protocol):
 
 
 class TaskSource(Source, Protocol):
-    """One task: reads and changes its registry."""
+    """The protocol for reading and changing one task."""
 
     @property
     def global_registry(self) -> Path | None:
-        """The global registry that lists the task and repeats its agents, or None."""
+        """The path of the global registry that lists the task and the task's agents, or None."""
 
     @property
     def lies_elsewhere(self) -> bool:
-        """Whether the task is outside the workspace that shows it."""
+        """Whether the task is outside the workspace whose global registry lists the task."""
 
     @property
     def problem(self) -> str | None:
-        """Why the task must not be opened, or None."""
+        """Why the task must not be opened; None if it may be opened."""
 
     @property
     def audit_name(self) -> str:
-        """The name of the task's registry in its audit log."""
+        """The name of the task's registry in the audit log."""
 
     def read(self, largest: int = ...) -> Snapshot[TaskRecord]:
         """Returns a complete state of the task, never an incomplete write.
 
         Args:
-            largest: The largest size, in bytes, of a registry that is read.
+            largest: The size of the largest registry that is read, in bytes.
 
         Raises:
-            RegistryError: The task cannot be read; `BusyRegistryError` while it is being
-                written.
+            BusyRegistryError: Another process is writing the task.
+            RegistryError: The task cannot be read.
         """
 
     def entry(self, agent_id: str, ordinal: int = 0) -> Json | None:
-        """Returns all fields of one agent, or None if it is not listed. Waits for busy writers.
+        """Returns all fields of one agent; None if the task does not list the agent.
+
+        If another process is writing the task, this method waits.
 
         Args:
             agent_id: The id of the agent.
-            ordinal: The position among the entries with this id; 0 is the first.
+            ordinal: The position of the agent's entry among the entries with this id, from 0.
 
         Raises:
             RegistryError: The task cannot be read.
         """
 
     def listed_entry(self, agent_id: str) -> Json | None:
-        """Returns all fields of one agent in the workspace's list, or None.
+        """Returns all fields of one agent in the global registry; None if there is no such agent.
 
         Raises:
-            RegistryError: The list cannot be read.
+            RegistryError: The global registry cannot be read.
         """
 
     def last_reports(self, agent_ids: Iterable[str]) -> dict[str, float]:
-        """Returns when agents last appended to their progress files: seconds since the epoch."""
+        """Returns when a line was last appended to each agent's progress file.
+
+        Returns:
+            Maps the id of each agent that has a progress file to seconds since the epoch.
+        """
 
     def output(self, agent_id: str, kind: OutputKind[Line]) -> AgentFile[Line]:
-        """Returns a reader for one of an agent's output files."""
+        """Returns a reader for the agent's output file of this kind."""
 
     def output_facts(self, agent_id: str) -> tuple[FileFacts, ...]:
         """Returns the sizes and times of an agent's output files."""
@@ -197,15 +211,15 @@ class TaskSource(Source, Protocol):
         judged: Judged | None = None,
         owner: int | None = None,
     ) -> FinishReport:
-        """Gives a terminal status to those of the agents that are active.
+        """Gives a terminal status to each active agent whose id is in `agent_ids`.
 
         Args:
-            agent_ids: The agents.
+            agent_ids: The ids of the agents.
             status: The new status.
             reason: The reason in the operator's words.
-            on_record: The context for the audit log; None to not log.
-            judged: Maps an agent's id to the deployments that may be changed; None for all. An
-                agent that was deployed again meanwhile is not changed.
+            on_record: The context for the audit log; None to write no log entry.
+            judged: Maps an agent's id to the deployments that may be changed. An agent with
+                another deployment is not changed. Agents that are not in `judged` are not checked.
             owner: The id of the user that owned the task's registry when the caller chose the
                 agents; None to skip this check.
 
@@ -238,13 +252,14 @@ class TaskSource(Source, Protocol):
         reuse: bool = False,
         prompt: str = "",
     ) -> Registration:
-        """Adds an agent.
+        """Adds an agent to the task.
 
         Args:
             agent_type: The type of the agent; the first part of a new id.
             parent: The id of the agent that starts the new agent.
             agent_id: The id of the new agent; None to create an id.
-            reuse: Whether to return an active agent of the same type instead, if one exists.
+            reuse: Whether to return an active agent of the same type instead, if such an agent
+                exists.
             prompt: The instructions for the agent.
 
         Raises:
@@ -252,7 +267,7 @@ class TaskSource(Source, Protocol):
         """
 
     def withdraw(self, agent_id: str) -> Withdrawal:
-        """Removes an agent that was never started.
+        """Removes an agent whose start failed.
 
         Raises:
             RegistryError: The task cannot be written; nothing was changed.
@@ -260,33 +275,34 @@ class TaskSource(Source, Protocol):
 
 
 class WorkspaceSource(Source, Protocol):
-    """One workspace: its tasks, and the list of tasks and sessions in its global registry."""
+    """The protocol for one workspace: its tasks, and the list of tasks in its global registry."""
 
     @property
     def is_single_task(self) -> bool:
         """Whether the user named one task of the workspace instead of the whole workspace."""
 
     def tasks(self, listed: Mapping[str, GlobalTask]) -> tuple[TaskSource, ...]:
-        """Returns the workspace's tasks, sorted by name, then listed tasks of other workspaces.
+        """Returns the workspace's tasks, sorted by name, and then the tasks in other workspaces.
+
+        Tasks in other workspaces are returned if they are in `listed`.
 
         Args:
-            listed: The tasks in the workspace's list when it was last read; empty if the list
-                cannot be read.
+            listed: The tasks in the workspace's list; empty if the list cannot be read.
 
         Raises:
             OSError: The workspace's directory cannot be read.
         """
 
     def listed(self, largest: int = ...) -> Snapshot[GlobalRecord]:
-        """Returns the workspace's list of tasks and sessions.
+        """Returns the workspace's list of tasks and sessions (the global registry).
 
         Args:
-            largest: The largest size, in bytes, of a list that is read.
+            largest: The size of the largest list that is read, in bytes.
 
         Raises:
             RegistryNotFoundError: The workspace has no list.
-            RegistryError: The list cannot be read; `BusyRegistryError` while it is being
-                written.
+            BusyRegistryError: Another process is writing the list.
+            RegistryError: The list cannot be read.
         """
 
     def directories(self) -> frozenset[Path]:
@@ -294,4 +310,4 @@ class WorkspaceSource(Source, Protocol):
 
     @property
     def watched_names(self) -> tuple[str, ...]:
-        """The names of the files to watch in these directories."""
+        """The names of the files to watch in `directories` and in the tasks' directories."""

@@ -137,7 +137,10 @@ def test_the_difference_in_agents_is_told(task: Path, global_: Path) -> None:
     destroyed(task, "late", "later")
     said = offer(task)
     assert said is not None
-    assert "with 2 agents" in said and "2 more are only in the broken text: late, later" in said
+    assert (
+        "with 2 agents" in said
+        and "2 more agents are only in the broken text: late, later" in said
+    )
 
 
 def test_it_is_put_back_on_record_and_undo_brings_the_broken_text_again(
@@ -171,7 +174,7 @@ def test_what_was_written_since_is_not_undone(task: Path, global_: Path) -> None
     write(task, load(task) | {"status": "DONE"})
     (step,) = undoables(read_log(log_of(task)), audit.action_id, {task, global_})
     made = take_back(step, Audit("undo", ""))
-    assert "was changed again" in "".join(made.result.refused.values())
+    assert "was changed after it was restored" in "".join(made.result.refused.values())
     assert load(task)["status"] == "DONE"
 
 
@@ -180,7 +183,7 @@ def test_a_registry_that_is_whole_or_being_written_is_left(
 ) -> None:
     keep(task)
     write(task, load(task) | {"status": "DONE"})
-    with pytest.raises(RegistryError, match="is whole again"):
+    with pytest.raises(RegistryError, match="is not broken any more"):
         restore(task, Audit("repair", ""))
     assert load(task)["status"] == "DONE"
     monkeypatch.setattr(file_age, "_IN_THE_MAKING", 60.0)

@@ -156,7 +156,7 @@ def test_a_parent_that_is_lost_too_is_put_back_first() -> None:
     [
         ({"a": "nobody"}, "nobody is not in the registry"),
         ({"a": "b", "b": "a"}, "b is not in the registry"),
-        ({"a": "child"}, "its own child"),
+        ({"a": "child"}, "both parent and descendant of the agent"),
     ],
 )
 def test_without_its_parent_an_agent_is_not_put_back(parents: dict[str, str], why: str) -> None:
@@ -170,7 +170,10 @@ def test_without_its_parent_an_agent_is_not_put_back(parents: dict[str, str], wh
 
 @pytest.mark.parametrize(
     ("kinds", "advice"),
-    [(("prompt",), "its deployment failed or was withdrawn"), (("findings",), "no line of its")],
+    [
+        (("prompt",), "its deployment failed or was withdrawn"),
+        (("findings",), "no line of the progress file"),
+    ],
 )
 def test_files_that_prove_nothing_put_no_agent_back(kinds: tuple[str, ...], advice: str) -> None:
     (issue,) = lost(task_registry(), trace(history=None, kinds=kinds))

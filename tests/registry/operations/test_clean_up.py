@@ -324,11 +324,11 @@ def test_the_dead_are_ended_nobody_else_and_the_global_registry_agrees(
     listed = [agent(id_, None if id_ in behind else status) for id_, (status, _) in people.items()]
     global_ = global_registry(*listed)
     live = {f"agent_{id_}" for id_, (_, lives) in people.items() if lives}
-    sweep = cleaning._Sweep.of(live, "terminated", "gone", 5.0)
+    rule = cleaning._CleanUpRule.of(live, "terminated", "gone", 5.0)
 
-    ended = sweep.end(task)
+    ended = rule.end(task)
     seen = cleaning._by_task_id(task, ended, None)
-    sweep.follow(global_, seen)
+    rule.follow(global_, seen)
 
     dead = [id_ for id_, (status, lives) in people.items() if status in ACTIVE and not lives]
     assert list(ended) == dead

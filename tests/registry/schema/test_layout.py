@@ -241,7 +241,7 @@ def test_one_that_another_user_could_have_made_is_passed_over_and_said(
     assert taken == Workspace(project / ".agent-workspace")
     (told,) = said
     assert told == (
-        f"skipped {planted}: this directory {why}; to use it anyway, name it: "
+        f"skipped {planted}: this directory {why}; to use this directory anyway, name it: "
         f"MUSTER_WORKSPACES={planted}"
     )
     # Named it is taken, whosever it is.
@@ -297,7 +297,7 @@ def test_another_users_task_is_followed_only_in_its_own_workspace(
     *_, place = task_places(workspace, listed(workspace=str(other)))
     assert place.problem is not None
     assert f"belongs to user {OTHER}" in place.problem
-    assert f"name it: muster {other / 'TASK-9' / 'AGENT_REGISTRY.json'}" in place.problem
+    assert f"name its registry: muster {other / 'TASK-9' / 'AGENT_REGISTRY.json'}" in place.problem
     make_anothers(workspace.path)
     *_, place = task_places(workspace, listed(workspace=str(other)))
     assert place.problem is None
@@ -313,7 +313,9 @@ def test_another_users_global_registry_leads_to_no_task_of_this_user(
     *_, place = task_places(workspace, listed(workspace=str(private)))
     assert place.problem is not None
     assert f"is listed by {workspace.path}, which user {OTHER} may write" in place.problem
-    assert f"name it: muster {private / 'TASK-9' / 'AGENT_REGISTRY.json'}" in place.problem
+    assert (
+        f"name its registry: muster {private / 'TASK-9' / 'AGENT_REGISTRY.json'}" in place.problem
+    )
 
 
 @only_root
@@ -489,6 +491,8 @@ def test_the_workspaces_are_found_beside_a_path_that_is_none(project: Path) -> N
     named = [str(project), str(project / "typo")]
     (workspace,) = find_workspaces(named, {}, project, missing=wrong.append)
     assert workspace.path == project / ".agent-workspace"
-    assert wrong == [f"skipped {project / 'typo'}: this path is not a workspace and contains none"]
+    assert wrong == [
+        f"skipped {project / 'typo'}: this path is not a workspace and contains no workspace"
+    ]
     with pytest.raises(WorkspaceNotFoundError, match="typo"):
         find_workspaces(named, {}, project)

@@ -236,7 +236,7 @@ def test_what_may_not_be_opened_is_an_os_error_that_says_so(unreadable: Path, us
     if use is WRITERS["clean up"]:
         # It looks for a database first, and of that it cannot know.
         (problem,) = clean_up_task(unreadable, None, []).problems.values()
-        assert problem.startswith("no agent is ended: ") and "Permission denied" in problem
+        assert problem.startswith("no agent was changed: ") and "Permission denied" in problem
         return
     with pytest.raises(OSError, match="Permission denied") as caught:
         use(unreadable)

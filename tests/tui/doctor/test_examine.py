@@ -196,7 +196,7 @@ def test_who_changes_a_registry_between_plan_and_fix_is_heard(files: Files) -> N
     outcome = results(carry_out_fix(found, ALL, ""))
     assert outcome["TASK-1/active_count"] == (
         Result.LEFT,
-        "the registry was changed meanwhile; now it is 8, but should be 1",
+        "the registry was changed meanwhile; the present issue: is 8, but should be 1",
     )
     assert outcome["done"][0] is Result.LEFT and "no longer exists" in outcome["done"][1]
     assert outcome["b"][0] is Result.DONE
