@@ -55,12 +55,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--unusual-names",
         action="store_true",
-        help="also end sessions whose name is not an agent's name; --yes alone does not",
+        help="also end sessions that do not have the usual name of an agent's session; "
+        "--yes alone does not end them",
     )
     parser.add_argument(
         "--foreign-registry",
         action="store_true",
-        help="also end agents that other users may have listed; --yes alone does not",
+        help="also end sessions that a registry lists which other users may write; --yes alone "
+        "does not end them",
     )
     add_asking(parser)
     add_json(parser)

@@ -121,7 +121,7 @@ def _concerns(entry: Entry, agent_id: str) -> bool:
 
 
 def _of_task(roll: RollCall, task_id: str | None) -> RollCall:
-    """Returns the part of a roll call with one task; the whole roll call without an id."""
+    """Returns a roll call with only one task; the whole roll call if `task_id` is None."""
     if task_id is None:
         return roll
     workspaces = tuple(

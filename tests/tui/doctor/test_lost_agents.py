@@ -163,7 +163,7 @@ def test_a_folder_that_cannot_be_read_is_not_examined(files: Files) -> None:
     assert kinds(found) == [("unreadable", None), *PUT_BACK]
     assert [str(folder.resolve().parent) in reason for reason in found.unsure] == [True]
     text = "\n".join(examination_lines(found))
-    assert "put the agent back with status completed under orchestrator" in text
+    assert "list the agent again, with status completed and parent orchestrator" in text
 
 
 def test_without_a_global_registry_the_task_alone_gets_the_agent_back(files: Files) -> None:
