@@ -102,7 +102,7 @@ def test_unreadable_settings_come_with_a_remedy(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("tui.config.load._read", refused)
-    with pytest.raises(SettingsError, match=r"Permission denied; use another file with --config"):
+    with pytest.raises(SettingsError, match=r"Permission denied; name another file with --config"):
         load_settings({"XDG_CONFIG_HOME": str(home.parent.parent)})
 
 
