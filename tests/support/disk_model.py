@@ -1,8 +1,8 @@
-"""A disk that lost its power: all that may be on it of what was written. Pure.
+"""A model of a disk that loses its power: all contents that the disk may have afterwards. Pure.
 
-What was flushed is there. Of what came since, each sector holds any version it
-has had, a file has any length it has had (or grew through), and a name in a
-directory says anything it has said since the directory was flushed.
+Flushed data is on the disk. The model allows these results for data that was written after the
+last flush: a sector has any version that it has had; a file has any length that it has had or
+grown through; a name in a directory refers to any file, or none, to which it has referred.
 """
 
 from __future__ import annotations
@@ -53,17 +53,17 @@ class Removed:
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """A call came back to its caller, who relies on it from now on."""
+    """A call returned to its caller, which relies on the result afterwards."""
 
 
 Event: TypeAlias = Created | Wrote | Resized | Flushed | FlushedDirectory | Removed | Returned
 
 State: TypeAlias = frozenset[tuple[str, bytes]]
-"""What is on a disk: every file's path and content."""
+"""The content of a disk: the path and the bytes of every file."""
 
 
 class _File:
-    """One inode, with every version of its sectors and every length since the last flush."""
+    """One inode, with every version of its sectors, and every length after the last flush."""
 
     def __init__(self, content: bytes) -> None:
         self.content = bytearray(content)
@@ -105,7 +105,7 @@ class _File:
 
 
 class Disk:
-    """What was written to a disk, in order, and which of it is flushed."""
+    """All writes to a disk, in order, and which of them are flushed."""
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
         self._names: dict[str, list[_File | None]] = {
@@ -139,11 +139,12 @@ class Disk:
     def states(
         self, rng: random.Random, at_random: int, at_most: int | None = None
     ) -> Iterator[State]:
-        """What the disk may hold if the power goes now, some states perhaps twice.
+        """Yields the contents that the disk may have after a power cut now; some perhaps twice.
 
-        All of them where they are few. Otherwise: everything kept, everything
-        dropped, each single thing kept or dropped, whole files kept or dropped,
-        and as many again at random as asked for; or no more of them than `at_most`.
+        If there are few contents, yields all of them. Otherwise yields these: all writes kept, all
+        writes dropped, each single write kept or dropped, whole files kept or dropped, and
+        `at_random` random mixtures. If `at_most` is given, yields a random choice of at most so
+        many.
         """
         questions = _OpenQuestions(self._names)
         every = list(questions.answers(rng, at_random))
@@ -153,7 +154,7 @@ class Disk:
 
 
 class _OpenQuestions:
-    """Each thing that a power cut decides, with the number of ways it may go."""
+    """Everything that a power cut decides, with the number of possible results."""
 
     def __init__(self, names: Mapping[str, Sequence[_File | None]]) -> None:
         self._names = names

@@ -1,4 +1,4 @@
-"""Every operation that writes a registry, and every one that reads it, by name."""
+"""Every operation that writes a registry, and every operation that reads one, by name."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An agent of the example: works a little, says so through the library, and ends.
+"""An agent of the example orchestrator: works, reports through the library, and ends.
 
 ``python -m tests.support.example_agent TASK_REGISTRY GLOBAL_REGISTRY ID``
 """

@@ -40,12 +40,12 @@ _AGENT = "tests.support.example_agent"
 
 
 class Orchestrator:
-    """Deploys agents of one task, a few at a time.
+    """Starts the agents of one task, a few at a time.
 
     Args:
-        workspace: Its `.agent-workspace`; made if need be.
-        socket: The tmux server's socket.
-        wanted: How many agents are to be through at the end.
+        workspace: The `.agent-workspace`, which is created if it is missing.
+        socket: The socket of the tmux server.
+        wanted: How many agents must be completed at the end.
     """
 
     def __init__(self, workspace: Path, socket: Path, wanted: int) -> None:
@@ -57,7 +57,7 @@ class Orchestrator:
         self.task = created.path
 
     def run(self) -> None:
-        """Deploys and looks after agents until all are through."""
+        """Starts agents and cleans up until all agents are completed."""
         before = self.sessions()
         while not self.is_done():
             self.deploy()
@@ -69,12 +69,12 @@ class Orchestrator:
             before = now
 
     def is_done(self) -> bool:
-        """Whether as many agents as wanted are completed, and none is at work."""
+        """Whether enough agents are completed, and no agent is active."""
         statuses = [entry.get("status") for _, entry in agent_entries(read_registry(self.task))]
         return statuses.count("completed") >= self.wanted and ACTIVE_STATUSES.isdisjoint(statuses)
 
     def deploy(self) -> None:
-        """Deploys agents as long as there is room, and any are missing."""
+        """Starts agents until a limit is reached, or enough agents are listed."""
         while True:
             registry = read_registry(self.task)
             entries = [entry for _, entry in agent_entries(registry)]
@@ -94,13 +94,13 @@ class Orchestrator:
         """Starts an agent's session.
 
         Raises:
-            subprocess.CalledProcessError: tmux would not.
+            subprocess.CalledProcessError: tmux did not start the session.
         """
         command = (sys.executable, "-m", _AGENT, str(self.task), str(self.global_), agent.agent_id)
         self.tmux("new-session", "-d", "-s", agent.tmux_session, *command)
 
     def sessions(self) -> set[str] | None:
-        """The names of all sessions, or None where nobody can tell."""
+        """Returns the names of all sessions, or None if they are unknown."""
         try:
             return set(self.tmux("list-sessions", "-F", "#{session_name}").splitlines())
         except subprocess.CalledProcessError as error:
@@ -108,7 +108,7 @@ class Orchestrator:
             return set() if any(each in error.stderr for each in nobody) else None
 
     def tmux(self, *words: str) -> str:
-        """Runs a tmux command; its output."""
+        """Runs a tmux command; returns its output."""
         done = subprocess.run(
             ["tmux", "-S", str(self.socket), "-f", "/dev/null", *words],
             capture_output=True,

@@ -1,4 +1,4 @@
-"""Runs of muster by a process that has imported its modules already, and forks for each run."""
+"""Runs muster in a forked child of a process that has already imported muster's modules."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ def run_prepared(
     environment: Mapping[str, str],
     timeout: float = 60.0,
 ) -> Done:
-    """Runs muster without input; captures what it prints.
+    """Runs muster without input; returns its exit code and output.
 
     Args:
-        arguments: Its arguments.
-        directory: Where it runs.
-        environment: All of its environment.
-        timeout: Seconds after which it is killed.
+        arguments: The arguments of muster.
+        directory: The working directory of muster.
+        environment: The whole environment of muster.
+        timeout: Seconds after which muster is killed.
 
     Raises:
-        subprocess.TimeoutExpired: It did not end in time.
+        subprocess.TimeoutExpired: muster did not end in time.
     """
     kept = {name: os.environ.get(name) for name in environment if name.startswith(_AT_START)}
     if kept != {name: environment[name] for name in kept}:

@@ -1,4 +1,4 @@
-"""Writing down what a program does to its files, in the words of the disk's model."""
+"""Records the changes that a program makes to its files, as events of the disk model."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from tests.support.disk_model import (
 
 
 class _Killed(BaseException):
-    """Stands for the end of a process: nothing that it does afterwards has an effect."""
+    """Stands for the end of a process: the code after it has no effect."""
 
 
 @contextmanager
 def recorded(root: Path, events: list[Event], killed_after: int | None = None) -> Iterator[None]:
-    """Writes down what is done to files beneath `root`; flushes are noted, not made."""
+    """Records the changes of files below `root`. Flushes are recorded, but not made."""
     last = None if killed_after is None else len(events) + killed_after
     real_open, real_unlink = os.open, os.unlink
     real_link, real_fstat = os.link, os.fstat

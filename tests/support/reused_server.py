@@ -1,6 +1,6 @@
-"""Kills an agent of a tmux server that has the pid of a former one, whose agent runs on.
+"""Kills an agent of a tmux server that has the pid of an earlier server, whose agent still runs.
 
-To be run as the first process of a PID namespace of its own, as `tests.support.reused_pids`.
+Run this as the first process of a new PID namespace, like `tests.support.reused_pids`.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from tui.host.process.usage import Meter
 
 
 def restart_at(server: RealTmux, pid: int) -> None:
-    """Starts a server whose process has a pid that is free."""
+    """Starts a tmux server whose process has the given pid, which must be free."""
     for before in range(1, 40):
         LAST_PID.write_text(str(pid - before))
         # A client that comes while a server ends may be let down by that one.
@@ -34,7 +34,7 @@ def restart_at(server: RealTmux, pid: int) -> None:
 
 
 def main(directory: Path) -> None:
-    """Kills the agent of the new server, and looks who lives."""
+    """Kills the agent of the new server, and checks that the earlier server's agent is alive."""
     files = Files(directory, {"TASK-1": [entry("old"), entry("new")]})
     ready, go, note = directory / "ready", directory / "go", directory / "note"
     with RealTmux() as server:

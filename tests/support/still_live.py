@@ -1,4 +1,4 @@
-"""Somebody who gathers nothing: the app shows what it is given."""
+"""A collector that collects nothing: the app shows the given roll call."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tui.model.roll import RollCall
 
 
 class StillLive(LiveRoll):
-    """Has one roll call, or none, and never another."""
+    """A collector with one roll call, or none, that never changes."""
 
     def __init__(self, roll: RollCall | None = None, tmux: Tmux | None = None) -> None:
         super().__init__((), tmux or Tmux(SOCKET), Policy())
@@ -19,4 +19,4 @@ class StillLive(LiveRoll):
         self._deaths.close()
 
     def refresh(self) -> None:
-        """There is nothing to look at."""
+        """Does nothing."""
