@@ -1,9 +1,9 @@
-"""The suite: how fast muster is, and how quiet, beside real things in the same run.
+"""The benchmarks: how fast muster is, compared with other programs in the same run.
 
 python -m tests.benchmarks [--quick] [--json FILE] [--only start,change,...]
 
-The whole of it takes about half an hour, `--quick` a minute at most and is only to see
-that it still works. Fails where an update was lost, never because of a time.
+A full run takes about half an hour. `--quick` takes a minute at most, and only shows that the
+benchmarks work. A run fails if an update was lost, and never because of a time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Forked processes that update one document at once, and what they saw."""
+"""Runs forked processes that update one document at the same time."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ FORKING = multiprocessing.get_context("fork")
 
 @dataclass(frozen=True)
 class Load:
-    """What a crowd does.
+    """The work of a crowd of processes.
 
     Attributes:
-        size: Bytes of the registry, about.
-        processes: How many work at once.
-        updates: How many each of them makes.
-        pause: Mean seconds between two updates of one process; 0 for back to back.
-        agents: How many agents there are at least; as many as processes anyway.
+        size: The approximate size of the registry in bytes.
+        processes: The number of processes.
+        updates: The number of updates of each process.
+        pause: The mean seconds between two updates of a process; 0 for no pause.
+        agents: The least number of agents; there is at least one agent for each process.
     """
 
     size: int
@@ -45,13 +45,13 @@ class Load:
 
 @dataclass(frozen=True)
 class Seen:
-    """What came of one run.
+    """The result of a run.
 
     Attributes:
-        throughput: Updates a second, all processes together, until the last is done.
-        waits: Seconds of each wait for the lock, in order of length.
-        timeouts: Updates that were given up.
-        lost: Updates that were acknowledged and are not there.
+        throughput: The updates per second of all processes together.
+        waits: The seconds of each wait for the lock, sorted.
+        timeouts: The number of updates that timed out.
+        lost: The number of acknowledged updates that are missing.
     """
 
     throughput: float
@@ -60,7 +60,7 @@ class Seen:
     lost: int
 
     def wait(self, share: float) -> float:
-        """The wait that this share of all waits did not exceed."""
+        """Returns the wait that is not exceeded by the given share of all waits."""
         return self.waits[min(len(self.waits) - 1, int(share * len(self.waits)))]
 
 
@@ -75,7 +75,7 @@ class _Report:
 
 
 def registry_text(size: int, workers: int) -> bytes:
-    """A registry with an agent for each worker, and with more until it is so large."""
+    """Returns a registry of at least this size, with at least one agent for each worker."""
     prompt = "Investigate why the registry loses updates when many agents write at once. " * 3
     agents: list[dict[str, Any]] = []
     length = 0
@@ -130,7 +130,7 @@ def run(
     load: Load,
     beside: Callable[[Path], AbstractContextManager[object]] = nullcontext,
 ) -> Seen:
-    """Lets a crowd loose on a fresh registry, and counts; `beside` lasts as long as it works."""
+    """Runs a crowd on a new registry; `beside` is open as long as the crowd works."""
     with tempfile.TemporaryDirectory(prefix="muster-benchmark-") as directory:
         path = Path(directory) / "AGENT_REGISTRY.json"
         scheme.prepare(path, registry_text(load.size, max(load.processes, load.agents)))

@@ -1,4 +1,4 @@
-"""What things cost by the number of agents: CPU of the monitor, bytes to the terminal."""
+"""The cost by the number of agents: CPU of the monitor, and bytes to the terminal."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ print(1000 * (time.perf_counter() - began))
 
 @dataclass(frozen=True)
 class Cost:
-    """Milliseconds of CPU, and bytes, of one run."""
+    """The CPU milliseconds and the bytes of one run."""
 
     cpu: float
     count: int
@@ -94,7 +94,7 @@ def _operations(program: Program, made: Crew, writer: Peer) -> dict[str, Callabl
 
 
 def measure(quick: bool) -> list[Figure]:
-    """Every operation at every size; the ratio is to the smallest."""
+    """Measures every operation at every size; the ratio compares with the smallest size."""
     sizes = (100,) if quick else (100, 1_000, 10_000, 50_000)
     runs = 1 if quick else 11
     found: list[Figure] = []

@@ -1,4 +1,4 @@
-"""A panel that reads at once, where what is on the screen must not depend on threads."""
+"""A reader for the details panel without a thread, so that the screen never depends on timing."""
 
 from __future__ import annotations
 

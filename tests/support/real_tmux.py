@@ -36,7 +36,7 @@ class RealTmux:
     """A private tmux server, which starts with the first session.
 
     Attributes:
-        directory: A directory with a short path, because the path of a socket has at most 107 bytes.
+        directory: A directory with a short path, because a socket's path has at most 107 bytes.
         socket: The server's socket.
         directories: The directories of all servers of this process.
     """

@@ -61,8 +61,8 @@ def seclude(*, in_memory: bool = False) -> None:
     """Makes this process and its children independent of the user's environment.
 
     Args:
-        in_memory: Whether temporary files are in memory, unless the user has set TMPDIR or the memory
-            has too little space.
+        in_memory: Whether to put temporary files in memory. Has no effect if the user has set
+            TMPDIR, or if the memory has too little space.
 
     Raises:
         RuntimeError: All directories for temporary files have a workspace in or above them.

@@ -22,8 +22,8 @@ def stragglers(tests: Mapping[Path, str], grace: float = GRACE) -> list[str]:
     """Returns the processes that tests left behind, each with the name of the test.
 
     Args:
-        tests: Maps each test's temporary directory to the test's name. A process of a test has a path
-            in this directory in its arguments, or in the variable TMUX_TMPDIR.
+        tests: Maps each test's temporary directory to the test's name. A process of a test has a
+            path in this directory in its arguments, or in the variable TMUX_TMPDIR.
         grace: The seconds in which processes may end by themselves.
     """
     patience = Patience(grace)

@@ -29,7 +29,7 @@ def stamp(seconds_ago: float = 3600) -> str:
 
 
 def entry(agent_id: str, status: str = "running", **fields: Any) -> Json:
-    """An agent as its task's registry has it: any session made in the test may be its own."""
+    """Returns an agent's entry in a task's registry; a session of the test may be this agent's."""
     return {
         "id": agent_id,
         "type": "tester",

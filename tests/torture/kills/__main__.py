@@ -1,14 +1,13 @@
-"""Kills writers, and counts what that did to their registries.
+"""Kills writers, and counts the faults in their registries.
 
     uv run --group dev python -m tests.torture.kills --kills 10000
 
-Three parts, all of them unless told otherwise. `small` and `large`: a commit is
-killed at every system call and in the middle of every write, while it is taken back
-because the disk is full, and in the recovery that follows. `crowd`: writers are killed
-at random moments among other writers, half of the time beside a peer.
+There are three parts; by default all of them run. `small` and `large` kill a commit at every
+system call, in the middle of every write, while a commit is taken back because the disk is full,
+and in the recovery. `crowd` kills writers at random moments while other writers work, half of the
+time together with a peer.
 
-Prints what it counted, also when it is interrupted; ends with 1 then, and if
-anything was wrong.
+Prints the counts, also after an interrupt. Ends with 1 after a fault or an interrupt.
 """
 
 from __future__ import annotations
@@ -47,7 +46,7 @@ _MEMORY = "/dev/shm"
 
 
 def kill_small(directory: Path, wanted: int, seed: str, counts: Counts) -> None:
-    """Kills commits of small texts: all that can happen to them."""
+    """Kills commits of small texts in every possible way."""
     for case in _lean(commits(directory, SMALL)):
         sweep = Sweep(case, counts, seed)
         sweep.kill_commit()
@@ -59,7 +58,7 @@ def kill_small(directory: Path, wanted: int, seed: str, counts: Counts) -> None:
 
 
 def kill_large(directory: Path, wanted: int, seed: str, counts: Counts) -> None:
-    """Kills commits of texts that no system writes at one go."""
+    """Kills commits of texts that are too large for a single write."""
     for case in _lean(commits(directory, LARGE)):
         sweep = Sweep(case, counts, seed)
         sweep.kill_commit()
@@ -68,7 +67,7 @@ def kill_large(directory: Path, wanted: int, seed: str, counts: Counts) -> None:
 
 
 def kill_naive(directory: Path, counts: Counts, seed: str) -> None:
-    """Kills a writer that keeps no journal: what would be seen if it were ours."""
+    """Kills a writer that keeps no journal, to show which faults the tests find."""
     for case in _lean(naive_commits(directory)):
         sweep = Sweep(case, counts, seed)
         sweep.kill_commit()
@@ -99,7 +98,7 @@ def _kill(directory: Path, asked: argparse.Namespace, counts: Counts) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """The command line; returns the exit status."""
+    """Runs the command line; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.torture.kills", description=(__doc__ or "").split("\n")[0]
     )

@@ -1,7 +1,7 @@
-"""Writers that are killed at random moments and replaced, all on the same registries.
+"""Kills writers of the same registries at random moments, and replaces them.
 
-Every writer says which update it begins, and afterwards that it is done. At the
-end every update that was acknowledged must be there once, any other at most once.
+Every writer tells which update it begins, and tells when the update is done. At the end, every
+acknowledged update must be present once, and every other update at most once.
 """
 
 from __future__ import annotations
@@ -40,14 +40,14 @@ _BREATH = 0.02
 
 
 def torture(directory: Path, wanted: int, seed: str, counts: Counts) -> None:
-    """Kills that many writers, a round of them at a time; a peer is at every other round.
+    """Kills writers in rounds. In every second round, a peer without the library writes too.
 
     Args:
-        directory: Where the registries are to lie.
-        wanted: How many writers are killed. No peer is: what it leaves half written
-            nobody can finish.
-        seed: For the dice.
-        counts: What happened, and what was wrong.
+        directory: The directory for the registries.
+        wanted: The number of writers to kill. Peers are not killed, because no process can finish
+            what a killed peer has half written.
+        seed: The seed of the random choices.
+        counts: Counts the events and the faults.
     """
     for number in range(math.ceil(wanted / _ROUND)):
         # Registries only grow: every round begins with new ones.
@@ -97,7 +97,7 @@ class _Crowd:
             self._enlist(self._writer)
 
     def kill_one(self) -> None:
-        """Kills a writer at a random moment, mostly of a commit, and starts another."""
+        """Kills a writer at a random moment, usually in a commit, and starts another writer."""
         writers = [member for member in self._members.values() if member not in self._peers]
         victim = self._dice.choice(writers)
         if self._dice.random() < 0.9:
