@@ -1,8 +1,8 @@
 """Starts and ends muster, so that no signal causes a traceback.
 
-An interrupt during an import would print a traceback. So this module imports only modules that
-Python has without reading a file. `main` imports the other modules, after it has changed the
-handling of interrupts. An interrupt before `main` is handled by Python.
+An interrupt during an import would print a traceback. So this module imports only modules that are
+built into Python. `main` imports all other modules, after it has changed the handling of
+interrupts. An interrupt before `main` is handled by Python.
 """
 
 import _signal  # type: ignore[import-not-found]
@@ -67,7 +67,7 @@ def _die_of_interrupts() -> None:
 
 
 def _unraisable(what: "sys.UnraisableHookArgs") -> None:
-    """Reports an exception that Python cannot raise, or raises a lost interrupt a second time."""
+    """Reports an exception that Python could not raise; raises an interrupt in the main thread."""
     if what.exc_type is KeyboardInterrupt:
         _thread.interrupt_main()
     else:

@@ -144,7 +144,10 @@ class _Line:
         self._options = {name: action for action in actions for name in action.option_strings}
 
     def _read(self) -> Iterator[tuple[argparse.Action, str]]:
-        """Yields each option with its value; sets the command, and an option without a value."""
+        """Yields each option of the typed line with its value.
+
+        Sets `_command`. Sets `_waiting` to the last option if its value is still missing.
+        """
         self._waiting: argparse.Action | None = None
         for word in self._before:
             if self._waiting is not None:

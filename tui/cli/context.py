@@ -82,7 +82,7 @@ def tmux_of(options: argparse.Namespace) -> Tmux:
 
 
 def set_aside_of(options: argparse.Namespace, settings: Settings) -> SetAside:
-    """Returns the tmux servers that, as settings and options say, have none of the agents."""
+    """Returns the tmux servers without agents that the settings and the options name."""
     from tui.host.tmux_types import SetAside
 
     return SetAside(frozenset((*settings.without_agents, *options.without_agents)))

@@ -57,7 +57,7 @@ def undo_json(action_id: str, preview: Preview) -> dict[str, Any]:
 
 
 def refused_and_files(preview: Preview) -> dict[str, Any]:
-    """Returns the JSON fields of every plan: `refused` with reasons, and `files` to be changed."""
+    """Returns two JSON fields of a plan: the refused agents, and the files that will change."""
     return {
         "refused": [{"agent": label, "reason": reason} for label, reason in preview.refused],
         "files": [str(path) for path in preview.files],

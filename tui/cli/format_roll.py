@@ -23,7 +23,7 @@ def roll_json(roll: RollCall, filtered: Mapping[str, Any] | None = None) -> dict
     """Returns the document of `muster list --json`.
 
     Args:
-        roll: The roll call, or a part of it. Its counts are those of the whole roll call.
+        roll: The roll call, or a part of it. The counts are always those of the whole roll call.
         filtered: The result of `chosen_by` for a part; None for the whole roll call.
     """
     return {
@@ -62,7 +62,7 @@ def chosen_by(where: Sequence[str], *, hide_finished: bool = False) -> dict[str,
 
 
 def _database_json(database: UnreadDatabase | None) -> dict[str, Any] | None:
-    """Returns a database that muster cannot read as JSON; None (null) without a database."""
+    """Returns JSON about a database that muster cannot read; None (null) without a database."""
     if database is None:
         return None
     return {"path": str(database.path), "readable": False, "detail": str(database)}
@@ -119,7 +119,7 @@ def roll_table(
     """Yields the roll call as lines of text.
 
     Args:
-        roll: The roll call, or a part of it. Its counts are those of the whole roll call.
+        roll: The roll call, or a part of it. The counts are always those of the whole roll call.
         now: Seconds since the epoch.
         columns: The largest width of a line, in cells; None for no limit.
         filtered: The filter in words, if `roll` is a part; empty for the whole roll call.

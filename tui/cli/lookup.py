@@ -160,7 +160,7 @@ def exit_code_if_all_found(
         options: The options of the command line.
 
     Returns:
-        DONE if the roll call lacks none, otherwise NOT_ALL_DONE.
+        NOT_ALL_DONE if the roll call may lack some, otherwise DONE.
     """
     if not found and roll.answer.state is TmuxState.UNKNOWN:
         complain(f"cannot find out whether there is any {what}; tmux: {roll.answer.why}")

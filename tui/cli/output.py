@@ -1,8 +1,8 @@
 """Standard streams, lines of output, error messages and exit codes.
 
-Untrusted text may contain control characters. They are escaped twice. First, the code that builds
-a text escapes the parts that are data. Then `harmless_output` escapes everything that is printed,
-also by argparse, warnings, logging and tracebacks.
+Control characters in untrusted text are escaped in two places. First, the code that builds a text
+escapes the parts that are data. Then `harmless_output` escapes everything that is printed, also by
+argparse, warnings, logging and tracebacks.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class HarmlessStream:
             self.write(line)
 
     def isatty(self) -> bool:
-        """Returns False, so that no library writes colours, because they would become text."""
+        """Returns False, so that no library writes colours, which `write` would escape."""
         return False
 
     def __getattr__(self, name: str) -> Any:
@@ -169,7 +169,7 @@ def reader_is_gone() -> bool:
 
 
 def discard_output() -> None:
-    """Discards unwritten output, because Python's flush at the exit would fail."""
+    """Discards unwritten output. Otherwise Python would fail to flush this output at its exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -50,10 +50,10 @@ def _first(given: Sequence[str]) -> int | None:
 
 
 def take_words(given: list[str]) -> list[str] | None:
-    """Removes ``--words`` and all later words; returns the later words, or None without it.
+    """Removes ``--words`` and the words after it from the arguments; returns the words after it.
 
-    The completion scripts pass the typed command line, up to the cursor, after ``--words``. This
-    line may contain ``--``.
+    Returns None if ``--words`` is missing. The completion scripts pass the typed command line, up
+    to the cursor, after ``--words``. This line may contain ``--``.
     """
     if "--words" not in given:
         return None

@@ -15,7 +15,10 @@ _LONGEST_COMMAND = 64
 """The longest word, in characters, for which a command is suggested."""
 
 _COMPARED_AT_MOST = 256
-"""The longest name, in characters, that is compared. The time grows with the length squared."""
+"""The longest name, in characters, for which similar names are searched.
+
+The time of the search grows with the square of the length.
+"""
 
 
 def mistaken_command(word: str, commands: Collection[str]) -> str | None:

@@ -84,7 +84,7 @@ class Stage:
         return self.workspace / task_id / TASK_REGISTRY
 
     def command(self, member: Member, *, helper: bool = False) -> tuple[str, ...]:
-        """Returns the command of an agent's session, or of an agent's helper process."""
+        """Returns the command that runs in an agent's session, or as an agent's helper process."""
         # -P: the working directory may contain a module with the same name as one of muster's.
         program = (sys.executable, "-P", "-m", "tui.demo.agent")
         options = ("--helper",) if helper else ()
@@ -248,7 +248,7 @@ def _moments(first: float, last: float, count: int) -> list[float]:
 
 
 def status_after(role: Role, index: int) -> str:
-    """Returns the status that an agent reports with a step of its role."""
+    """Returns the status that an agent with a role reports with the step at `index`."""
     if index == len(role.steps) - 1:
         if role.ending in (Ending.COMPLETES, Ending.LEAKS):
             return "completed"

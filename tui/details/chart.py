@@ -15,7 +15,7 @@ def chart(points: Sequence[Point], width: int, height: int, *, ascii_only: bool)
     """Draws a chart in which each percentage is valid until the next point.
 
     Args:
-        points: The points, ordered by time. A percentage outside 0 to 100 is limited.
+        points: The points, ordered by time. Percentages are limited to the range from 0 to 100.
         width: The width of the chart in cells, at least 1.
         height: The number of lines, at least 1.
         ascii_only: Whether to draw with ASCII characters.

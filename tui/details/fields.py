@@ -138,7 +138,10 @@ def relatives(row: AgentRow, task: TaskRoll | None) -> tuple[AgentRow | None, li
 
 
 def _relatives(row: AgentRow, task: TaskRoll | None) -> Iterator[Field]:
-    """Yields a line for the parent, with all relatives as JSON, and a line for each child."""
+    """Yields a line for the parent and a line for each child.
+
+    The JSON data of all relatives is in the parent's line.
+    """
     record = row.record
     parent, children = relatives(row, task)
     name = shown_name(record.parent) if record.parent else "-"
@@ -168,7 +171,10 @@ def _relative_json(row: AgentRow) -> dict[str, Any]:
 def _session_of(
     row: AgentRow, processes: tuple[Process, ...] | None, now: float
 ) -> Iterator[Field]:
-    """Yields a line for the session's name, with all facts as JSON, and a line for each fact."""
+    """Yields a line for the session's name and a line for each fact about the session.
+
+    The JSON data of all facts is in the first line.
+    """
     name, session, other = row.record.tmux_session, row.session, row.name_reused_by
     data = {
         "session": None if session is None else _session_json(session),
@@ -273,7 +279,7 @@ def _file(facts: FileFacts, now: float) -> Field:
 
 
 def _place(row: AgentRow, task: TaskRoll | None, files: tuple[FileFacts, ...]) -> Iterator[Field]:
-    """Yields lines for the task and its registries; the JSON also has the agent's files."""
+    """Yields lines for the task and its registries. Their JSON data includes the agent's files."""
     registry = str(row.key.registry)
     files_json = {"files": [asdict(facts) | {"path": str(facts.path)} for facts in files]}
     if task is None:

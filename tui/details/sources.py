@@ -1,7 +1,7 @@
 """The data sources of the details panel: an agent's fields, output files, pane and audit log.
 
-While a tab is open, a thread reads the tab's source repeatedly. Each reading returns the present
-content, or None if the content has not changed after the reading before.
+While a tab is open, a thread reads the tab's source repeatedly. Each reading returns the content,
+or None if the content is unchanged.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class PanelSource(Protocol):
     every: float | None
 
     def read(self) -> object | None:
-        """Returns the content; None if it is the content of the reading before. May block."""
+        """Returns the content, or None if the content is unchanged. May block."""
 
     def close(self) -> None:
         """Closes open files."""

@@ -15,7 +15,7 @@ from tui.text.sanitize import some
 
 
 def by_file(findings: Iterable[Issue]) -> Mapping[str, list[Issue]]:
-    """Groups findings by the path of the file; `tmux sessions` replaces a missing path."""
+    """Maps the path of each file to its findings; "tmux sessions" stands for no file."""
     grouped: dict[str, list[Issue]] = {}
     for finding in findings:
         place = str(finding.file) if finding.file is not None else "tmux sessions"

@@ -35,7 +35,7 @@ class _Results:
         self.problems: list[str] = []
 
     def fix(self, fix: _Fix, findings: tuple[Issue, ...], audit: Audit) -> None:
-        """Calls a function that repairs findings, and adds the outcomes."""
+        """Repairs findings with the given function, and adds the outcomes."""
         if not findings:
             return
         try:
@@ -54,7 +54,7 @@ class _Results:
             self.steps.append(StepOutcome(label(finding), Result.LEFT, reason))
 
     def add(self, outcome: Outcome) -> None:
-        """Adds the outcome of another action."""
+        """Adds the outcome of an action on agents."""
         self.steps += outcome.steps
         self.written |= dict.fromkeys(outcome.written)
         self.problems += outcome.problems

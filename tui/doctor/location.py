@@ -41,7 +41,9 @@ ANYWHERE = Where()
 
 
 def where_of(workspaces: Sequence[Workspace], socket: Path) -> Where:
-    """Returns the options that a command needs; no options for the default workspaces and socket.
+    """Returns the options with which a command finds the given workspaces and socket.
+
+    A default workspace or socket needs no option.
 
     Args:
         workspaces: The workspaces that the command must find.

@@ -243,8 +243,8 @@ def as_json(value: Any) -> str:
 def json_pieces(value: Any) -> Iterator[str]:
     """Yields the text that `as_json` returns, in pieces, so that large values need less memory.
 
-    The encoder makes millions of short strings from a large value. They would need many times the
-    memory of the text.
+    The encoder makes millions of short strings from a large value. All strings together would need
+    many times the memory of the text.
     """
     chunks = json.JSONEncoder(indent=2).iterencode(value)
     while piece := "".join(itertools.islice(chunks, _CHUNKS_OF_A_PIECE)):
