@@ -35,9 +35,9 @@ _SECTIONS: dict[str, tuple[str, Callable[[bool], list[Figure]]]] = {
 def main(arguments: Sequence[str]) -> int:
     """Measures and prints, section by section."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer of everything")
-    parser.add_argument("--json", type=Path, help="write the figures there, too")
-    parser.add_argument("--only", default=",".join(_SECTIONS), help="sections, with commas")
+    parser.add_argument("--quick", action="store_true", help="a short run")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    parser.add_argument("--only", default=",".join(_SECTIONS), help="the sections, separated by commas")
     options = parser.parse_args(arguments)
     names = options.only.split(",")
     if unknown := set(names) - _SECTIONS.keys():

@@ -148,7 +148,7 @@ def _pollers_section(quick: bool) -> tuple[str, dict[str, Any]]:
 def main(arguments: Sequence[str]) -> int:
     """Measures and prints; returns 1 if an acknowledged update is missing."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, help="write the figures there, too")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--quick", action="store_true", help="fewer loads, fewer runs")
     options = parser.parse_args(arguments)
     # A wait that timed out is counted in the tables.

@@ -213,7 +213,7 @@ def _alone(server: RealTmux, rounds: int) -> float:
 def main(arguments: Sequence[str]) -> None:
     """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer of everything")
+    parser.add_argument("--quick", action="store_true", help="a short run")
     quick = parser.parse_args(arguments).quick
     proof = Policy().death_confirmation * 1000
     print(f"from the kill to the word zombie, in ms; {proof:.0f} of them are the proof")

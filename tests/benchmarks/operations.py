@@ -315,7 +315,7 @@ def _loads(quick: bool) -> Iterable[Load]:
 def main(arguments: Sequence[str]) -> int:
     """Counts, measures and prints; returns 1 if something acknowledged is missing."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, help="write the figures there, too")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--quick", action="store_true", help="fewer loads, fewer runs")
     options = parser.parse_args(arguments)
     logging.disable(logging.CRITICAL)

@@ -133,7 +133,7 @@ def filter_of(where: Sequence[str]) -> Filter:
     """
     from tui.view.filter import Filter, parse
 
-    # Parsed one by one: an open quote ends with its option.
+    # Each option is parsed alone, so that a quote without its end does not reach the next option.
     filters = [parse(text) for text in where]
     problems = [problem for parsed in filters for problem in parsed.problems]
     problems += [

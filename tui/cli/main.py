@@ -118,7 +118,7 @@ def _run(given: list[str]) -> int:
         sys.stdout.flush()
     except (UsageError, RegistryError) as error:
         complain(*lines_of(error))
-        # The same command may succeed later, for example after a lock or a full disk.
+        # After such an error (a lock, a full disk), the same command may succeed later.
         again = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
         return NOT_ALL_DONE if again else USAGE
     except KeyboardInterrupt:

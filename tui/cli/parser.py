@@ -115,7 +115,7 @@ def make_parser(
     )
     # Newer versions of argparse print colours, which harmless streams turn into text.
     vars(parser)["color"] = False
-    # Commands that only read set DONE: they are done when their reader closes the output.
+    # Commands that only read set DONE, because nothing is left to do when the output is closed.
     parser.set_defaults(opens_screen=False, code_without_reader=NOT_ALL_DONE)
     parser.add_argument("--version", action="version", version=f"muster {__version__}")
     add_arguments(parser)

@@ -64,8 +64,8 @@ def main(arguments: Sequence[str]) -> int:
     """Runs one agent until the agent's role or the demo ends.
 
     Args:
-        arguments: Optionally ``--helper``; then the demo's directory, the demo's speed, the id of the
-            task, and the id of the agent.
+        arguments: Optionally ``--helper``; then the demo's directory, the demo's speed, the id of
+            the task, and the id of the agent.
     """
     *options, root, speed, task_id, agent_id = arguments
     stage = Stage(Path(root), float(speed))

@@ -82,7 +82,7 @@ class FieldsSource:
         try:
             entry = self._task.entry(self._agent.id, self._agent.ordinal)
         except (RegistryError, OSError):
-            # The task's line in the roll reports the error.
+            # The task's line in the roll call shows the error.
             entry = None
         fields = Fields(entry, self._task.output_facts(self._agent.id))
         changed = fields != self._before

@@ -42,11 +42,11 @@ def main(arguments: list[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m tests.torture.churn", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("--kills", type=int, default=300, help="how many workers are killed")
-    parser.add_argument("--workers", type=int, default=5, help="how many work at once")
+    parser.add_argument("--kills", type=int, default=300, help="the number of kills")
+    parser.add_argument("--workers", type=int, default=5, help="the number of workers")
     parser.add_argument("--worker", choices=("ours", "naive"), default="ours")
-    parser.add_argument("--seed", default="muster", help="for what is left to chance")
-    parser.add_argument("--directory", help="beneath which; else in memory, if there is some")
+    parser.add_argument("--seed", default="muster", help="the seed of the random choices")
+    parser.add_argument("--directory", help="for temporary files; default: memory")
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
     asked = parser.parse_args(arguments)
     # Every recovery warns; here that is no news.

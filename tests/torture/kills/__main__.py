@@ -106,13 +106,13 @@ def main(arguments: list[str]) -> int:
         "--kills",
         type=int,
         default=300,
-        help="how many at random: in the crowd, and of recoveries and refusals; "
-        "those at every system call come on top",
+        help="the number of random kills: in the crowd, in recoveries and in refusals; "
+        "the kills at every system call are additional",
     )
-    parser.add_argument("--part", action="append", choices=_PARTS, help="again for another one")
+    parser.add_argument("--part", action="append", choices=_PARTS, help="may be given more than once")
     parser.add_argument("--writer", choices=("ours", "naive"), default="ours")
-    parser.add_argument("--seed", default="muster", help="for what is left to chance")
-    parser.add_argument("--directory", help="beneath which; else in memory, if there is some")
+    parser.add_argument("--seed", default="muster", help="the seed of the random choices")
+    parser.add_argument("--directory", help="for temporary files; default: memory")
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
     asked = parser.parse_args(arguments)
     # Every recovery warns; here that is no news.
