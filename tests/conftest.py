@@ -46,13 +46,13 @@ from tui.host.process import process_kill
 from tui.host.strays import Stray, Watched, find_strays
 from tui.host.tmux_types import TmuxSnapshot
 
-# A deadline would fail examples for what else the machine is doing.
+# With a deadline, examples would fail on a busy machine.
 settings.register_profile(
     "muster",
     deadline=None,
     max_examples=30,
     print_blob=True,
-    # Tests run in directories of their own.
+    # Tests run in different directories, so the database has a fixed one.
     database=DirectoryBasedExampleDatabase(TESTS.parent / ".hypothesis"),
     suppress_health_check=[HealthCheck.too_slow],
 )
@@ -60,12 +60,12 @@ settings.register_profile("ci", settings.get_profile("muster"), max_examples=100
 settings.register_profile("thorough", settings.get_profile("muster"), max_examples=2000)
 settings.load_profile("muster")
 
-# Nothing of whoever runs the tests.
+# Nothing depends on the user who runs the tests.
 seclude(in_memory=True)
 keep_bytecode()
 parse_style_sheets_once()
 
-# Nor what their shell has every program ignore, as nohup and `&` do.
+# Shells make programs ignore these signals, for example with nohup and `&`.
 for number in (signal.SIGHUP, signal.SIGQUIT):
     signal.signal(number, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -141,7 +141,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             left_out.add(item)
     config.hook.pytest_deselected(items=list(left_out))
     kept = [each for each in items if each not in left_out]
-    # Several workers have something to do at any time, whatever some of them wait for.
+    # Spreads the tests that wait, so that each worker has something to do at any time.
     items[:] = mixed(kept, waits) if hasattr(config, "workerinput") else kept
 
 
@@ -167,7 +167,7 @@ def nobody_elses_strays(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hides the survivors of the user's own tmux servers from the tests."""
 
     def is_of_test(socket: str) -> bool:
-        # An earlier test's directory is gone, though what it started may run.
+        # The directory of an earlier test is gone, although its processes may still run.
         return PREFIX in socket and os.path.isdir(os.path.dirname(socket))
 
     def ours(answer: TmuxSnapshot, watched: Watched) -> tuple[Stray, ...]:
@@ -212,7 +212,7 @@ def nobody_elses_tmux(
     directory = Path(tempfile.mkdtemp(prefix="mst"))
     request.config.stash[TEST_OF_DIRECTORY][directory] = request.node.nodeid
     monkeypatch.setenv("TMUX_TMPDIR", str(directory))
-    # A workspace above the directory in which the tests were started is not theirs.
+    # The start directory of the tests may be in a workspace.
     monkeypatch.chdir(directory)
     yield directory
     shutil.rmtree(directory, ignore_errors=True)
@@ -230,7 +230,7 @@ def nobody_elses_servers(monkeypatch: pytest.MonkeyPatch, nobody_elses_tmux: Pat
                 yield server
 
     monkeypatch.setattr(tmux_servers, "servers_of", ours)
-    # Nor whether the tests run in a container.
+    # Nothing depends on whether the tests run in a container.
     monkeypatch.setattr(tmux_servers, "sees_the_host", lambda: True)
 
 

@@ -37,7 +37,9 @@ def main(arguments: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="a short run")
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
-    parser.add_argument("--only", default=",".join(_SECTIONS), help="the sections, separated by commas")
+    parser.add_argument(
+        "--only", default=",".join(_SECTIONS), help="sections, separated by commas"
+    )
     options = parser.parse_args(arguments)
     names = options.only.split(",")
     if unknown := set(names) - _SECTIONS.keys():

@@ -14,7 +14,7 @@ from tests.benchmarks.writers import Peer, peer, storm
 
 _STORM = 200.0
 _SOAK = 3600
-# Lines of the roll that are surely on the screen.
+# Lines of the roll call that are certainly on the screen.
 _VISIBLE = 20
 _FOLLOWER = "bare watchfiles"
 _UP, _DOWN = b"\x1b[A", b"\x1b[B"
@@ -32,7 +32,7 @@ def _changes(program: Program, made: Crew, writer: Peer, count: int, serial: str
     for step in range(count):
         word = f"step-{serial}{step:04}"
         program.forget()
-        # Not in step with whatever looks for changes at a beat.
+        # The pause is random, so that it does not fit the rhythm of a program that polls.
         program.watch(dice.uniform(0.1, 0.35))
         written_at = writer.change(made.registry(0), range(1), word)
         took.append(1000 * (program.wait_for(word.encode()) - written_at))

@@ -25,13 +25,13 @@ from tests.benchmarks.schemes import SCHEMES, SEED
 from tests.support.seclusion import seclude
 
 _SMALL, _LARGE = 20_000, 1_000_000
-# Seconds between two updates, on average, of all processes together: however many there
-# are, they leave each other room, or else "with pauses" would be back to back again.
+# The mean seconds between two updates of all processes together. The pause of one process grows
+# with the number of processes, so that the processes leave each other room.
 _PAUSES = (0, 0.01)
 
-# How many updates each process makes, by how many processes there are. The more
-# in a row, the better the seed's protocol does back to back: one process wins over and
-# over, in bursts, while the others sleep.
+# Maps the number of processes to the updates of each process. With many updates in a row, the
+# seed's protocol looks better than it is: one process gets the lock many times, while the others
+# sleep.
 _UPDATES = {
     _SMALL: {1: 200, 2: 100, 10: 25, 64: 8},
     _LARGE: {1: 12, 2: 6, 10: 3, 64: 1},
@@ -151,7 +151,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--quick", action="store_true", help="fewer loads, fewer runs")
     options = parser.parse_args(arguments)
-    # A wait that timed out is counted in the tables.
+    # Timeouts are counted in the tables.
     logging.disable(logging.CRITICAL)
     rounds = 1 if options.quick else 3
     print(

@@ -20,7 +20,7 @@ from tests.benchmarks.schemes import Scheme
 from tests.support.peers import PATIENCE
 from tests.support.registries import agent, task_registry
 
-# Forked and not spawned: 64 interpreters that start would take longer than their work.
+# Forked, because the start of 64 interpreters would take longer than their work.
 FORKING = multiprocessing.get_context("fork")
 
 
@@ -89,7 +89,7 @@ def registry_text(size: int, workers: int) -> bytes:
                 started_at="2025-10-17T21:35:12.210818",
                 progress=0,
                 last_update="2025-10-17T21:35:12.210818",
-                # As many workers as there are, the size stays what it was.
+                # The size does not grow with the number of workers.
                 prompt=prompt[: max(0, min(200, size // max(1, workers) - 400))],
             )
         )
@@ -110,7 +110,8 @@ def _work(
     began = time.monotonic()
     for step in range(1, load.updates + 1):
         if load.pause:
-            # Also before the first: nobody starts many processes at one instant.
+            # Pauses also before the first update, so that the processes do not start at one
+            # instant.
             time.sleep(dice.expovariate(1 / load.pause))
         try:
             previous, waited = update(agent_id, f"step {step}")
@@ -118,7 +119,7 @@ def _work(
             timeouts += 1
             waits.append(PATIENCE)
             continue
-        # Nobody else touches this agent: what it was before is what we made it.
+        # No other process changes this agent, so its status must be the last one of this process.
         lost += previous != last
         last = f"step {step}"
         waits.append(waited)
@@ -141,7 +142,7 @@ def run(
 
 
 def _let_loose(scheme: Scheme, path: Path, load: Load) -> list[_Report]:
-    # What is imported on first use is no part of it.
+    # Late imports are not measured.
     codec.prepare()
     start = FORKING.Barrier(load.processes)
     crowd = []

@@ -61,7 +61,7 @@ class Screen:
         """Waits for new output of the monitor, and reads it."""
         if select.select([self.fd], [], [], timeout)[0]:
             data = self._rest + os.read(self.fd, 1 << 16)
-            # A sequence, or a character, may be cut off at the end.
+            # The end of the data may cut an escape sequence or a character.
             keep = max(data.rfind(b"\x1b"), data.rfind(b"\n"))
             data, self._rest = (data, b"") if len(data) - keep > 200 else _split(data, keep)
             self._take(data)
@@ -107,7 +107,7 @@ def _monitor(
     setting = f"live.SWEEP = {sweep_every}; " if sweep_every is not None else ""
     code = (
         "from tui.cli import main as cli; from tui.live import collector as live; "
-        # Other tmux servers of this host have no say in it.
+        # Hides the other tmux servers of this host.
         "from tui.host import tmux_servers; tmux_servers.servers_of = lambda _: (); "
         f"{setting}cli.main()"
     )

@@ -57,7 +57,7 @@ def _idle(commands: Mapping[Key, Command], seconds: float) -> dict[Key, Idle]:
         for key, (command, text) in commands.items():
             programs[key] = stack.enter_context(on_terminal(command))
             programs[key].wait_for(text)
-        # The first looks, the proof of who is missing and what sessions cost are no idling.
+        # Waits for the first queries, the confirmation of deaths and the footprints to end.
         _watch(programs.values(), min(30.0, 2 * seconds))
         before = {key: _look(program) for key, program in programs.items()}
         _watch(programs.values(), seconds)

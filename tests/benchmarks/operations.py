@@ -84,7 +84,7 @@ def count_io() -> list[Io]:
     for name, act in _operations().items():
         with tempfile.TemporaryDirectory(prefix="muster-benchmark-") as directory:
             place = Place.lay_out(Path(directory) / ".agent-workspace", _AGENTS)
-            # What the first time makes, modules and journals, stays for the next.
+            # The first calls create modules and journals, which the measured call uses.
             OURS.register(place, "first")
             OURS.report(place, "agent-1")
             with watching() as last_activity:
@@ -94,7 +94,7 @@ def count_io() -> list[Io]:
 
 
 def _operations() -> dict[str, Callable[[Place], object]]:
-    # The first four agents are gone.
+    # The first four agents have no session.
     live = ["agent_first", *(f"agent_agent-{number}" for number in range(4, _AGENTS))]
 
     def durable(place: Place) -> None:
@@ -214,7 +214,7 @@ def run(way: Way, load: Load) -> Seen:
     act = {"register": way.register, "report": way.report}[load.what]
     with tempfile.TemporaryDirectory(prefix="muster-benchmark-") as directory:
         place = Place.lay_out(Path(directory) / ".agent-workspace", _AGENTS)
-        # What is imported on first use, or made, is no part of it.
+        # Late imports and new files are not measured.
         act(place, "agent-0" if load.what == "report" else "first")
         start = FORKING.Barrier(_PROCESSES)
         crowd = []
@@ -308,7 +308,7 @@ def _loads(quick: bool) -> Iterable[Load]:
     for what in ("register", "report"):
         for each in (1, 5) if quick else (1, 5, 25):
             yield Load(what, each, 0)
-        # All together one every 10 ms.
+        # One operation every 10 ms for all processes together.
         yield Load(what, 5 if quick else 25, 0.01 * _PROCESSES)
 
 

@@ -73,7 +73,7 @@ def compare(rounds: int, updates: int) -> list[Poller]:
     """Runs a peer beside writers of this library, then shorter beside writers like itself."""
     seen: dict[str, list[Seen]] = {OURS.name: [], SEED.name: []}
     rates: dict[str, list[float]] = {OURS.name: [], SEED.name: []}
-    # Among hot writers of its own kind it waits up to 10 s each time.
+    # Among writers of its own kind, the peer waits up to 10 s each time.
     counts = {OURS.name: updates, SEED.name: max(1, updates // 20)}
     for _ in range(rounds):
         for scheme in (OURS, SEED):

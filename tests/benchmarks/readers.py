@@ -49,10 +49,10 @@ def _watch(path: Path, stop: Connection) -> None:
         try:
             record = read_task(path).record
         except BusyRegistryError:
-            # It owned up that there was no quiet moment.
+            # The read was refused, because a writer was always active.
             continue
         steps = [int(each.status.removeprefix("step ")) for each in record.agents]
-        # No agent's step ever falls, and nobody adds an agent.
+        # An agent's step never decreases, and no agent is added.
         fell = any(now < before for now, before in zip(steps, last, strict=False))
         torn += fell or len(steps) != record.total_spawned
         reads += 1

@@ -11,7 +11,7 @@ from tests.benchmarks.figures import Aim, Figure, figure
 from tests.benchmarks.programs import PYTHON, Program, muster, on_terminal, used
 from tests.benchmarks.writers import Peer, peer
 
-# Agents in a file, so that the number of agents alone is what differs.
+# The number of agents per file is constant, so that only the number of agents differs.
 _PER_FILE = 100
 _BASE = 100
 _LOAD = """\
@@ -72,7 +72,7 @@ def _operations(program: Program, made: Crew, writer: Peer) -> dict[str, Callabl
         program.wait_for(f"one-{run:04}".encode())
 
     def change_a_tenth(run: int) -> None:
-        # In every tenth file all of them; in a single one every tenth.
+        # All agents of every tenth file; with a single file, every tenth agent.
         numbers = range(made.per_file if made.tasks >= 10 else made.per_file // 10)
         for task in range(0, made.tasks, 10):
             writer.change(made.registry(task), numbers, f"tenth-{run:04}")
@@ -88,7 +88,7 @@ def _operations(program: Program, made: Crew, writer: Peer) -> dict[str, Callabl
         "a page down and back": page,
         "sorted by urgency, and back": lambda run: program.press(b"tt"),
         "all marked, or none": lambda run: program.press(b"u" if run % 2 else b"+"),
-        # The last: what is typed stays in the filter.
+        # The last operation, because the typed text stays in the filter.
         "a letter in the filter": lambda run: program.press(b"\x7f" if run % 2 else b"b"),
     }
 

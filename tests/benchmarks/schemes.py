@@ -87,7 +87,7 @@ def _ours(durable: bool) -> Callable[[Path], Update]:
 
 def _prepare_ours(path: Path, text: bytes) -> None:
     path.write_bytes(text)
-    # What is imported on first use is no part of a wait.
+    # Late imports are not part of a wait.
     atomic_increment_counts(path)
 
 
@@ -111,7 +111,7 @@ def _seed(path: Path) -> Update:
                 file.write(json.dumps(registry, indent=2))
                 file.truncate()
             finally:
-                # What is still buffered would be written after the unlock.
+                # Buffered text would be written after the unlock.
                 file.flush()
                 fcntl.flock(file, fcntl.LOCK_UN)
         return Done(previous, waited)

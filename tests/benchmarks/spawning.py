@@ -148,8 +148,8 @@ def _locked(path: Path, change: Callable[[Json, str], None], agent_id: str) -> N
 
 
 def _register_after(place: Place, agent_id: str) -> None:
-    # To check the limits, without a lock: somebody may be in the middle of writing it.
-    # (The seed fails there.)
+    # The check of the limits reads without a lock. The seed fails if another process writes at
+    # this moment.
     with contextlib.suppress(json.JSONDecodeError):
         _load(place.task)
     _locked(place.task, _add_to_task, agent_id)

@@ -61,7 +61,7 @@ def import_commands() -> None:
 def answer_requests() -> None:
     """Forks a child for each request. Returns only in a child."""
     requests = socket.socket(fileno=os.dup(0))
-    # A child that ends would go through all of it.
+    # Without this, the garbage collection of each child would copy all memory.
     gc.collect()
     gc.freeze()
     while True:

@@ -46,7 +46,7 @@ def compile_ahead(config: pytest.Config, paths: Iterable[Path], processes: int) 
                     source, code = rewrite._rewrite_test(path, config)
                     rewrite._write_pyc(config.stash[assertstate_key], code, source, compiled)
             finally:
-                # What cannot be compiled is reported by the worker that imports it.
+                # The worker that imports a module reports a syntax error.
                 os._exit(0)
         children.append(child)
     for child in children:

@@ -60,7 +60,7 @@ def watch(path: str) -> None:
         try:
             record = read_task(Path(path)).record
         except BusyRegistryError:
-            pass  # Owning up that there was no quiet moment is no torn read.
+            pass  # A read that is refused because of writers is not a torn read.
         else:
             seen += 1
             torn += record.total_spawned != sum(each.progress or 0 for each in record.agents)

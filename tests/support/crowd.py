@@ -79,7 +79,7 @@ class Crowd:
         for member in self.members:
             member.kill()
             for pipe in (member.process.stdin, member.process.stdout, member.process.stderr):
-                # What a killed process was never told cannot be flushed any more.
+                # Text that a killed process has not read cannot be flushed.
                 with contextlib.suppress(BrokenPipeError):
                     _there(pipe).close()
 

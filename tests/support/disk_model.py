@@ -80,7 +80,7 @@ class _File:
         grown_from = len(self.content)
         if end > grown_from:
             self.content.extend(bytes(end - grown_from))
-            # The length, too, reaches the disk bit by bit while a file grows.
+            # The length on the disk grows in steps while a file grows.
             steps = range(grown_from // SECTOR * SECTOR + SECTOR, end, SECTOR)
             self.sizes.extend([*steps, end])
         self.content[offset:end] = data
@@ -196,9 +196,9 @@ class _OpenQuestions:
             yield tuple(k if mine else 0 for k, mine in zip(kept, of_owner, strict=True))
             yield tuple(0 if mine else k for k, mine in zip(kept, of_owner, strict=True))
         for _ in range(at_random):
-            # Even odds for every version alone would hardly ever leave a long
-            # journal whole, and with it the registry's states to be seen; and a
-            # file that did not get longer hides what its sectors hold.
+            # Equal odds for each version would almost never leave a long journal whole, so that
+            # the states after a recovery would be rare. A file that did not get longer hides the
+            # content of its last sectors.
             lean = rng.choice((0.5, 0.5, 0.1))
             base = rng.choice((kept, dropped))
             whole = {owner for owner in owners if rng.random() < 0.2}

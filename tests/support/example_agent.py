@@ -15,7 +15,7 @@ from registry import report_progress
 def main(task: str, global_: str, agent_id: str) -> None:
     dice = random.Random(agent_id)
     if dice.random() < 0.2:
-        # Dies without a word, as some do.
+        # Ends without a report, as some agents do.
         report_progress(task, global_, agent_id, status="working", progress=10)
         return
     for progress in range(0, 100, 20):

@@ -30,10 +30,10 @@ from registry import (
 
 TASK = "TASK-20260101-120000-0a0b0c0d"
 
-# Seconds between two looks at tmux that prove together that a session is gone.
+# Seconds between two queries of tmux that together prove that a session is gone.
 PROOF = 0.75
 
-# An agent that was written down so long ago has its session, or never gets one.
+# Seconds after the registration of an agent in which its session may still be missing.
 GRACE = 2.0
 
 _AGENT = "tests.support.example_agent"
@@ -64,7 +64,7 @@ class Orchestrator:
             time.sleep(PROOF)
             now = self.sessions()
             if before is not None and now is not None:
-                # In neither answer: gone. One that is not there yet is in its grace.
+                # A session in neither answer is gone. A new agent is protected by `grace`.
                 clean_up_workspace(self.workspace, before | now, grace=GRACE)
             before = now
 
@@ -87,7 +87,7 @@ class Orchestrator:
                 with registering(self.task, self.global_, kind, parent=parent) as agent:
                     self.start(agent)
             except (LimitReachedError, subprocess.CalledProcessError):
-                # No room, or no session: the agent is not written down, or no more.
+                # A limit is reached, or tmux failed: the agent is not in the registries.
                 return
 
     def start(self, agent: Registration) -> None:

@@ -29,7 +29,7 @@ GLOBAL = "registry/GLOBAL_REGISTRY.json"
 Texts = dict[str, bytes]
 Act = Callable[[Path], None]
 
-# What an error tells the user to do.
+# The remedy in the message of each error.
 ADVICE = {
     errno.EIO: "dmesg",
     errno.ENOSPC: "free space",
@@ -39,7 +39,7 @@ ADVICE = {
     errno.EACCES: "writable for this user",
 }
 
-# What `os` is asked to do with a file. Every such call of the library is one of these.
+# The functions of `os` that the library calls for a file.
 BY_PATH = ("link", "lstat", "open", "stat", "unlink")
 BY_DESCRIPTOR = ("close", "fchmod", "fdatasync", "fstat", "fsync", "ftruncate", "pread", "pwrite")
 
@@ -98,7 +98,7 @@ class Faults:
 
         def called(first: Any, *rest: Any, **named: Any) -> Any:
             if name == "link":
-                # Of a new file, which had no name before.
+                # A link gives a name to a new file that had no name before.
                 of = self._below(rest[0], named.get("dst_dir_fd"))
             else:
                 of = self._below(first, named.get("dir_fd"))
@@ -109,7 +109,7 @@ class Faults:
             self.calls.append(call)
             error, self._owed = self._owed or self.fault(number, call), None
             if error is None:
-                # Nobody here looks at what a flush does, and thousands take long.
+                # Flushes are skipped: their effect cannot be seen here, and thousands take long.
                 if name in ("fsync", "fdatasync"):
                     return None
                 result = real(first, *rest, **named)
@@ -118,7 +118,7 @@ class Faults:
                     self._linked[status.st_dev, status.st_ino] = of
                 return result
             if name == "close":
-                # The kernel has let the descriptor go, whatever it says.
+                # The kernel closes the descriptor even if the call fails.
                 real(first)
             if name == "pwrite" and self.halved and len(rest[0]) > 1:
                 self._owed = error

@@ -61,7 +61,7 @@ async def opened(files: Files) -> AsyncIterator[tuple[FilesApp, Pilot[None]]]:
 async def press(app: FilesApp, pilot: Pilot[None], *keys: str) -> None:
     """Presses keys, and waits until everything that they start has ended."""
     await pilot.press(*keys)
-    # What a key sets going may set going something else.
+    # An action that a key starts may start another action.
     for _ in range(3):
         await pilot.pause()
         await app.workers.wait_for_complete()

@@ -84,7 +84,7 @@ class _Passed:
         if what == _LOOKUP:
             child = path / os.fsdecode(more.split(b"\0")[0])
             attributes = _attributes(child, self._id(child))
-            # Nothing is cached: each access asks.
+            # Disables caches, so that each access causes a request.
             return struct.pack("<QQQQII", self._id(child), 1, 0, 0, 0, 0) + attributes
         if what == _GETATTR:
             return struct.pack("<QII", 0, 0, 0) + _attributes(path, node)

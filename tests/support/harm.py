@@ -43,7 +43,7 @@ def harmful(text: str) -> set[str]:
 _WIDE = "日本語한글ｆｕ👍🏽👨‍👩‍👧🇩🇪é️é"
 
 any_text = st.one_of(
-    # Lone surrogates too: JSON's escapes can make them.
+    # With lone surrogates, because escapes in JSON can contain them.
     st.text(st.characters(), max_size=80),
     st.lists(
         st.one_of(st.sampled_from(NASTY), st.sampled_from(sorted(_WIDE)), st.text(max_size=4)),

@@ -72,7 +72,7 @@ class Run:
     def go_on(self, task: Path, global_: Path, name: str) -> None:
         """Works until no operation remains, or an alarm interrupts this call."""
         for number in self.left:
-            # Once for each, so that none comes when nobody is there to catch it.
+            # Sets one alarm for each operation, so that no alarm comes outside the `try` block.
             _arm()
             _work(task, global_, name, number)
             self.acknowledged.append(number)
@@ -90,7 +90,7 @@ def main(task: Path, global_: Path, name: str, operations: int) -> None:
 
     sys.unraisablehook = count
     for number in range(4):
-        # What is imported on first use may stay open.
+        # Late imports may leave files open.
         _look(task, global_, name, number)
     print("ready", flush=True)
     sys.stdin.readline()

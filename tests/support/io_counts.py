@@ -41,7 +41,7 @@ def _path(fd: int) -> Path:
 def watching() -> Iterator[list[Call]]:
     """Records the calls of `os` and `open` in the block, in all threads."""
     last_activity: list[Call] = []
-    # Taken before they are replaced.
+    # Saved before the functions are replaced.
     names = ("open", "pread", "read", "pwrite", "write", "ftruncate", "fsync", "fdatasync")
     real: dict[str, Callable[..., Any]] = {name: getattr(os, name) for name in names}
 
@@ -111,7 +111,7 @@ class _Heard(io.FileIO):
 
     def readall(self) -> bytes:
         data = super().readall() or b""
-        # All of it at one go, and then that there is no more.
+        # One read returns all data, and a second read finds the end of the file.
         self._heard.append(Call("read", self._path, size=len(data), got=len(data)))
         self._heard.append(Call("read", self._path, size=1))
         return data
@@ -157,6 +157,6 @@ def passes(last_activity: list[Call], path: Path) -> tuple[int, int]:
     """Returns how often a registry was read from its start, and how often it was written."""
     mine = [call for call in last_activity if call.path == path]
     reads = sum(call.kind == "read" and call.offset == 0 and call.size > 1 for call in mine)
-    # A text goes in from its second byte on; what room it needs is reserved behind the old.
+    # A commit writes the text from the second byte. A write at another offset only reserves space.
     writes = sum(call.kind == "write" and call.offset == 1 for call in mine)
     return reads, writes

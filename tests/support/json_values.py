@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-# Lone surrogates, control characters and escapes included.
+# With lone surrogates, control characters and escapes.
 texts = st.text(st.characters(exclude_categories=()), max_size=12)
 
 numbers = st.one_of(

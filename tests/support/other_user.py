@@ -18,8 +18,8 @@ needs_another_user = pytest.mark.skipif(
     os.getuid() != 0, reason="root alone can run something as another user"
 )
 
-# It is called as a server of tmux is, has one child, and tells how many came and what
-# they sent. The child holds no pipe of ours.
+# The process has the name of a tmux server and one child, and prints how many clients connected
+# and how many bytes they sent. The child must not hold a pipe of the test open.
 _SERVER = """
 import ctypes, os, select, socket, subprocess, sys
 path, bind_as, listen_as = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])

@@ -67,7 +67,7 @@ def careless_write(path: str, registry: dict[str, Any]) -> None:
         for start in range(0, len(text), quarter):
             file.write(text[start : start + quarter])
             file.flush()
-            # Others get to run while the file is torn.
+            # Other processes can run while the file is incomplete.
             time.sleep(0.0005)
 
 

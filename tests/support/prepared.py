@@ -19,7 +19,7 @@ from tests.support.terminal import MUSTER
 
 Done = subprocess.CompletedProcess[str]
 
-# What Python reads only while it starts.
+# Variables that Python reads only at its start.
 _AT_START = ("LANG", "LC_", "PYTHON")
 
 
@@ -52,7 +52,7 @@ def run_prepared(
             timeout=timeout,
             check=False,
         )
-    # A forked child of the tests, which may be another user, has a server of its own.
+    # A forked child of the tests may be another user, so it gets another server.
     return _server(os.getpid()).run(arguments, directory, environment, timeout)
 
 
@@ -65,7 +65,7 @@ class _Server:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._requests, theirs = socket.socketpair()
-        # It belongs to no test.
+        # The process is shared by all tests.
         environment = {k: v for k, v in os.environ.items() if not k.startswith("TMUX")}
         with theirs:
             self._process = subprocess.Popen(

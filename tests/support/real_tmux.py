@@ -143,11 +143,11 @@ class RealTmux:
             check=False,
         )
         if self._starting:
-            # The test's time was over, or tmux was, before it said who the server is.
+            # A timeout came before tmux reported the pid of the server.
             self._servers |= self._running()
             self._starting = False
         for pid in self._servers:
-            # One whose socket was removed cannot be told by tmux.
+            # tmux cannot reach a server whose socket was removed.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
             until(lambda pid=pid: not runs(pid), "the tmux server to end")  # type: ignore[misc]

@@ -92,13 +92,13 @@ def assert_counters_match(registry: Json) -> None:
     entries = list(agents.values()) if isinstance(agents, dict) else agents
     statuses = [entry.get("status") for entry in entries]
     if "tasks" in registry:
-        # An entry that was never updated has no status, and is at work.
+        # An entry that was never updated has no status, and stands for an active agent.
         active = sum(status is None or status in ACTIVE for status in statuses)
         counted = {"active_agents": active, "total_agents_spawned": len(entries)}
     else:
         active = sum(status in ACTIVE for status in statuses)
         counted = {"active_count": active, "total_spawned": len(entries)}
-        # Whether an agent that failed was counted depends on who wrote its end.
+        # Some writers count a failed agent as completed, and others do not.
         least = statuses.count("completed")
         perhaps = sum(
             entry.get("status") in ("failed", "error")

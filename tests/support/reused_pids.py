@@ -45,7 +45,7 @@ def stale_pid(server: RealTmux) -> int:
     pid = server.run(*listed).split()[1]
 
     def waited_for() -> bool:
-        # tmux may have missed the signal that tells it to.
+        # tmux may have missed the signal.
         os.kill(server.server_pid(), signal.SIGCHLD)
         return not Path(f"/proc/{pid}").exists()
 
@@ -70,7 +70,7 @@ def main(directory: Path) -> None:
     files = Files(directory, {"TASK-1": [entry("dead"), entry("live")]})
     with RealTmux() as server:
         pid = stale_pid(server)
-        # Those that tmux itself needs meanwhile must not take it.
+        # The processes that tmux itself starts must not get this pid.
         LAST_PID.write_text(str(pid + 1000))
         start_at(server, "agent_live", pid)
         assert runs(pid)

@@ -25,7 +25,7 @@ PLACES = ("/var/tmp", MEMORY)
 
 
 ENVIRONMENT = {
-    # The default workspaces, too: an orchestrator may have any session listed there.
+    # HOME decides the default workspaces, and an orchestrator may list any session there.
     "HOME": "/nonexistent",
     "LC_ALL": "C.UTF-8",
     "TZ": "UTC",
@@ -43,7 +43,7 @@ def secluded(places: Iterable[str | Path]) -> Path | None:
             if os.access(each, os.W_OK | os.X_OK) and not workspaces_above(each.resolve()):
                 return each
         except OSError:
-            # What must not be looked into may hide a workspace.
+            # A directory that cannot be searched may contain a workspace.
             continue
     return None
 
@@ -77,7 +77,7 @@ def seclude(*, in_memory: bool = False) -> None:
             "set TMPDIR to a directory with none above it"
         )
     for name in [*os.environ]:
-        # What is set for muster, or for a terminal: pytest's workers set the size of one.
+        # Variables of muster, and of terminals: pytest's workers set the terminal's size.
         if name in _UNSET or name.startswith("MUSTER_"):
             del os.environ[name]
     os.environ.update(ENVIRONMENT)

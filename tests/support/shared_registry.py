@@ -52,7 +52,7 @@ def killed_half_way(task: Path) -> Callable[[], None]:
         os.kill(os.getpid(), signal.SIGKILL)
 
     def count() -> None:
-        # In a process of its own: nothing else is changed by it.
+        # Runs in a separate process, so this change has no other effect.
         commit._place = hot_journal
         counting(task)()
 

@@ -166,7 +166,7 @@ def recovery_without_room(place: Place, room: Room) -> int:
     grow_both(place.root)
     after = place.texts()
     place.lay_out()
-    # The first write into a registry and all that follows fail: both journals stay.
+    # The first write into a registry and all later calls fail, so both journals stay.
     begun = [0]
 
     def cut(number: int, call: Any) -> int | None:

@@ -141,7 +141,7 @@ def still(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     known = Fields({"prompt": "Do it well.", "tracked_files": {"a.py": 3}})
     monkeypatch.setattr("tui.app.widgets.details_panel.FieldsSource.read", lambda _: known)
     with monkeypatch.context() as zone:
-        # Times are shown on this host's clock.
+        # The app shows times in the local time zone.
         zone.setenv("TZ", "UTC")
         time.tzset()
         yield

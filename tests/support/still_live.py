@@ -15,7 +15,7 @@ class StillLive(LiveRoll):
     def __init__(self, roll: RollCall | None = None, tmux: Tmux | None = None) -> None:
         super().__init__((), tmux or Tmux(SOCKET), Policy())
         self.latest = roll
-        # Never started, it is never stopped either.
+        # The collector is never started, so no thread closes this.
         self._deaths.close()
 
     def refresh(self) -> None:

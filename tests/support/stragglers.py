@@ -14,7 +14,7 @@ from tests.support.waiting import Patience
 GRACE = 5.0
 """The seconds in which a process may end by itself after the last test."""
 
-# It ends with the process that started it.
+# This process ends with the process that started it.
 _OF_PYTHON = "multiprocessing.resource_tracker"
 
 

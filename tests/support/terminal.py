@@ -101,11 +101,11 @@ class Terminal:
         def has_ended() -> bool:
             dead, status, number = self.tmux("display-message", "-p", "-t", "%0", asked).split(",")
             if dead == "1" and not (status or number.strip()):
-                # tmux 3.3a now and then misses the SIGCHLD of a pane's process and
-                # never reaps it; the end of any other child makes it look again.
+                # tmux 3.3a sometimes misses the SIGCHLD of a pane's process, and never reaps the
+                # process. The end of another child makes tmux check again.
                 self.tmux("run-shell", "-b", "true")
             if dead == "1" and (shown := re.search(r"Pane is dead \(signal (\d+)", self.screen())):
-                # tmux before 3.3 says it only there.
+                # tmux before 3.3 shows the signal only on the screen.
                 number = shown[1]
             ended[:] = [status, number.strip()]
             return any(ended)

@@ -30,10 +30,10 @@ def time_zone(name: str) -> Iterator[None]:
 
 def set_back_at(moment: float) -> str:
     """Returns a time zone whose clock is set back by an hour at a moment, and shows UTC then."""
-    # The rule names the local time before that, and counts days from 0.
+    # The rule contains the local time before the change, and counts days from 0.
     at = datetime.fromtimestamp(moment, UTC) + timedelta(hours=1)
     begin = at - timedelta(days=60)
-    # Names that no other zone of this process has.
+    # The names must be unique in this process.
     letters = "".join(chr(ord("a") + int(digit)) for digit in f"{next(_numbers):03d}")
     return f"{letters}S0{letters}D,{_day(begin)}/0,{_day(at)}/{at:%H:%M:%S}"
 

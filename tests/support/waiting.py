@@ -12,7 +12,7 @@ PATIENCE = 15.0
 """The usual longest wait, in seconds."""
 
 
-# A machine that stands still for a while is no reason to lose patience.
+# If the machine stops for a while, this time does not count.
 _AT_MOST_BETWEEN_LOOKS = 0.25
 
 

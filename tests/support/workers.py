@@ -37,7 +37,7 @@ from tests.support.registries import rewrite
 
 STATUSES = ("running", "working", "blocked", "completed", "error", "failed", "terminated", "odd")
 
-# Short enough to stay busy, long enough for a peer that looks every 0.1 s.
+# Short, so that the worker is busy; long enough for a peer that polls every 0.1 s.
 _BREATH = 0.004
 
 
@@ -75,7 +75,7 @@ def mix(path: str, seed: str, operations: str, global_path: str | None = None) -
         target = global_path if global_path and dice.random() < 0.3 else path
         action = dice.choice(("add", "status", "status", "complete", "finish", "repair"))
         if action == "add":
-            # Half of them are there already, or will be when another one comes.
+            # Half of the ids may be in the registry already.
             name = some[0] if dice.random() < 0.5 else f"agent-{seed}-{number}"
             with contextlib.suppress(DuplicateAgentError):
                 atomic_add_agent(target, {"id": name, "status": "running"}, "orchestrator")
@@ -118,7 +118,7 @@ def fork_inside(path: str) -> None:
         with LockedRegistryFile(path) as (registry, file):
             child = os.fork()
             if child == 0:
-                # The number of the descriptor that held the lock is free now.
+                # The child reuses the number of the descriptor that held the lock.
                 os.dup2(os.open(os.devnull, os.O_RDWR), file.fileno())
                 rewrite(file, registry | {"written_by": "child"})
             else:

@@ -172,7 +172,7 @@ class Theatre:
             path = f"{self.root}/{name}"
             if not os.path.exists(path):
                 os.makedirs(os.path.dirname(path), exist_ok=True)
-            # Not emptied first: some file systems flush a file that was.
+            # Not truncated first, because some file systems flush a truncated file.
             fd = os.open(path, os.O_RDWR | os.O_CREAT)
             os.pwrite(fd, content, 0)
             os.ftruncate(fd, len(content))
@@ -206,7 +206,7 @@ class Theatre:
         events: list[Event] = []
         with boot(number), recorded(self.root, events):
             for name in order:
-                # One try: nobody else is there to be waited for.
+                # One try is enough, because no other process holds the lock.
                 recover_registry(self.root / name, timeout=0)
         return events
 
@@ -251,8 +251,8 @@ def cut_everywhere(
     for number, event in enumerate(trace.events):
         disk.happen(event)
         if isinstance(event, Returned):
-            # What a power cut makes of a writer who does not flush is his affair,
-            # until a commit lays hands on the file.
+            # A power cut may leave anything of a writer that does not flush, until a commit
+            # changes the file.
             touched = story.steps[returned].flushed
             returned += 1
         elif not story.steps[returned].atomic:

@@ -30,10 +30,10 @@ from registry.schema import counters
 from tests.support.seclusion import seclude
 from tests.torture.churn.crowd import Churn, Counts
 
-# A killed process leaves the same in the system's memory, whatever disk is beneath.
+# The files of a killed process are the same in memory and on any disk.
 _MEMORY = "/dev/shm"
 
-# Registries only grow: so many kills see one workspace.
+# Registries only grow, so a workspace is used only for this number of kills.
 _ROUND = 100
 
 
@@ -49,11 +49,11 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--directory", help="for temporary files; default: memory")
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
     asked = parser.parse_args(arguments)
-    # Every recovery warns; here that is no news.
+    # Every recovery logs a warning, which is expected here.
     log = logging.getLogger("registry")
     log.addHandler(logging.NullHandler())
     log.propagate = False
-    # Otherwise a clean-up leaves an agent's own end to its writer for ten seconds.
+    # Otherwise a clean-up waits ten seconds for an agent's own final report.
     counters.END_DELAY = 0.0
     counts = Counts()
     began = time.monotonic()

@@ -26,7 +26,7 @@ from tests.support.registries import (
 from tests.torture.churn.workers import PATIENCE, TASKS, Place, work
 from tests.torture.kills.members import Member
 
-# How many are killed between two quiet moments.
+# The number of kills between two checks.
 _KILLS_BETWEEN = 10
 
 
@@ -97,11 +97,11 @@ class Churn:
         self._members: dict[int, Member] = {}
         self._started = 0
         self._at: dict[int, str] = {}
-        # How long an operation takes, in seconds; learnt by listening.
+        # The mean duration of an operation in seconds, measured.
         self._usual = 0.002
         self._since: dict[int, float] = {}
         self._stop, self._keep = -1, -1
-        # What must be there, and what may be.
+        # The agents that must be present, and the agents that may be present.
         self._registered: set[str] = set()
         self._leaving: set[str] = set()
         self._gone: set[str] = set()
@@ -206,7 +206,7 @@ class Churn:
                 registries.append(load(path))
             except json.JSONDecodeError as error:
                 self._counts.complain("torn", f"{path.name}: {error}")
-                # Nothing that comes after it could be judged.
+                # No later check makes sense.
                 path.unlink()
         if len(registries) < len(paths):
             self._place.make()

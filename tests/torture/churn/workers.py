@@ -40,12 +40,12 @@ from tests.torture.kills.members import Telling, Voice
 
 TASKS = ("TASK-1", "TASK-2")
 
-# After that nobody waits any more: it tells of a deadlock, not of a slow machine.
+# A longer wait is a deadlock, even on a slow machine.
 PATIENCE = 120.0
 
 MAX_AGENTS = 60
 
-# How many a clean-up is told are dead, at most.
+# The largest number of agents that a clean-up gets as dead.
 _DEAD_AT_ONCE = 4
 
 
@@ -124,7 +124,7 @@ class Worker:
             try:
                 return [each["id"] for each in read_registry(task)["agents"]]
             except (BusyRegistryError, CorruptRegistryError):
-                # Somebody is at it, or has just died of it.
+                # Another worker is writing the registry, or was killed while it wrote.
                 recover_registry(task, timeout=PATIENCE)
 
     def _some(self, ids: Collection[str], share: float) -> list[str]:

@@ -32,16 +32,15 @@ from tests.torture.kills.verdicts import Counts
 
 _PARTS = ("small", "large", "crowd")
 
-# How much of a write is carried out: one byte, half, all but one byte.
+# The share of a write that is carried out: one byte, half, all but one byte.
 _SHARES = (1e-9, 0.5, 1.0)
 
-# Commits of which each step is refused, as if the disk was full.
+# Commits whose calls are refused one by one, as if the disk was full.
 _REFUSED = ("LockedRegistryFile grows", "two files grow,", "two files shrink and grow")
 
 _CASES = 22
 
-# A killed process leaves the same in the system's memory, whatever disk is beneath;
-# where there is none, nobody waits for it.
+# The files of a killed process are the same in memory and on any disk; memory is faster.
 _MEMORY = "/dev/shm"
 
 
@@ -76,8 +75,8 @@ def kill_naive(directory: Path, counts: Counts, seed: str) -> None:
 
 def _lean(cases: Iterable[Case]) -> Iterable[Case]:
     for case in cases:
-        # Children are forked by the hundred: what is here now need not be looked
-        # through, and so copied, in each of them.
+        # Hundreds of children are forked. Without this, the garbage collection of each child would
+        # copy all memory.
         gc.freeze()
         yield case
         gc.unfreeze()
@@ -109,13 +108,13 @@ def main(arguments: list[str]) -> int:
         help="the number of random kills: in the crowd, in recoveries and in refusals; "
         "the kills at every system call are additional",
     )
-    parser.add_argument("--part", action="append", choices=_PARTS, help="may be given more than once")
+    parser.add_argument("--part", action="append", choices=_PARTS, help="may be repeated")
     parser.add_argument("--writer", choices=("ours", "naive"), default="ours")
     parser.add_argument("--seed", default="muster", help="the seed of the random choices")
     parser.add_argument("--directory", help="for temporary files; default: memory")
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
     asked = parser.parse_args(arguments)
-    # Every recovery warns; here that is no news.
+    # Every recovery logs a warning, which is expected here.
     log = logging.getLogger("registry")
     log.addHandler(logging.NullHandler())
     log.propagate = False

@@ -61,7 +61,7 @@ class Case:
     def lay_out(self) -> None:
         """Creates the files as they are before the operation."""
         there = dict(zip(self.paths, self.before, strict=True))
-        # One journal is written over what a commit before left; of two the other is made.
+        # One journal replaces a journal of a finished commit; the second journal is new.
         if self.kept:
             there[journal_path(self.paths[0].resolve())] = kept_journal()
         self.put(there)
@@ -158,7 +158,7 @@ def _outcome(case: Case) -> tuple[bytes, ...]:
 
 
 def _shapes(size: int) -> Iterable[tuple[str, int, Json, Json]]:
-    # Every letter differs, so that a text of which only a part was written shows.
+    # Every letter differs, so that a partly written text is noticed.
     def text(letter: str, length: int) -> Json:
         return task_registry(agent("busy", prompt=letter * length), note=letter * 40)
 
@@ -200,7 +200,7 @@ def _atomic(size: int) -> Iterable[_Draft]:
 
 
 def _two_files(size: int) -> Iterable[_Draft]:
-    # The status grows by two letters; `completed_at` is replaced.
+    # The status grows by two letters, and `completed_at` is replaced.
     fields = {
         1: {},
         0: {"completed_at": NOW + "." * 2},

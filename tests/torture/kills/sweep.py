@@ -108,7 +108,7 @@ class Sweep:
             each.lay_out()
             ended = run_to_call(each.act, None)
             judge(self._counts, each, ended.acknowledged, "refused")
-            # The first half is a commit as any other.
+            # The first half of the calls is like a commit without a fault.
             chances += [(each, call) for call in range(ended.calls // 2, ended.calls + 1)]
         for each, call in self._dice.sample(chances, min(wanted, len(chances))):
             each.lay_out()
@@ -182,7 +182,7 @@ class Sweep:
             except LockTimeoutError:
                 self._counts.complain("stuck", f"{case.name}, {when}")
             except CorruptRegistryError:
-                # A registry that is beyond recovery; `judge` sees it too.
+                # The registry cannot be recovered; `judge` counts it too.
                 pass
             self._counts.recoveries += 1
             judge(self._counts, case, left.acknowledged, when)

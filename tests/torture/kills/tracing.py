@@ -18,7 +18,7 @@ _SETOPTIONS = 0x4200
 _O_TRACESYSGOOD = 0x1
 _O_EXITKILL = 0x100000
 
-# With O_TRACESYSGOOD a stop at a system call is told from a signal by this bit.
+# With O_TRACESYSGOOD, this bit distinguishes a stop at a system call from a signal.
 _SYSCALL_STOP = signal.SIGTRAP | 0x80
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -127,7 +127,7 @@ def _step(pid: int, dies: Callable[[int], bool]) -> tuple[int, int]:
         if pending != _SYSCALL_STOP:
             continue
         pending = 0
-        # It stops twice for every call: before it is carried out, and after that.
+        # The child stops twice for every call: before and after the call.
         within = not within
         calls += within
         if within and dies(calls):

@@ -136,7 +136,7 @@ def judge(counts: Counts, case: Case, acknowledged: bool, when: str) -> None:
     ]
     said = f"{case.name}, {when}: {' | '.join(found)}"
     if not set(found) <= {"before", "after"}:
-        # Room that is still reserved parses, but is neither.
+        # A text with reserved space is valid JSON, but is neither the old nor the new text.
         counts.complain("torn" if {"torn", "under way", "gone"} & set(found) else "mixed", said)
     elif len(set(found)) > 1:
         counts.complain("halved", said)
