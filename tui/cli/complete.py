@@ -18,8 +18,8 @@ from tui.errors import UsageError
 PAGE = Page(
     """\
 Gives active agents a terminal status in both registries. No session is changed.
-Shows the plan and asks first. If a zombie's session is back by then, the zombie is not
-changed.""",
+Shows the plan and asks first. A zombie is not changed if its session has come back after
+the plan was made.""",
     (("muster complete --zombies --as terminated", "clean up after a crash"),),
 )
 

@@ -26,7 +26,7 @@ replaces a file. --print prints the text that --init writes.
 settings can run, such as `register` and `report`.""",
     (
         ("muster config --init", "create the file"),
-        ("muster config --check", "check it after every change"),
+        ("muster config --check", "check the file after every change"),
     ),
     "0 the file is valid, or does not exist; 2 the file cannot be used",
 )

@@ -76,7 +76,7 @@ def propose(
     ]
     if options.yes:
         for question in unanswered:
-            complain(question.asks, f"If so, give {question.option} as well.")
+            complain(question.asks, f"To answer yes, give {question.option} as well.")
     if unanswered and (
         options.yes or not all(confirmed(question.asks) for question in unanswered)
     ):

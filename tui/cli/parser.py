@@ -144,8 +144,8 @@ def add_socket(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=_server_token,
         metavar="SERVER",
-        help="a tmux server that cannot be queried, and that has none of your agents, as named in "
-        "muster's message: for example 1234@56789-0a1b2c3d; may be given more than once",
+        help="a tmux server that has none of your agents and cannot be queried; use the name in "
+        "muster's message, for example 1234@56789-0a1b2c3d; may be given more than once",
     )
 
 

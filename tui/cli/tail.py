@@ -34,8 +34,8 @@ PAGE = Page(
 Prints the last progress reports, findings and stream log lines of an agent, ordered
 by time. A line without a time follows the line before it. Does not query tmux.
 
-With --follow, prints new lines until it is interrupted, also of files that are created,
-replaced or truncated later. An incomplete last line is printed as soon as it is complete.
+With --follow, prints new lines until you interrupt the command, also of files that are
+created, replaced or truncated later. An incomplete last line is printed when it is complete.
 Lines of the log that are not JSON are printed unchanged. Lines of other files that are
 not JSON are only counted.
 
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_socket(parser)
     add_workspace_option(parser)
     parser.add_argument("agent", metavar="AGENT", help="the complete id of an agent")
-    parser.add_argument("--task", metavar="ID", help="the task, if several have such an agent")
+    parser.add_argument("--task", metavar="ID", help="the task, if several list this id")
     parser.add_argument(
         "--follow", "-f", action="store_true", help="print new lines until interrupted"
     )
