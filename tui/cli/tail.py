@@ -35,7 +35,7 @@ Prints the last progress reports, findings and stream log lines of an agent, ord
 by time. A line without a time follows the line before it. Does not query tmux.
 
 With --follow, prints new lines until you interrupt the command, also of files that are
-created, replaced or truncated later. An incomplete last line is printed when it is complete.
+created, replaced or truncated later. An incomplete last line is printed when complete.
 Lines of the log that are not JSON are printed unchanged. Lines of other files that are
 not JSON are only counted.
 

@@ -192,7 +192,7 @@ def test_a_task_that_is_named_as_an_agent_is_explained(workspace: Path, nobody: 
     task = task_registry(workspace).parent.name
     done = run_muster("kill", task, "-S", nobody, "-w", workspace, "--yes")
     assert done.returncode == 2
-    assert "name tasks with --task" in done.stderr
+    assert "of a task, use --task" in done.stderr
 
 
 def test_followed_the_log_goes_on_as_it_grows(workspace: Path, nobody: Path) -> None:
