@@ -138,14 +138,16 @@ def lines_of(error: Exception) -> tuple[str, ...]:
 
 
 def wait_for_reader(seconds: float, *wakers: int) -> None:
-    """Waits for a time, for a waker, or until the reader of standard output closes the pipe.
+    """Waits until the time is over, a descriptor is readable, or no reader is left.
+
+    The reader is the process that reads the standard output of muster.
 
     Args:
         seconds: The longest wait.
         wakers: File descriptors. The wait ends when any of these descriptors is readable.
 
     Raises:
-        BrokenPipeError: The reader of standard output has closed the pipe.
+        BrokenPipeError: The reader has closed the pipe.
     """
     output = sys.stdout.fileno()
     poll = select.poll()

@@ -56,8 +56,7 @@ class Field:
         label: The name of the fact; empty if the line continues the line before.
         value: Safe text on one line; empty if the following lines show the value.
         link: The agent that the line links to, or None.
-        data: The part of the JSON document that stands for this line, as keys and values; empty
-            if the data of another line contains this fact.
+        data: The JSON data of this line; empty if the data of another line contains this fact.
         level: The number of levels by which the line is indented.
         problem: Whether the line reports a problem.
     """
