@@ -1,4 +1,4 @@
-"""`muster register` and `muster report`, as scripts and hooks run them."""
+"""Tests of `muster register` and `muster report`, as scripts and hooks run them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one reads without a screen: list, show, tail and watch, as a user runs them."""
+"""Tests of `list`, `show`, `tail` and `watch`, as a user runs them."""
 
 from __future__ import annotations
 

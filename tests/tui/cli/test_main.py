@@ -1,4 +1,4 @@
-"""The command line without a screen, as a user runs it."""
+"""Tests of the command line without a screen, as a user runs it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a settings file may say, and what is said of one that is wrong."""
+"""Tests of the values in a settings file, and of the messages about wrong values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tabs say, row by row."""
+"""Tests of the rows of the details panel's tabs."""
 
 from __future__ import annotations
 

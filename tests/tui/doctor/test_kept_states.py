@@ -1,4 +1,4 @@
-"""The monitor keeps whole states of registries; the doctor offers them where a text is broken."""
+"""Tests that the monitor keeps valid states of registries, and that the doctor restores them."""
 
 from __future__ import annotations
 

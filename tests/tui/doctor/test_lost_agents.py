@@ -1,4 +1,4 @@
-"""The doctor finds agents that the registries lost, and puts them back: on disk, whole."""
+"""Tests that the doctor finds agents that the registries lost, and lists them again."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def files(tmp_path: Path) -> Files:
 def leave(
     files: Files, *statuses: str, agent_id: str = ID, kind: str = "progress", age: float = 600
 ) -> Path:
-    """Writes the file of an agent that no registry lists: a line for each status."""
+    """Writes the progress file of an agent that no registry lists: one line for each status."""
     path = files.registry().parent / kind / f"{agent_id}_{kind}.jsonl"
     path.parent.mkdir(exist_ok=True)
     with path.open("a") as file:
