@@ -1,1 +1,1 @@
-"""The promises that `registry` and `tui` keep."""
+"""The tests of `registry` and `tui`."""

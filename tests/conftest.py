@@ -1,4 +1,4 @@
-"""What every test runs under, which tests run, and the fixtures that tests share."""
+"""The environment of every test, the choice of tests, and the shared fixtures."""
 
 from __future__ import annotations
 
@@ -46,13 +46,13 @@ from tui.host.process import process_kill
 from tui.host.strays import Stray, Watched, find_strays
 from tui.host.tmux_types import TmuxSnapshot
 
-# A deadline would fail examples for what else the machine is doing.
+# With a deadline, examples would fail on a busy machine.
 settings.register_profile(
     "muster",
     deadline=None,
     max_examples=30,
     print_blob=True,
-    # Tests run in directories of their own.
+    # Tests run in different directories, so the database has a fixed one.
     database=DirectoryBasedExampleDatabase(TESTS.parent / ".hypothesis"),
     suppress_health_check=[HealthCheck.too_slow],
 )
@@ -60,12 +60,12 @@ settings.register_profile("ci", settings.get_profile("muster"), max_examples=100
 settings.register_profile("thorough", settings.get_profile("muster"), max_examples=2000)
 settings.load_profile("muster")
 
-# Nothing of whoever runs the tests.
+# Nothing depends on the user who runs the tests.
 seclude(in_memory=True)
 keep_bytecode()
 parse_style_sheets_once()
 
-# Nor what their shell has every program ignore, as nohup and `&` do.
+# Shells make programs ignore these signals, for example with nohup and `&`.
 for number in (signal.SIGHUP, signal.SIGQUIT):
     signal.signal(number, signal.SIG_DFL)
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -75,7 +75,7 @@ WORKERS_OF_A_CORE = 2
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Starts no workers for a few files; else two for a core, for many tests only wait."""
+    """Returns 0 for a few files, else two workers per core, as many tests only wait."""
     directory = config.invocation_params.dir
     if run_quickly(config.option.keyword, config.args, directory):
         return 0
@@ -87,20 +87,20 @@ LEFT_BEHIND = pytest.StashKey[list[str]]()
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Makes room for what is known of the tests that ran."""
+    """Creates the records of the tests' directories and of the processes left behind."""
     config.stash[TEST_OF_DIRECTORY] = {}
     config.stash[LEFT_BEHIND] = []
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes(config: pytest.Config) -> None:
-    """Compiles the tests before all workers need them at the same time."""
+    """Compiles the tests once, before all workers need them."""
     compile_ahead(config, TESTS.rglob("test_*.py"), len(os.sched_getaffinity(0)))
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Looks for processes, tmux servers among them, that tests left behind."""
+    """Finds processes, also tmux servers, that tests left behind."""
     config = session.config
     found, tests = config.stash[LEFT_BEHIND], config.stash[TEST_OF_DIRECTORY]
     found += stragglers(tests)
@@ -110,20 +110,20 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
-    """Takes over what a worker found, unless it crashed."""
+    """Takes over the findings of a worker, unless the worker crashed."""
     output = getattr(node, "workeroutput", {})
     node.config.stash[LEFT_BEHIND].extend(output.get("left behind", ()))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Names what is left behind."""
+    """Prints the processes that tests left behind."""
     for line in terminalreporter.config.stash[LEFT_BEHIND]:
         terminalreporter.write_line(f"LEFT BEHIND {line}", red=True)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Marks the tests; leaves the torture out unless it is meant."""
+    """Marks the tests; deselects torture tests that the command line does not ask for."""
     left_out: set[pytest.Item] = set()
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
@@ -141,12 +141,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             left_out.add(item)
     config.hook.pytest_deselected(items=list(left_out))
     kept = [each for each in items if each not in left_out]
-    # Several workers have something to do at any time, whatever some of them wait for.
+    # Spreads the tests that wait, so that each worker has something to do at any time.
     items[:] = mixed(kept, waits) if hasattr(config, "workerinput") else kept
 
 
 def pytest_collection_finish() -> None:
-    """Keeps the collector of garbage from going through thousands of tests each time."""
+    """Excludes the thousands of collected tests from garbage collection."""
     gc.collect()
     gc.freeze()
 
@@ -157,17 +157,17 @@ def _unflushed(file: int) -> None:
 
 @pytest.fixture(autouse=True)
 def nothing_is_flushed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Thousands of flushes take long, and no test here can see what a flush did to a disk."""
+    """Makes flushes do nothing: they take long, and no test can see their effect on a disk."""
     for flush in ("fsync", "fdatasync"):
         monkeypatch.setattr(os, flush, _unflushed)
 
 
 @pytest.fixture(autouse=True)
 def nobody_elses_strays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What outlived the user's own tmux servers has no say in what a test finds."""
+    """Hides the survivors of the user's own tmux servers from the tests."""
 
     def is_of_test(socket: str) -> bool:
-        # An earlier test's directory is gone, though what it started may run.
+        # The directory of an earlier test is gone, although its processes may still run.
         return PREFIX in socket and os.path.isdir(os.path.dirname(socket))
 
     def ours(answer: TmuxSnapshot, watched: Watched) -> tuple[Stray, ...]:
@@ -186,9 +186,9 @@ _is_idle = textual._wait.wait_for_idle
 
 
 async def _settled(min_sleep: float = 0.02, max_sleep: float = 1) -> None:
-    """Waits until the app is idle, also where the machine gives it no CPU.
+    """Waits until the app is idle, even if the machine is busy.
 
-    Textual takes whoever used none for a moment for idle.
+    Textual alone takes an app for idle if the app used no CPU for a moment.
     """
     await _is_idle(min_sleep, max_sleep)
     ready = asyncio.get_running_loop()._ready  # type: ignore[attr-defined]
@@ -208,11 +208,11 @@ for module in (textual.app, textual.pilot):
 def nobody_elses_tmux(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
-    """The default socket lies in a private directory, where nobody listens."""
+    """Puts the default socket in a private directory in which no server listens."""
     directory = Path(tempfile.mkdtemp(prefix="mst"))
     request.config.stash[TEST_OF_DIRECTORY][directory] = request.node.nodeid
     monkeypatch.setenv("TMUX_TMPDIR", str(directory))
-    # A workspace above the directory in which the tests were started is not theirs.
+    # The start directory of the tests may be in a workspace.
     monkeypatch.chdir(directory)
     yield directory
     shutil.rmtree(directory, ignore_errors=True)
@@ -220,7 +220,7 @@ def nobody_elses_tmux(
 
 @pytest.fixture(autouse=True)
 def nobody_elses_servers(monkeypatch: pytest.MonkeyPatch, nobody_elses_tmux: Path) -> None:
-    """Whatever else runs on this host has no say in what a test finds."""
+    """Hides all other tmux servers of this host from the tests."""
     all_servers = tmux_servers.servers_of
 
     def ours(owners: Collection[int] | None) -> Iterator[tmux_servers.Server]:
@@ -230,7 +230,7 @@ def nobody_elses_servers(monkeypatch: pytest.MonkeyPatch, nobody_elses_tmux: Pat
                 yield server
 
     monkeypatch.setattr(tmux_servers, "servers_of", ours)
-    # Nor whether the tests run in a container.
+    # Nothing depends on whether the tests run in a container.
     monkeypatch.setattr(tmux_servers, "sees_the_host", lambda: True)
 
 
@@ -262,7 +262,7 @@ def listened(nobody_elses_tmux: Path) -> Iterator[Path]:
 
 @pytest.fixture
 def task(tmp_path: Path) -> Path:
-    """A task's registry: one agent at work, one completed."""
+    """A task's registry with one active and one completed agent."""
     directory = tmp_path / ".agent-workspace" / "TASK-1"
     return write(
         directory / "AGENT_REGISTRY.json",
@@ -282,19 +282,19 @@ def global_(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
-    """A workspace of two tasks with three agents at work."""
+    """A workspace of two tasks with three active agents."""
     return two_tasks(tmp_path)
 
 
 @pytest.fixture
 def empty_task(tmp_path: Path) -> Path:
-    """A task's registry before its first agent."""
+    """A task's registry without agents."""
     return write(tmp_path / "AGENT_REGISTRY.json", task_registry())
 
 
 @pytest.fixture
 def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Zoo]:
-    """Processes that do all they can to survive; those that ignore SIGTERM do so at once."""
+    """Processes that are hard to kill. The wait after SIGTERM is shortened for them."""
     monkeypatch.setattr(process_kill, "TERM_GRACE", 0.3)
     made = Zoo(tmp_path / "zoo")
     yield made
@@ -303,14 +303,14 @@ def zoo(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Zoo]:
 
 @pytest.fixture
 def crowd() -> Iterator[Crowd]:
-    """Processes to start; all are gone after the test."""
+    """Starts processes, which are killed after the test."""
     with Crowd() as started:
         yield started
 
 
 @pytest.fixture
 def quiet() -> Iterator[None]:
-    """Thousands of failures are not to be logged, nor kept as records."""
+    """Disables the log of `registry`, because a test causes thousands of failures."""
     log = logging.getLogger("registry")
     before = log.level
     log.setLevel(logging.CRITICAL + 1)

@@ -1,4 +1,4 @@
-"""What is imported when, and what tests import: helpers alone, never each other."""
+"""Tests of the imports: late imports, and that test modules import only helper modules."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _is_test_module(name: str) -> bool:
 
 
 def imported_tests(source: str) -> Iterator[str]:
-    """The test modules and conftests that a module imports."""
+    """Returns the test modules and conftests that a module imports."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names = [each.name for each in node.names]

@@ -1,4 +1,4 @@
-"""muster in a fork of a process that has imported it does what a new process does."""
+"""Tests that muster works equally in a fork of a prepared process and in a new process."""
 
 from __future__ import annotations
 

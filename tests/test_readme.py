@@ -1,4 +1,4 @@
-"""What the documents say of the tests, commands, verdicts, keys and files is so."""
+"""Tests that the documents name the tests, commands, verdicts, keys and files correctly."""
 
 from __future__ import annotations
 

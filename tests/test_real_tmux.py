@@ -1,4 +1,4 @@
-"""A private tmux server is gone after the test, however the test ends."""
+"""Tests that a private tmux server is gone after the test, however the test ends."""
 
 from __future__ import annotations
 

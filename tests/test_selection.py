@@ -1,4 +1,4 @@
-"""Which tests run with which command, and where they lie while they do."""
+"""Tests of the choice of tests for each command, and of the place of their files."""
 
 from __future__ import annotations
 

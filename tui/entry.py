@@ -1,9 +1,8 @@
-"""The start and the end of muster, during which a signal must not print a traceback.
+"""Starts and ends muster, so that no signal causes a traceback.
 
-An interrupt during an import would print a traceback. So this module imports only modules that
-need no file. `main` imports the rest, after it has changed the handling of interrupts. Before
-`main`, while Python starts and the installed script imports this module, Python handles an
-interrupt.
+An interrupt during an import would print a traceback. So this module imports only modules that are
+built into Python. `main` imports all other modules, after it has changed the handling of
+interrupts. An interrupt before `main` is handled by Python.
 """
 
 import _signal  # type: ignore[import-not-found]
@@ -15,7 +14,8 @@ import sys
 
 _SIGNALS = (_signal.SIGHUP, _signal.SIGINT, _signal.SIGPIPE, _signal.SIGTERM)
 
-# The number of new objects after which garbage is collected; imports make many, but no garbage.
+# The number of new objects after which garbage is collected. Imports create many objects, but no
+# garbage.
 _NEW_OBJECTS = 50_000
 
 _ended_by: list[int] = []
@@ -25,19 +25,19 @@ def main() -> int:
     """Runs muster as a program.
 
     Returns:
-        The exit code. If a signal ended muster, the process finally kills itself with that signal.
-        So the shell sees 128 plus the signal's number, and stops a script after an interrupt.
+        The exit code. If a signal ended muster, the process ends itself with the same signal after
+        `main`. Then a shell sees 128 plus the signal's number, and an interrupt stops a script.
     """
     if _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler:
         # Nothing needs cleanup yet, so an interrupt may kill the process.
         _signal.signal(_signal.SIGINT, _signal.SIG_DFL)
-    # Registered first, so called last.
+    # `atexit` calls the function that was registered first as the last one.
     atexit.register(_die)
     sys.unraisablehook = _unraisable
     gc.set_threshold(_NEW_OBJECTS)
     code = _run()
-    # At its end Python collects all garbage twice, for the sake of finalizers. The process gives
-    # all memory back anyway, so the collector skips everything that was made until here.
+    # At its end, Python collects garbage twice, to call finalizers. The kernel frees the memory
+    # anyway, so the collector skips all present objects.
     gc.freeze()
     _ended_by[:] = [number for number in _SIGNALS if code == 128 + number]
     return code
@@ -67,7 +67,7 @@ def _die_of_interrupts() -> None:
 
 
 def _unraisable(what: "sys.UnraisableHookArgs") -> None:
-    """Reports an exception that Python cannot raise; repeats an interrupt, which would be lost."""
+    """Reports an exception that Python could not raise; raises an interrupt in the main thread."""
     if what.exc_type is KeyboardInterrupt:
         _thread.interrupt_main()
     else:

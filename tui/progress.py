@@ -7,7 +7,7 @@ from collections.abc import Callable
 from tui.text.sanitize import fit
 
 ProgressCallback = Callable[[str, int, int], None]
-"""Called with a description of the work, the number of finished steps, and of all steps."""
+"""Called with a description of the work, the number of finished steps and the number of steps."""
 
 
 def no_progress(_what: str, _done: int, _of: int) -> None:

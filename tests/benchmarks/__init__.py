@@ -1,1 +1,1 @@
-"""What commits cost, beside other ways to do the same. Not collected by pytest."""
+"""Benchmarks of muster and the library, which pytest does not collect."""

@@ -1,9 +1,9 @@
-"""The suite: how fast muster is, and how quiet, beside real things in the same run.
+"""The benchmarks: how fast muster is, compared with other programs in the same run.
 
 python -m tests.benchmarks [--quick] [--json FILE] [--only start,change,...]
 
-The whole of it takes about half an hour, `--quick` a minute at most and is only to see
-that it still works. Fails where an update was lost, never because of a time.
+A full run takes about half an hour. `--quick` takes a minute at most, and only shows that the
+benchmarks work. A run fails if an update was lost, and never because of a time.
 """
 
 from __future__ import annotations
@@ -35,9 +35,11 @@ _SECTIONS: dict[str, tuple[str, Callable[[bool], list[Figure]]]] = {
 def main(arguments: Sequence[str]) -> int:
     """Measures and prints, section by section."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer of everything")
-    parser.add_argument("--json", type=Path, help="write the figures there, too")
-    parser.add_argument("--only", default=",".join(_SECTIONS), help="sections, with commas")
+    parser.add_argument("--quick", action="store_true", help="a short run")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    parser.add_argument(
+        "--only", default=",".join(_SECTIONS), help="sections, separated by commas"
+    )
     options = parser.parse_args(arguments)
     names = options.only.split(",")
     if unknown := set(names) - _SECTIONS.keys():

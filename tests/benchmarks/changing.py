@@ -1,4 +1,4 @@
-"""From a change by a peer to the new bytes on the terminal, quiet and in a storm."""
+"""The time from a change by a peer to the new text on the terminal, without and with a storm."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.benchmarks.writers import Peer, peer, storm
 
 _STORM = 200.0
 _SOAK = 3600
-# Lines of the roll that are surely on the screen.
+# Lines of the roll call that are certainly on the screen.
 _VISIBLE = 20
 _FOLLOWER = "bare watchfiles"
 _UP, _DOWN = b"\x1b[A", b"\x1b[B"
@@ -26,13 +26,13 @@ KEY_AIM = Aim(p99=20)
 
 
 def _changes(program: Program, made: Crew, writer: Peer, count: int, serial: str) -> list[float]:
-    """Milliseconds until each change was on the terminal."""
+    """Returns the milliseconds until each change was on the terminal."""
     dice = random.Random(2)
     took = []
     for step in range(count):
         word = f"step-{serial}{step:04}"
         program.forget()
-        # Not in step with whatever looks for changes at a beat.
+        # The pause is random, so that it does not fit the rhythm of a program that polls.
         program.watch(dice.uniform(0.1, 0.35))
         written_at = writer.change(made.registry(0), range(1), word)
         took.append(1000 * (program.wait_for(word.encode()) - written_at))
@@ -46,9 +46,9 @@ def _ready(program: Program, text: bytes) -> None:
 
 
 def _keys(program: Program, count: int) -> list[float]:
-    """Milliseconds until each key is answered: the cursor goes between the first two lines.
+    """Returns the milliseconds until each key is answered; the keys move the cursor up and down.
 
-    The storm leaves the first task alone, so its agent is drawn anew for the cursor only.
+    The storm does not change the first task, so its agent is drawn only because of the cursor.
     """
     took = []
     for number in range(count):
@@ -61,7 +61,7 @@ def _keys(program: Program, count: int) -> list[float]:
 
 
 def measure(quick: bool) -> list[Figure]:
-    """At every size: alone, in a storm, and a bare follower of the same files."""
+    """Measures each size without a storm, in a storm, and with a simple follower of the files."""
     found: list[Figure] = []
     count = 2 if quick else 60
     for size in (100,) if quick else (100, 1_000, 10_000):
@@ -95,7 +95,7 @@ def measure(quick: bool) -> list[Figure]:
 
 
 def _soak(program: Program, made: Crew, changes: int) -> float:
-    """Megabytes that it holds more after so many changes: an hour's worth, in less time."""
+    """Returns the megabytes by which the memory grew during a number of changes."""
     before = memory(program.pid)
     with storm(made, _STORM, range(made.tasks)):
         program.watch(changes / _STORM)
@@ -104,7 +104,7 @@ def _soak(program: Program, made: Crew, changes: int) -> float:
 
 
 def _check_storm(program: Program, made: Crew) -> Sequence[float]:
-    """After a storm among the visible agents: how many are not shown as it left them."""
+    """Returns how many visible agents are not shown as a storm left them."""
     program.settle(1.0)
     program.forget()
     tasks = -(-_VISIBLE // (made.per_file + 1))

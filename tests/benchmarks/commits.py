@@ -1,8 +1,8 @@
-"""Measures commits beside other ways to do the same, and prints tables.
+"""Measures commits of this library and of other ways, and prints tables.
 
 python -m tests.benchmarks.commits [--json FILE] [--quick]
 
-The whole of it takes a quarter of an hour, `--quick` some two minutes.
+A full run takes a quarter of an hour, `--quick` about two minutes.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from tests.benchmarks.schemes import SCHEMES, SEED
 from tests.support.seclusion import seclude
 
 _SMALL, _LARGE = 20_000, 1_000_000
-# Seconds between two updates, on average, of all processes together: however many there
-# are, they leave each other room, or else "with pauses" would be back to back again.
+# The mean seconds between two updates of all processes together. The pause of one process grows
+# with the number of processes, so that the processes leave each other room.
 _PAUSES = (0, 0.01)
 
-# How many updates each process makes, by how many processes there are. The more
-# in a row, the better the seed's protocol does back to back: one process wins over and
-# over, in bursts, while the others sleep.
+# Maps the number of processes to the updates of each process. With many updates in a row, the
+# seed's protocol looks better than it is: one process gets the lock many times, while the others
+# sleep.
 _UPDATES = {
     _SMALL: {1: 200, 2: 100, 10: 25, 64: 8},
     _LARGE: {1: 12, 2: 6, 10: 3, 64: 1},
@@ -41,7 +41,7 @@ _QUICK_UPDATES = {_SMALL: {1: 100, 2: 50, 10: 25, 64: 4}, _LARGE: {2: 4, 10: 2}}
 
 @dataclass(frozen=True)
 class Row:
-    """The medians of one scheme under one load; `ratios` are to the seed's, run by run."""
+    """The medians of one scheme under one load. `ratios` compare with the seed's, run by run."""
 
     scheme: str
     throughput: float
@@ -62,7 +62,7 @@ _FIGURES: dict[str, Callable[[Seen], float]] = {
 
 
 def measure(load: Load, rounds: int) -> list[Row]:
-    """Runs all schemes in turn, so often, so that what else goes on hits all of them."""
+    """Runs all schemes in turns, so that other work of the machine affects all of them."""
     seen: dict[str, list[Seen]] = {scheme.name: [] for scheme in SCHEMES}
     for _ in range(rounds):
         for scheme in SCHEMES:
@@ -93,7 +93,7 @@ def _title(load: Load) -> str:
 
 
 def table(rows: Iterable[Row]) -> str:
-    """A table in markdown; waits in milliseconds, ratios to the seed's in brackets."""
+    """Returns a table in Markdown: waits in milliseconds, ratios to the seed's in brackets."""
     lines = [
         "| scheme | updates/s | wait p50 | p99 | max | timeouts | lost |",
         "|---|---|---|---|---|---|---|",
@@ -118,7 +118,7 @@ def _loads(quick: bool) -> Iterable[Load]:
 
 
 def _readers_section(quick: bool) -> tuple[str, dict[str, Any]]:
-    """What readers cost writers, as medians of interleaved runs."""
+    """Returns a table of the cost of readers for writers, and its figures."""
     found = readers.compare(rounds=3 if quick else 7, updates=50 if quick else 200)
     lines = [
         "| writers | alone | beside 3 readers | ratio | reads | torn |",
@@ -133,7 +133,7 @@ def _readers_section(quick: bool) -> tuple[str, dict[str, Any]]:
 
 
 def _pollers_section(quick: bool) -> tuple[str, dict[str, Any]]:
-    """How a peer fares that polls every 0.1 s, among four writers in a hot loop."""
+    """Returns a table of the waits of a peer that polls every 0.1 s, and its figures."""
     found = pollers.compare(rounds=1 if quick else 3, updates=100)
     lines = [
         "| 4 hot writers | the peer's wait p50 | p99 | max | its timeouts | writers' updates/s |",
@@ -146,12 +146,12 @@ def _pollers_section(quick: bool) -> tuple[str, dict[str, Any]]:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Measures, prints, and fails where an update that was acknowledged is not there."""
+    """Measures and prints; returns 1 if an acknowledged update is missing."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, help="write the figures there, too")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--quick", action="store_true", help="fewer loads, fewer runs")
     options = parser.parse_args(arguments)
-    # A wait that timed out is counted in the tables.
+    # Timeouts are counted in the tables.
     logging.disable(logging.CRITICAL)
     rounds = 1 if options.quick else 3
     print(

@@ -1,4 +1,4 @@
-"""Workspaces with so many agents, and sessions for some of them."""
+"""Creates workspaces with many agents, and sessions for some of them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,13 @@ _SESSIONS_AT_MOST = 500
 
 @dataclass(frozen=True)
 class Crew:
-    """A workspace, and the server that its agents' sessions are on.
+    """A workspace, and the tmux server of its agents' sessions.
 
     Attributes:
         files: The workspace: ``TASK-000`` and so on, with agents ``bench-000-0000``.
-        per_file: How many agents each task has.
+        server: The tmux server.
+        tasks: The number of tasks.
+        per_file: The number of agents in each task.
     """
 
     files: Files
@@ -32,24 +34,24 @@ class Crew:
     per_file: int
 
     def registry(self, task: int) -> Path:
-        """Where a task's registry lies."""
+        """Returns the path of a task's registry."""
         return self.files.registry(f"TASK-{task:03}")
 
 
 def agent_id(task: int, number: int) -> str:
-    """An agent's id."""
+    """Returns an agent's id."""
     return f"bench-{task:03}-{number:04}"
 
 
 @contextmanager
 def crew(size: int, tasks: int, *, live: int | None = None) -> Iterator[Crew]:
-    """So many agents in so many tasks.
+    """Creates a workspace and sessions until the block ends.
 
     Args:
-        size: How many agents.
-        tasks: How many tasks they are divided among.
-        live: How many of them work, each in a session of a private tmux server, at most
-            500; the others have completed. None for half of them.
+        size: The number of agents.
+        tasks: The number of tasks.
+        live: The number of active agents, each with a session, at most 500; None for half of the
+            agents. The other agents are completed.
     """
     live = min(size // 2 if live is None else live, _SESSIONS_AT_MOST)
     tasks = max(1, min(tasks, size))

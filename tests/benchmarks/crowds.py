@@ -1,4 +1,4 @@
-"""Forked processes that update one document at once, and what they saw."""
+"""Runs forked processes that update one document at the same time."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from tests.benchmarks.schemes import Scheme
 from tests.support.peers import PATIENCE
 from tests.support.registries import agent, task_registry
 
-# Forked and not spawned: 64 interpreters that start would take longer than their work.
+# Forked, because the start of 64 interpreters would take longer than their work.
 FORKING = multiprocessing.get_context("fork")
 
 
 @dataclass(frozen=True)
 class Load:
-    """What a crowd does.
+    """The work of a crowd of processes.
 
     Attributes:
-        size: Bytes of the registry, about.
-        processes: How many work at once.
-        updates: How many each of them makes.
-        pause: Mean seconds between two updates of one process; 0 for back to back.
-        agents: How many agents there are at least; as many as processes anyway.
+        size: The approximate size of the registry in bytes.
+        processes: The number of processes.
+        updates: The number of updates of each process.
+        pause: The mean seconds between two updates of a process; 0 for no pause.
+        agents: The least number of agents; there is at least one agent for each process.
     """
 
     size: int
@@ -45,13 +45,13 @@ class Load:
 
 @dataclass(frozen=True)
 class Seen:
-    """What came of one run.
+    """The result of a run.
 
     Attributes:
-        throughput: Updates a second, all processes together, until the last is done.
-        waits: Seconds of each wait for the lock, in order of length.
-        timeouts: Updates that were given up.
-        lost: Updates that were acknowledged and are not there.
+        throughput: The updates per second of all processes together.
+        waits: The seconds of each wait for the lock, sorted.
+        timeouts: The number of updates that timed out.
+        lost: The number of acknowledged updates that are missing.
     """
 
     throughput: float
@@ -60,7 +60,7 @@ class Seen:
     lost: int
 
     def wait(self, share: float) -> float:
-        """The wait that this share of all waits did not exceed."""
+        """Returns the wait that is not exceeded by the given share of all waits."""
         return self.waits[min(len(self.waits) - 1, int(share * len(self.waits)))]
 
 
@@ -75,7 +75,7 @@ class _Report:
 
 
 def registry_text(size: int, workers: int) -> bytes:
-    """A registry with an agent for each worker, and with more until it is so large."""
+    """Returns a registry of at least this size, with at least one agent for each worker."""
     prompt = "Investigate why the registry loses updates when many agents write at once. " * 3
     agents: list[dict[str, Any]] = []
     length = 0
@@ -89,7 +89,7 @@ def registry_text(size: int, workers: int) -> bytes:
                 started_at="2025-10-17T21:35:12.210818",
                 progress=0,
                 last_update="2025-10-17T21:35:12.210818",
-                # As many workers as there are, the size stays what it was.
+                # The size does not grow with the number of workers.
                 prompt=prompt[: max(0, min(200, size // max(1, workers) - 400))],
             )
         )
@@ -110,7 +110,8 @@ def _work(
     began = time.monotonic()
     for step in range(1, load.updates + 1):
         if load.pause:
-            # Also before the first: nobody starts many processes at one instant.
+            # Pauses also before the first update, so that the processes do not start at one
+            # instant.
             time.sleep(dice.expovariate(1 / load.pause))
         try:
             previous, waited = update(agent_id, f"step {step}")
@@ -118,7 +119,7 @@ def _work(
             timeouts += 1
             waits.append(PATIENCE)
             continue
-        # Nobody else touches this agent: what it was before is what we made it.
+        # No other process changes this agent, so its status must be the last one of this process.
         lost += previous != last
         last = f"step {step}"
         waits.append(waited)
@@ -130,7 +131,7 @@ def run(
     load: Load,
     beside: Callable[[Path], AbstractContextManager[object]] = nullcontext,
 ) -> Seen:
-    """Lets a crowd loose on a fresh registry, and counts; `beside` lasts as long as it works."""
+    """Runs a crowd on a new registry; `beside` is open as long as the crowd works."""
     with tempfile.TemporaryDirectory(prefix="muster-benchmark-") as directory:
         path = Path(directory) / "AGENT_REGISTRY.json"
         scheme.prepare(path, registry_text(load.size, max(load.processes, load.agents)))
@@ -141,7 +142,7 @@ def run(
 
 
 def _let_loose(scheme: Scheme, path: Path, load: Load) -> list[_Report]:
-    # What is imported on first use is no part of it.
+    # Late imports are not measured.
     codec.prepare()
     start = FORKING.Barrier(load.processes)
     crowd = []

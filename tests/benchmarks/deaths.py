@@ -1,8 +1,8 @@
-"""From the death of a session to the word zombie on the screen, and what a sweep costs.
+"""The time from the death of a session to the word zombie on the screen, and the cost of a sweep.
 
-The monitor runs on a pseudo-terminal, on agents with sessions on a private tmux
-server. Sessions are killed one at a time; what is drawn is read as a terminal
-would read it. Run with ``uv run --group dev python -m tests.benchmarks.deaths``.
+The monitor runs on a pseudo-terminal, with sessions on a private tmux server. Sessions are killed
+one at a time, and the output of the monitor is read as a terminal would read it. Run with ``uv run
+--group dev python -m tests.benchmarks.deaths``.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ _AGENT = re.compile(rb"bench-(\d{4})")
 
 @dataclass
 class Screen:
-    """What the monitor draws, of which only the roll's verdicts are kept.
+    """The verdicts on the monitor's screen.
 
     Attributes:
-        rows: On which line each agent is, by its number.
-        verdicts: What was last drawn on each line.
+        rows: Maps an agent's number to its line on the screen.
+        verdicts: Maps a line to the verdict that was drawn last.
     """
 
     fd: int
@@ -58,10 +58,10 @@ class Screen:
     _row: int = 0
 
     def read(self, timeout: float) -> None:
-        """Takes in what was drawn since, or waits for it."""
+        """Waits for new output of the monitor, and reads it."""
         if select.select([self.fd], [], [], timeout)[0]:
             data = self._rest + os.read(self.fd, 1 << 16)
-            # A sequence, or a character, may be cut off at the end.
+            # The end of the data may cut an escape sequence or a character.
             keep = max(data.rfind(b"\x1b"), data.rfind(b"\n"))
             data, self._rest = (data, b"") if len(data) - keep > 200 else _split(data, keep)
             self._take(data)
@@ -83,7 +83,7 @@ class Screen:
                     self.rows.setdefault(int(agent[1]), self._row)
 
     def wait(self, agent: int, word: str) -> float:
-        """When a word was drawn beside an agent; seconds of the monotonic clock."""
+        """Waits until a verdict is drawn beside an agent; returns the monotonic time."""
         deadline = time.monotonic() + _PATIENCE
         while self.verdicts.get(self.rows.get(agent, -1)) != word:
             if time.monotonic() > deadline:
@@ -93,7 +93,7 @@ class Screen:
 
 
 def _split(data: bytes, at: int) -> tuple[bytes, bytes]:
-    """Cuts before an escape sequence that may be unfinished."""
+    """Splits before an escape sequence that may be incomplete."""
     if at < 0 or re.match(rb"\x1b\[[0-9;?]*[A-Za-z].*", data[at:], re.DOTALL):
         return data, b""
     return data[:at], data[at:]
@@ -103,11 +103,11 @@ def _split(data: bytes, at: int) -> tuple[bytes, bytes]:
 def _monitor(
     server: RealTmux, files: Files, sweep_every: float | None = None
 ) -> Iterator[tuple[Screen, int]]:
-    """The monitor on a terminal of its own; its screen and its process."""
+    """Runs the monitor on a terminal until the block ends; yields its screen and its pid."""
     setting = f"live.SWEEP = {sweep_every}; " if sweep_every is not None else ""
     code = (
         "from tui.cli import main as cli; from tui.live import collector as live; "
-        # Other tmux servers of this host have no say in it.
+        # Hides the other tmux servers of this host.
         "from tui.host import tmux_servers; tmux_servers.servers_of = lambda _: (); "
         f"{setting}cli.main()"
     )
@@ -118,7 +118,7 @@ def _monitor(
 
 @contextmanager
 def _crew(size: int) -> Iterator[tuple[RealTmux, Files]]:
-    """So many agents at work, each in a session."""
+    """Creates active agents, each with a session, until the block ends."""
     directory = Path(tempfile.mkdtemp(prefix="msb"))
     names = [f"bench-{number:04}" for number in range(size)]
     try:
@@ -136,7 +136,7 @@ def _crew(size: int) -> Iterator[tuple[RealTmux, Files]]:
 
 
 def deaths(size: int, kills: int) -> list[float]:
-    """Seconds from the kill of a session to the frame that calls its agent a zombie."""
+    """Returns the seconds from the kill of a session to the word zombie beside the agent."""
     found: list[float] = []
     while len(found) < kills:
         with _crew(size) as (server, files), _monitor(server, files) as (screen, _):
@@ -158,13 +158,13 @@ def _settle(screen: Screen) -> None:
 
 @dataclass(frozen=True)
 class Sweep:
-    """Milliseconds of CPU of one sweep: of a monitor that sweeps less one that does not.
+    """The CPU milliseconds of a sweep: a monitor with sweeps minus a monitor without sweeps.
 
     Attributes:
-        own: muster's own process, all of its threads.
-        children: The tmux that it starts.
-        idle: What the one that does not sweep uses in a second: it watches files.
-        alone: ``tmux list-panes -a`` by itself, in the same run.
+        own: The CPU of muster's process.
+        children: The CPU of the tmux processes that muster starts.
+        idle: The CPU per second of the monitor without sweeps, which only watches files.
+        alone: The CPU of ``tmux list-panes -a`` alone, in the same run.
     """
 
     own: float
@@ -174,7 +174,7 @@ class Sweep:
 
 
 def sweep(size: int, sweeps: int) -> Sweep:
-    """What the monitor uses while nothing happens."""
+    """Measures a monitor while nothing happens."""
     with _crew(size) as (server, files):
         (own, children), (idle, _) = (
             _used_by(server, files, sweeps, every) for every in (_EVERY, _NEVER)
@@ -184,7 +184,7 @@ def sweep(size: int, sweeps: int) -> Sweep:
 
 
 def _used_by(server: RealTmux, files: Files, sweeps: int, every: float) -> tuple[float, float]:
-    """Milliseconds of CPU, its own and of its children, in so many times a second."""
+    """Returns the CPU milliseconds of the monitor and of its children, during `sweeps` seconds."""
     with _monitor(server, files, every) as (screen, pid):
         screen.wait(0, "live")
         for _ in range(10):
@@ -211,9 +211,9 @@ def _alone(server: RealTmux, rounds: int) -> float:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Measures, and prints it."""
+    """Measures and prints."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="fewer of everything")
+    parser.add_argument("--quick", action="store_true", help="a short run")
     quick = parser.parse_args(arguments).quick
     proof = Policy().death_confirmation * 1000
     print(f"from the kill to the word zombie, in ms; {proof:.0f} of them are the proof")

@@ -1,4 +1,4 @@
-"""Figures: medians of several runs beside their p99, against something of the same run."""
+"""Figures: the median and p99 of several runs, compared with another program in the same run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 Runs = Mapping[str, Sequence[float]]
-"""What was measured, by what it was measured on; as many of each, in turns."""
+"""Maps each measured program to its values, one for each turn."""
 
 
 @dataclass(frozen=True)
@@ -15,14 +15,14 @@ class Figure:
     """One line of a table.
 
     Attributes:
-        what: What was measured.
-        unit: Of the two figures.
-        p50, p99: Of all runs.
-        runs: How many there were.
-        ratio: To what was measured beside it, as the median of the runs' ratios, or None.
-        beside: What that was.
-        aim: What the figure should be, in words; empty where there is no aim.
-        held: Whether it is so; None where there is no aim.
+        what: The measured quantity.
+        unit: The unit of `p50` and `p99`.
+        p50, p99: Percentiles of all runs.
+        runs: The number of runs.
+        ratio: The median of the runs' ratios to `beside`, or None.
+        beside: The name of the program for comparison.
+        aim: The upper bounds in words; empty without an aim.
+        held: Whether the aim is met; None without an aim.
     """
 
     what: str
@@ -38,14 +38,14 @@ class Figure:
 
 @dataclass(frozen=True)
 class Aim:
-    """Upper bounds; None for those that nothing is asked of."""
+    """Upper bounds of a figure; None for no bound."""
 
     p50: float | None = None
     p99: float | None = None
     ratio: float | None = None
 
     def of(self, figure: Figure) -> Figure:
-        """The figure with this aim beside it."""
+        """Returns the figure with this aim."""
         words = []
         held = True
         for name in ("p50", "p99", "ratio"):
@@ -65,16 +65,16 @@ def figure(
     others: Sequence[float] = (),
     aim: Aim | None = None,
 ) -> Figure:
-    """Sums several runs up.
+    """Returns the figure for several runs.
 
     Args:
-        what: What was measured.
-        unit: Of the values.
-        values: One of each run, or of each event.
-        beside: What else was measured, if anything.
-        others: What it came to: one of each run, or any number, which is then taken
-            as a whole.
-        aim: What should be.
+        what: The measured quantity.
+        unit: The unit of the values.
+        values: One value for each run or event.
+        beside: The name of the program for comparison; may be empty.
+        others: The values of the program for comparison. If there are as many as `values`, the
+            runs are compared in pairs, otherwise the medians are compared.
+        aim: The upper bounds, or None.
     """
     ratio = None
     if len(others) == len(values):
@@ -92,14 +92,14 @@ def _over(value: float, other: float) -> float:
 
 
 def percentile(values: Sequence[float], percent: int) -> float:
-    """What so many percent of the values do not exceed."""
+    """Returns a percentile of the values."""
     if len(values) == 1:
         return values[0]
     return statistics.quantiles(values, n=100, method="inclusive")[percent - 1]
 
 
 def table(figures: Iterable[Figure]) -> str:
-    """The figures as a table in markdown."""
+    """Returns the figures as a table in Markdown."""
     lines = [
         "| what | p50 | p99 | runs | ratio | aim | |",
         "|---|---:|---:|---:|---|---|---|",

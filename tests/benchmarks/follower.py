@@ -1,4 +1,4 @@
-"""What anybody would write: watchfiles as it comes, json, a line for each change.
+"""A simple program for comparison: watchfiles, json, and a line for each change.
 
 ``python -m tests.benchmarks.follower DIRECTORY``
 """
@@ -12,7 +12,7 @@ import watchfiles
 
 
 def main(directory: str) -> None:
-    """Follows a workspace until it is killed."""
+    """Follows a workspace until the process is killed."""
     known: dict[str, str] = {}
     print("ready", flush=True)
     for changes in watchfiles.watch(directory):

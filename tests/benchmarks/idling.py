@@ -1,4 +1,4 @@
-"""What it costs to leave it open: CPU, wake-ups, bytes and memory while nothing happens."""
+"""The cost of an idle monitor: CPU, wake-ups, output and memory."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ Command = tuple[Sequence[str], bytes]
 
 @dataclass(frozen=True)
 class Idle:
-    """What a program used in some seconds.
+    """The use of resources by one program.
 
     Attributes:
-        cpu: Percent of a core, its children that ended included.
-        wakes: Wake-ups a second.
-        count: Bytes to the terminal, in a minute.
+        cpu: Percent of a core, with the children that ended.
+        wakes: Wake-ups per second.
+        count: Bytes to the terminal per minute.
         memory: Megabytes.
     """
 
@@ -45,19 +45,19 @@ class Idle:
 
 
 def _look(program: Program) -> Idle:
-    """What it has used until now, in milliseconds and as counts; and its memory."""
+    """Returns the totals of CPU (milliseconds), wake-ups and bytes, and the present memory."""
     cpu = sum(used(program.pid))
     return Idle(cpu, wake_ups(program.pid), program.count, memory(program.pid))
 
 
 def _idle(commands: Mapping[Key, Command], seconds: float) -> dict[Key, Idle]:
-    """Runs all of them side by side: they are idle, and the same minute is fair to all."""
+    """Runs all programs at the same time, so that the machine treats all of them equally."""
     with ExitStack() as stack:
         programs: dict[Key, Program] = {}
         for key, (command, text) in commands.items():
             programs[key] = stack.enter_context(on_terminal(command))
             programs[key].wait_for(text)
-        # The first looks, the proof of who is missing and what sessions cost are no idling.
+        # Waits for the first queries, the confirmation of deaths and the footprints to end.
         _watch(programs.values(), min(30.0, 2 * seconds))
         before = {key: _look(program) for key, program in programs.items()}
         _watch(programs.values(), seconds)
@@ -82,7 +82,7 @@ def _watch(programs: Collection[Program], seconds: float) -> None:
 
 
 def measure(quick: bool) -> list[Figure]:
-    """The monitor, the minimal app and htop, with every number of agents, at the same time."""
+    """Measures the monitor, the minimal app and htop at once, for each number of agents."""
     seconds, runs = (2.0, 1) if quick else (60.0, 3)
     sizes = (100,) if quick else (0, 100, 1_000, 10_000)
     seen: dict[Key, list[Idle]] = {}

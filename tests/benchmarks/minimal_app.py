@@ -1,4 +1,4 @@
-"""The least that Textual takes to show so many rows: ``python minimal_app.py ROWS``."""
+"""A minimal Textual app that shows a number of rows: ``python minimal_app.py ROWS``."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class Rows(ScrollView, can_focus=True):
 
 
 class MinimalApp(App[None]):
-    """Nothing but the rows."""
+    """An app that only shows the rows."""
 
     def compose(self) -> ComposeResult:
         yield Rows([f"row-{number:05}  running  40%" for number in range(int(sys.argv[1]))])

@@ -1,8 +1,8 @@
-"""Counts what the operations do to files, and how many of them many processes get done.
+"""Counts the file operations of the library's operations, and measures many processes at once.
 
 python -m tests.benchmarks.operations [--quick] [--json FILE]
 
-All of it takes some two minutes, `--quick` a quarter of that.
+A full run takes about two minutes, `--quick` a quarter of this time.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ What = Literal["register", "report"]
 
 @dataclass(frozen=True)
 class Io:
-    """What one operation does to files.
+    """The file operations of one operation of the library.
 
     Attributes:
-        operation: Which, and in which way.
-        registries, journals, others: How many calls of each kind there were, and how
-            many bytes they read and wrote.
+        operation: The name of the operation and the way.
+        registries, journals, others: The number of calls by kind, and the numbers of bytes that
+            were read and written.
     """
 
     operation: str
@@ -79,12 +79,12 @@ def _sum_up(name: str, last_activity: Iterable[Call]) -> Io:
 
 
 def count_io() -> list[Io]:
-    """Does each operation once, where it was done before, and counts."""
+    """Counts the file operations of each operation, in a workspace that is in use already."""
     found = []
     for name, act in _operations().items():
         with tempfile.TemporaryDirectory(prefix="muster-benchmark-") as directory:
             place = Place.lay_out(Path(directory) / ".agent-workspace", _AGENTS)
-            # What the first time makes, modules and journals, stays for the next.
+            # The first calls create modules and journals, which the measured call uses.
             OURS.register(place, "first")
             OURS.report(place, "agent-1")
             with watching() as last_activity:
@@ -94,7 +94,7 @@ def count_io() -> list[Io]:
 
 
 def _operations() -> dict[str, Callable[[Place], object]]:
-    # The first four agents are gone.
+    # The first four agents have no session.
     live = ["agent_first", *(f"agent_agent-{number}" for number in range(4, _AGENTS))]
 
     def durable(place: Place) -> None:
@@ -131,7 +131,7 @@ def _operations() -> dict[str, Callable[[Place], object]]:
 
 
 def io_table(found: Iterable[Io]) -> str:
-    """A table in markdown: calls that open, read, write (or cut) and flush."""
+    """Returns a table in Markdown with the numbers of opens, reads, writes and flushes."""
     lines = [
         "| operation | registries: opens | reads | writes | flushes | KB read | KB written "
         "| journals: opens, reads, writes, flushes | KB written | other opens, writes |",
@@ -156,12 +156,12 @@ def _kb(count: int) -> str:
 
 @dataclass(frozen=True)
 class Load:
-    """What a crowd does.
+    """The operations of a crowd of processes.
 
     Attributes:
-        what: Which operation.
-        each: How many each process does.
-        pause: Mean seconds between two of one process; 0 for back to back.
+        what: The operation.
+        each: The number of operations of each process.
+        pause: The mean seconds between two operations of a process; 0 for no pause.
     """
 
     what: What
@@ -171,13 +171,13 @@ class Load:
 
 @dataclass(frozen=True)
 class Seen:
-    """What came of it.
+    """The result of a run.
 
     Attributes:
-        throughput: Operations a second, all processes together, until the last is done.
-        p50, p99, longest: Seconds that one took.
-        failed: Operations that were given up.
-        lost: Registrations that were acknowledged and are not there, or not counted.
+        throughput: The operations per second of all processes together.
+        p50, p99, longest: Seconds of one operation.
+        failed: The operations that timed out.
+        lost: The acknowledged registrations that are missing or not counted.
     """
 
     throughput: float
@@ -210,11 +210,11 @@ def _work(
 
 
 def run(way: Way, load: Load) -> Seen:
-    """Lets ten processes loose on a fresh workspace."""
+    """Runs ten processes on a new workspace."""
     act = {"register": way.register, "report": way.report}[load.what]
     with tempfile.TemporaryDirectory(prefix="muster-benchmark-") as directory:
         place = Place.lay_out(Path(directory) / ".agent-workspace", _AGENTS)
-        # What is imported on first use, or made, is no part of it.
+        # Late imports and new files are not measured.
         act(place, "agent-0" if load.what == "report" else "first")
         start = FORKING.Barrier(_PROCESSES)
         crowd = []
@@ -244,7 +244,7 @@ def run(way: Way, load: Load) -> Seen:
 
 
 def _miscounted(place: Place, right: int) -> int:
-    """By how many agents a registry, or a counter of it, is off."""
+    """Returns the largest error of the registries' lists and counters, in agents."""
     task, global_ = load_registry(place.task), load_registry(place.global_)
     counted: list[int] = [len(task["agents"]), task["total_spawned"], task["active_count"]]
     counted += [len(global_["agents"]), global_["total_agents_spawned"], global_["active_agents"]]
@@ -253,7 +253,7 @@ def _miscounted(place: Place, right: int) -> int:
 
 @dataclass(frozen=True)
 class Row:
-    """Medians of one way under one load; `ratio` to the seed's, run by run."""
+    """Medians of one way under one load. `ratio` compares with the seed's way, run by run."""
 
     way: str
     throughput: float
@@ -266,7 +266,7 @@ class Row:
 
 
 def measure(load: Load, rounds: int) -> list[Row]:
-    """Runs both ways in turn, so often, so that what else goes on hits both."""
+    """Runs both ways in turns, so that other work of the machine affects both."""
     seen: dict[str, list[Seen]] = {way.name: [] for way in (AFTER, OURS)}
     for _ in range(rounds):
         for way in (AFTER, OURS):
@@ -290,7 +290,7 @@ def measure(load: Load, rounds: int) -> list[Row]:
 
 
 def throughput_table(rows: Iterable[Row]) -> str:
-    """A table in markdown; what one operation took in milliseconds."""
+    """Returns a table in Markdown, with the milliseconds of an operation."""
     lines = [
         "| way | operations/s | to the seed's | p50 | p99 | max | timeouts | lost |",
         "|---|---|---|---|---|---|---|---|",
@@ -308,14 +308,14 @@ def _loads(quick: bool) -> Iterable[Load]:
     for what in ("register", "report"):
         for each in (1, 5) if quick else (1, 5, 25):
             yield Load(what, each, 0)
-        # All together one every 10 ms.
+        # One operation every 10 ms for all processes together.
         yield Load(what, 5 if quick else 25, 0.01 * _PROCESSES)
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Counts, measures, prints; fails where something that was acknowledged is not there."""
+    """Counts, measures and prints; returns 1 if something acknowledged is missing."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--json", type=Path, help="write the figures there, too")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
     parser.add_argument("--quick", action="store_true", help="fewer loads, fewer runs")
     options = parser.parse_args(arguments)
     logging.disable(logging.CRITICAL)

@@ -1,4 +1,4 @@
-"""How long a peer waits that polls every 0.1 s, among writers in a hot loop."""
+"""The waits of a peer that polls a lock every 0.1 s, while other writers never pause."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ class Poller:
     """Medians of interleaved runs; waits in seconds.
 
     Attributes:
-        beside: Whose writers were in the hot loop.
-        p50: The peer's waits.
-        p99: The same.
-        longest: The same.
-        timeouts: Updates that the peer gave up.
-        writers: Updates a second of the hot writers together.
+        beside: The name of the other writers' scheme.
+        p50: The median of the peer's waits.
+        p99: The 99th percentile of the peer's waits.
+        longest: The peer's longest wait.
+        timeouts: The number of the peer's timeouts.
+        writers: The updates per second of all other writers together.
     """
 
     beside: str
@@ -70,10 +70,10 @@ def _hot_writers(scheme: Scheme, rates: list[float], path: Path) -> Iterator[Non
 
 
 def compare(rounds: int, updates: int) -> list[Poller]:
-    """One peer beside hot writers of ours, and, for less long, beside as many of its own kind."""
+    """Runs a peer beside writers of this library, then shorter beside writers like itself."""
     seen: dict[str, list[Seen]] = {OURS.name: [], SEED.name: []}
     rates: dict[str, list[float]] = {OURS.name: [], SEED.name: []}
-    # Among hot writers of its own kind it waits up to 10 s each time.
+    # Among writers of its own kind, the peer waits up to 10 s each time.
     counts = {OURS.name: updates, SEED.name: max(1, updates // 20)}
     for _ in range(rounds):
         for scheme in (OURS, SEED):

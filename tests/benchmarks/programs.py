@@ -1,4 +1,4 @@
-"""Programs on pseudo-terminals of their own, and what they use of the machine."""
+"""Runs programs on pseudo-terminals, and measures the resources that they use."""
 
 from __future__ import annotations
 
@@ -27,25 +27,26 @@ _PATIENCE = 60.0
 
 
 def muster(socket: Path, workspace: Path) -> tuple[str, ...]:
-    """The monitor's command line."""
+    """Returns the command line of the monitor."""
     return (*PYTHON, "-m", "tui", "-S", str(socket), str(workspace))
 
 
 def minimal_app(rows: int) -> tuple[str, ...]:
-    """The command line of a Textual app that shows so many rows and does nothing else."""
+    """Returns the command line of a Textual app that only shows a number of rows."""
     return (*PYTHON, _HERE, str(rows))
 
 
 @dataclass
 class Program:
-    """A program on a terminal of its own.
+    """A program on a pseudo-terminal. Times are in seconds of the monotonic clock.
 
     Attributes:
-        pid: Its process.
-        started: When it was started; seconds of the monotonic clock, as all times here.
-        count: How many bytes it has written.
-        last_activity: The latest of what it has written.
-        heard_at: When the last of them came.
+        pid: The process id.
+        fd: The benchmark's end of the terminal.
+        started: The time of the start.
+        count: The number of bytes of output.
+        last_activity: The newest output, at most a megabyte.
+        heard_at: The time of the newest output.
     """
 
     pid: int
@@ -56,7 +57,7 @@ class Program:
     heard_at: float = 0.0
 
     def read(self, timeout: float) -> bytes:
-        """Takes in what it writes, or waits for it; empty if nothing came."""
+        """Waits for output and returns it; empty after the timeout."""
         if not select.select([self.fd], [], [], max(0.0, timeout))[0]:
             return b""
         data = os.read(self.fd, 1 << 16)
@@ -67,7 +68,7 @@ class Program:
         return data
 
     def wait_for(self, text: bytes) -> float:
-        """When a text came, of all that was heard since `forget`."""
+        """Waits for a text in the output after the last `forget`; returns the time."""
         deadline = time.monotonic() + _PATIENCE
         while text not in self.last_activity:
             if time.monotonic() > deadline:
@@ -76,28 +77,28 @@ class Program:
         return self.heard_at
 
     def forget(self) -> None:
-        """Forgets what was heard."""
+        """Clears the recorded output."""
         self.last_activity.clear()
 
     def settle(self, seconds: float = 0.3) -> None:
-        """Waits until it has written nothing for so long."""
+        """Waits until the program has written nothing for a number of seconds."""
         while self.read(seconds):
             pass
 
     def watch(self, seconds: float) -> None:
-        """Takes in what it writes for so long."""
+        """Records the output for a number of seconds."""
         until = time.monotonic() + seconds
         while (left := until - time.monotonic()) > 0:
             self.read(left)
 
     def press(self, keys: bytes) -> None:
-        """Types."""
+        """Types keys."""
         os.write(self.fd, keys)
 
 
 @contextmanager
 def on_terminal(command: Sequence[str]) -> Iterator[Program]:
-    """Runs a program on a terminal for the length of a block; ends it with SIGKILL."""
+    """Runs a program on a terminal until the block ends, and then kills it."""
     started = time.monotonic()
     pid, fd = pty.fork()
     if pid == 0:
@@ -115,14 +116,14 @@ def on_terminal(command: Sequence[str]) -> Iterator[Program]:
 
 
 def took(command: Sequence[str]) -> float:
-    """Milliseconds that a program takes from start to end."""
+    """Runs a program; returns the milliseconds until its end."""
     began = time.monotonic()
     subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=True)
     return 1000 * (time.monotonic() - began)
 
 
 def used(pid: int) -> tuple[float, float]:
-    """Milliseconds of CPU of a process's threads, and of its children that have ended."""
+    """Returns the CPU milliseconds of a process's threads, and of its children that have ended."""
     own = 0
     for task in Path(f"/proc/{pid}/task").iterdir():
         own += int((task / "schedstat").read_text().split()[0])
@@ -132,7 +133,7 @@ def used(pid: int) -> tuple[float, float]:
 
 
 def wake_ups(pid: int) -> int:
-    """How often its threads have begun to wait for something."""
+    """Returns how often the threads of a process have begun to wait."""
     return sum(
         int(number)
         for task in Path(f"/proc/{pid}/task").iterdir()
@@ -141,7 +142,7 @@ def wake_ups(pid: int) -> int:
 
 
 def memory(pid: int) -> float:
-    """Megabytes that it holds and shares with nobody, and its part of what it shares."""
+    """Returns the megabytes of a process, with its part of shared memory."""
     rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
     (kilobytes,) = re.findall(r"^Pss:\s+(\d+)", rollup, re.M)
     return int(kilobytes) / 1024

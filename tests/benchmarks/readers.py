@@ -1,4 +1,4 @@
-"""What readers cost writers: one crowd of writers, with readers beside it and without."""
+"""The cost of readers for writers: the same writers with and without readers."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class Beside:
     """Medians of interleaved runs.
 
     Attributes:
-        writers: How many.
-        pace: How they write.
-        alone: Updates a second.
-        beside: The same while readers read.
-        ratio: Of the two, pair by pair.
-        reads: How many there were.
-        torn: How many showed no state that ever was.
+        writers: The number of writers.
+        pace: The pause of the writers, in words.
+        alone: The updates per second without readers.
+        beside: The updates per second with readers.
+        ratio: The median of `beside` divided by `alone`, for each pair of runs.
+        reads: The number of reads.
+        torn: The number of reads that returned a state that never existed.
     """
 
     writers: int
@@ -49,10 +49,10 @@ def _watch(path: Path, stop: Connection) -> None:
         try:
             record = read_task(path).record
         except BusyRegistryError:
-            # It owned up that there was no quiet moment.
+            # The read was refused, because a writer was always active.
             continue
         steps = [int(each.status.removeprefix("step ")) for each in record.agents]
-        # No agent's step ever falls, and nobody adds an agent.
+        # An agent's step never decreases, and no agent is added.
         fell = any(now < before for now, before in zip(steps, last, strict=False))
         torn += fell or len(steps) != record.total_spawned
         reads += 1
@@ -77,7 +77,7 @@ def _readers(counted: list[tuple[int, int]], path: Path) -> Iterator[None]:
 
 
 def compare(rounds: int, updates: int) -> list[Beside]:
-    """Runs writers with readers beside them and without, in turn, so often."""
+    """Runs writers with and without readers in turns."""
     found = []
     for load in (Load(20_000, 4, updates, 0), Load(20_000, 4, updates // 2, 0.02)):
         counted: list[tuple[int, int]] = []

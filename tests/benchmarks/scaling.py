@@ -1,4 +1,4 @@
-"""What things cost by the number of agents: CPU of the monitor, bytes to the terminal."""
+"""The cost by the number of agents: CPU of the monitor, and bytes to the terminal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.benchmarks.figures import Aim, Figure, figure
 from tests.benchmarks.programs import PYTHON, Program, muster, on_terminal, used
 from tests.benchmarks.writers import Peer, peer
 
-# Agents in a file, so that the number of agents alone is what differs.
+# The number of agents per file is constant, so that only the number of agents differs.
 _PER_FILE = 100
 _BASE = 100
 _LOAD = """\
@@ -41,7 +41,7 @@ print(1000 * (time.perf_counter() - began))
 
 @dataclass(frozen=True)
 class Cost:
-    """Milliseconds of CPU, and bytes, of one run."""
+    """The CPU milliseconds and the bytes of one run."""
 
     cpu: float
     count: int
@@ -72,7 +72,7 @@ def _operations(program: Program, made: Crew, writer: Peer) -> dict[str, Callabl
         program.wait_for(f"one-{run:04}".encode())
 
     def change_a_tenth(run: int) -> None:
-        # In every tenth file all of them; in a single one every tenth.
+        # All agents of every tenth file; with a single file, every tenth agent.
         numbers = range(made.per_file if made.tasks >= 10 else made.per_file // 10)
         for task in range(0, made.tasks, 10):
             writer.change(made.registry(task), numbers, f"tenth-{run:04}")
@@ -88,13 +88,13 @@ def _operations(program: Program, made: Crew, writer: Peer) -> dict[str, Callabl
         "a page down and back": page,
         "sorted by urgency, and back": lambda run: program.press(b"tt"),
         "all marked, or none": lambda run: program.press(b"u" if run % 2 else b"+"),
-        # The last: what is typed stays in the filter.
+        # The last operation, because the typed text stays in the filter.
         "a letter in the filter": lambda run: program.press(b"\x7f" if run % 2 else b"b"),
     }
 
 
 def measure(quick: bool) -> list[Figure]:
-    """Every operation at every size; the ratio is to the smallest."""
+    """Measures every operation at every size; the ratio compares with the smallest size."""
     sizes = (100,) if quick else (100, 1_000, 10_000, 50_000)
     runs = 1 if quick else 11
     found: list[Figure] = []

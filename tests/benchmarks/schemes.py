@@ -1,8 +1,7 @@
-"""Ways to change one JSON document that many processes share, made alike.
+"""Ways to change one JSON document that many processes share.
 
-Each reads the whole document, sets one agent's status and writes the whole
-document back. All but the seed's use this library's codec, so that what differs
-is how they wait and how they store.
+Each way reads the whole document, sets one agent's status, and writes the whole document. All ways
+except the seed's use this library's codec, so only the waiting and the storing differ.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ Json = dict[str, Any]
 
 
 class Done(NamedTuple):
-    """What an update found, and how many seconds it waited for the lock."""
+    """The previous status, and the seconds of the wait for the lock."""
 
     previous: object
     waited: float
@@ -42,13 +41,13 @@ Update = Callable[[str, str], Done]
 
 @dataclass(frozen=True)
 class Scheme:
-    """One way.
+    """One way to change the document.
 
     Attributes:
-        name: How the tables call it.
-        prepare: Puts the text where the updates expect it.
-        connect: Called once in each process.
-        read: The document at the end.
+        name: The name in the tables.
+        prepare: Writes the first text of the document.
+        connect: Returns the update function; called once in each process.
+        read: Returns the document at the end.
     """
 
     name: str
@@ -88,7 +87,7 @@ def _ours(durable: bool) -> Callable[[Path], Update]:
 
 def _prepare_ours(path: Path, text: bytes) -> None:
     path.write_bytes(text)
-    # What is imported on first use is no part of a wait.
+    # Late imports are not part of a wait.
     atomic_increment_counts(path)
 
 
@@ -112,7 +111,7 @@ def _seed(path: Path) -> Update:
                 file.write(json.dumps(registry, indent=2))
                 file.truncate()
             finally:
-                # What is still buffered would be written after the unlock.
+                # Buffered text would be written after the unlock.
                 file.flush()
                 fcntl.flock(file, fcntl.LOCK_UN)
         return Done(previous, waited)

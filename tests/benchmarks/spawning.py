@@ -1,8 +1,8 @@
-"""Ways to register an agent, and to report for it, in a task's registry and the global one.
+"""Ways to register an agent in a task's and the global registry, and to report for the agent.
 
-The seed's two are written as its plan shows them: before, three loads and a write of
-the task's registry and a load and a write of the global one, with no lock; after, one
-load to check, and one locked load and write of each, waiting in steps of 0.1 s.
+The seed's two ways are written as its plan shows them. "Before": three loads and one write of the
+task's registry, and one load and one write of the global one, without a lock. "After": one load as
+a check, then one locked load and write of each registry, with polls of the lock every 0.1 s.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from tests.support.registries import Json, agent, entry_of, global_registry, tas
 
 @dataclass(frozen=True)
 class Place:
-    """A task's registry and its workspace's global one."""
+    """A task's registry, and the global registry of its workspace."""
 
     task: Path
     global_: Path
 
     @classmethod
     def lay_out(cls, root: Path, agents: int) -> Place:
-        """Makes a workspace with one task of so many agents at work."""
+        """Creates a workspace with one task and this number of active agents."""
         there = [
             agent(
                 f"agent-{number}",
@@ -53,17 +53,17 @@ class Place:
 
 
 Operation = Callable[[Place, str], object]
-"""Registers an agent of that id, or reports for it."""
+"""Registers an agent with this id, or reports for it."""
 
 
 @dataclass(frozen=True)
 class Way:
-    """One way.
+    """One way to register and to report.
 
     Attributes:
-        name: How the tables call it.
+        name: The name in the tables.
         register: Registers an agent.
-        report: Reports for one.
+        report: Reports for an agent.
     """
 
     name: str
@@ -148,8 +148,8 @@ def _locked(path: Path, change: Callable[[Json, str], None], agent_id: str) -> N
 
 
 def _register_after(place: Place, agent_id: str) -> None:
-    # To check the limits, without a lock: somebody may be in the middle of writing it.
-    # (The seed fails there.)
+    # The check of the limits reads without a lock. The seed fails if another process writes at
+    # this moment.
     with contextlib.suppress(json.JSONDecodeError):
         _load(place.task)
     _locked(place.task, _add_to_task, agent_id)

@@ -1,4 +1,4 @@
-"""From exec to the first agents that can be read, and ``muster list``."""
+"""The time from the start of the monitor to the first agents, and the time of ``muster list``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def _first(command: Sequence[str], text: bytes) -> float:
 
 
 def measure(quick: bool) -> list[Figure]:
-    """Starts all in turns."""
+    """Starts all programs in turns."""
     rounds = 2 if quick else 15
     found: list[Figure] = []
     for size in (100,) if quick else (100, 10_000):

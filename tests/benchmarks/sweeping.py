@@ -1,4 +1,4 @@
-"""What a sweep of tmux costs, and how long a death takes to be on the screen."""
+"""Measures the CPU of a sweep of tmux, and the time from a death to the screen."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tui.model.policy import Policy
 
 
 def measure(quick: bool) -> list[Figure]:
-    """As the benchmark of deaths does it, which takes longer over it."""
+    """Measures like the benchmark of deaths, but in less time."""
     found: list[Figure] = []
     for size in (1,) if quick else (1, 50, 500):
         took = [1000 * each for each in deaths.deaths(size, 1 if quick else 10)]

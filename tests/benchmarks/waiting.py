@@ -1,4 +1,4 @@
-"""Waits for locks, beside the peers' protocol; the benchmark of commits has all of it."""
+"""Waits for locks, compared with the peers' protocol. The benchmark `commits` measures more."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from tests.benchmarks.figures import Figure
 
 
 def measure(quick: bool) -> list[Figure]:
-    """Ten processes on one registry of 20 KB.
+    """Measures ten processes on one registry of 20 KB.
 
     Raises:
-        SystemExit: An update that was acknowledged is not there.
+        SystemExit: An acknowledged update is missing.
     """
     found: list[Figure] = []
     updates, rounds = (5, 1) if quick else (25, 5)

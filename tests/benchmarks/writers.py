@@ -1,4 +1,4 @@
-"""Peers in processes of their own that change agents while a monitor looks on."""
+"""Peers in separate processes that change agents while a monitor runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.peers import careful_update
 
 
 class Peer:
-    """Changes one agent, or many, when it is told to, as the orchestrator would."""
+    """Changes agents on request, as an orchestrator would."""
 
     def __init__(self, pipe: Connection) -> None:
         self._pipe = pipe
@@ -27,7 +27,7 @@ class Peer:
         """Gives agents of a registry another `type`, which the roll shows beside the id.
 
         Returns:
-            When it was written; seconds of the monotonic clock.
+            The time of the write, in seconds of the monotonic clock.
         """
         self._pipe.send((path, numbers, word))
         written_at: float = self._pipe.recv()
@@ -36,7 +36,7 @@ class Peer:
 
 @contextmanager
 def peer() -> Iterator[Peer]:
-    """A peer for the length of a block."""
+    """Runs a peer until the block ends."""
     ours, theirs = FORKING.Pipe()
     process = FORKING.Process(target=_serve, args=(theirs,), daemon=True)
     process.start()
@@ -60,11 +60,11 @@ def _serve(pipe: Connection) -> None:
 
 
 class Storm:
-    """What a storm came to.
+    """The result of a storm, which is a fast series of changes.
 
     Attributes:
-        rate: Changes a second.
-        last: The last `type` that each agent was given.
+        rate: The changes per second.
+        last: Maps each changed agent to its last `type`.
     """
 
     rate = 0.0
@@ -75,7 +75,7 @@ class Storm:
 def storm(
     made: Crew, a_second: float, tasks: range, numbers: range | None = None
 ) -> Iterator[Storm]:
-    """Random agents of some tasks change for the length of a block; of all numbers or some."""
+    """Changes random agents of some tasks until the block ends."""
     ours, theirs = FORKING.Pipe()
     process = FORKING.Process(
         target=_rage,
@@ -107,7 +107,7 @@ def _rage(made: Crew, a_second: float, tasks: range, numbers: range, pipe: Conne
 
 
 def _quick_update(path: Path, number: int, word: str) -> None:
-    """As a careful peer does it, but with less CPU: there are two cores for all of this."""
+    """Changes an agent like a careful peer, but with less CPU."""
     with open(path, "r+b") as file:
         fcntl.flock(file.fileno(), fcntl.LOCK_EX)
         registry = decode(file.read(), path)

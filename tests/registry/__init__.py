@@ -1,1 +1,1 @@
-"""The promises that `registry` keeps."""
+"""Tests of `registry`."""

@@ -1,1 +1,1 @@
-"""The promises that `support` keeps."""
+"""Helpers that several tests share."""

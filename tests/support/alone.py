@@ -1,8 +1,8 @@
-"""muster as a test runs it: whatever else runs on this host has no say in what it finds.
+"""Runs muster for a test, so that muster sees only the tmux servers and processes of the test run.
 
-Its first argument is the beginning of the name of the directories whose tmux servers it
-may see. With ``--prepared`` as the only other argument it imports all that commands need, and
-then runs muster in a forked child for each request that comes by the socket at its input.
+The first argument is the prefix of the directories in which tests start tmux servers. If
+``--prepared`` is the only other argument, the program imports everything that commands need. Then
+it forks a child for each request on the socket at standard input, and the child runs muster.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _all_strays = strays.find_strays
 
 
 def ours(owners: Container[int] | None) -> Iterator[tmux_servers.Server]:
-    """The servers of this test run."""
+    """Yields the tmux servers of this test run."""
     for server in _all_servers(owners):
         socket = server.socket
         if socket is not None and any(part.startswith(PREFIX) for part in socket.parts):
@@ -38,7 +38,7 @@ def _is_of_test(socket: str) -> bool:
 
 
 def our_strays(answer: TmuxSnapshot, watched: strays.Watched) -> tuple[strays.Stray, ...]:
-    """What outlived panes of this test run, and what writes for its agents."""
+    """Returns the survivors of this run's panes, and the writers of its agents' files."""
     found = _all_strays(answer, watched)
     return tuple(
         each
@@ -48,7 +48,7 @@ def our_strays(answer: TmuxSnapshot, watched: strays.Watched) -> tuple[strays.St
 
 
 def import_commands() -> None:
-    """Imports whatever a command may import, which is all but the screen."""
+    """Imports all modules that a command may import: all except the screen."""
     import registry
     import tui
 
@@ -59,9 +59,9 @@ def import_commands() -> None:
 
 
 def answer_requests() -> None:
-    """Forks for each request; returns in the children, and not otherwise."""
+    """Forks a child for each request. Returns only in a child."""
     requests = socket.socket(fileno=os.dup(0))
-    # A child that ends would go through all of it.
+    # Without this, the garbage collection of each child would copy all memory.
     gc.collect()
     gc.freeze()
     while True:
@@ -79,7 +79,7 @@ def answer_requests() -> None:
 
 
 def become(files: list[int]) -> None:
-    """Makes this process what a request asks for, as far as a new process would be it."""
+    """Gives this process the arguments, directory, environment and streams of a request."""
     with open(files[0], encoding="utf-8") as request:
         sys.argv[1:], directory, environment = json.load(request)
     for number, file in enumerate(files[1:]):

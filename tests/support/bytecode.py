@@ -12,14 +12,14 @@ from _pytest.assertion import rewrite
 from _pytest.assertion.rewrite import assertstate_key
 
 KEPT = Path(__file__).parents[2] / ".pytest_cache" / "bytecode"
-"""Where compiled modules lie when Python is told to keep none beside their sources."""
+"""The directory of compiled modules if Python must not write them beside the sources."""
 
 
 def keep_bytecode() -> None:
-    """Has this process and those that it starts compile a changed module once, not each time.
+    """Makes this process and its children keep the compiled modules.
 
-    Where ``PYTHONDONTWRITEBYTECODE`` is set, the compiled modules lie in pytest's cache: the
-    directories of the sources stay as clean as the user wants them.
+    If ``PYTHONDONTWRITEBYTECODE`` is set, the compiled modules are kept in pytest's cache, because
+    the user wants no such files beside the sources.
     """
     if not sys.dont_write_bytecode:
         return
@@ -29,12 +29,12 @@ def keep_bytecode() -> None:
 
 
 def compile_ahead(config: pytest.Config, paths: Iterable[Path], processes: int) -> None:
-    """Compiles the test modules that have changed, before many workers do so at once.
+    """Compiles the changed test modules, so that each worker does not compile all of them.
 
     Args:
-        config: What pytest rewrites asserts with.
+        config: pytest's configuration, for the rewriting of asserts.
         paths: The test modules.
-        processes: How many processes share the work.
+        processes: The number of processes that share the work.
     """
     changed = [(path, compiled) for path in paths if not _is_kept(path, compiled := _kept(path))]
     children = []
@@ -46,7 +46,7 @@ def compile_ahead(config: pytest.Config, paths: Iterable[Path], processes: int) 
                     source, code = rewrite._rewrite_test(path, config)
                     rewrite._write_pyc(config.stash[assertstate_key], code, source, compiled)
             finally:
-                # What cannot be compiled is reported by the worker that imports it.
+                # The worker that imports a module reports a syntax error.
                 os._exit(0)
         children.append(child)
     for child in children:

@@ -1,4 +1,4 @@
-"""muster's commands, run as a user runs them."""
+"""Runs muster's commands as a user runs them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Done = subprocess.CompletedProcess[str]
 
 
 def muster(files: Files, *arguments: object, cwd: Path | None = None) -> Done:
-    """Runs muster in the directory that holds the workspace."""
+    """Runs muster in the directory that contains the workspace."""
     return run_prepared([*map(str, arguments)], cwd or files.path.parent, os.environ)
 
 
@@ -29,7 +29,7 @@ def decoded(done: Done, code: int = 0) -> Any:
 
 @contextmanager
 def running(files: Files, *arguments: object) -> Iterator[subprocess.Popen[str]]:
-    """muster while it runs; what is left of it is ended afterwards."""
+    """Runs muster until the block ends, and then kills it."""
     process = subprocess.Popen(
         [*MUSTER, *map(str, arguments)],
         stdout=subprocess.PIPE,
@@ -45,7 +45,7 @@ def running(files: Files, *arguments: object) -> Iterator[subprocess.Popen[str]]
 
 
 def lines_until(process: subprocess.Popen[str], text: str) -> list[str]:
-    """What it prints up to a line with a text in it; the test's timeout ends the wait."""
+    """Returns the printed lines up to a line with a text; the test's timeout limits the wait."""
     assert process.stdout is not None
     lines = []
     for line in process.stdout:
@@ -56,6 +56,6 @@ def lines_until(process: subprocess.Popen[str], text: str) -> list[str]:
 
 
 def run_muster(*arguments: object, **environment: str) -> Done:
-    """Runs muster with these variables, wherever the test runs."""
+    """Runs muster with these environment variables, and none of the user's for tmux or muster."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("TMUX", "MUSTER"))}
     return run_prepared([*map(str, arguments)], os.getcwd(), clean | environment)

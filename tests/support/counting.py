@@ -1,8 +1,8 @@
-"""Processes of ours that count on one registry, and some that watch; for crowds.
+"""Processes that count in one registry, and processes that watch the registry, many at once.
 
-Every update adds 1 to one agent's `progress` and to the registry's
-`total_spawned`: whoever sees the two differ has seen a mix of states. Each says
-"ready" and waits for a line before it begins.
+Every update adds 1 to one agent's `progress`, and to the registry's `total_spawned`. If a reader
+sees another sum, it has read a mix of two states. Each process prints "ready", and waits for a
+line before it begins.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ _GLANCE = 0.02
 
 
 def blank(agents: list[str], **fields: Any) -> dict[str, Any]:
-    """A registry to count on, before anybody has."""
+    """Returns a registry for counting, in which all counts are 0."""
     return task_registry(
         *(agent(each, progress=0) for each in agents), **({"total_spawned": 0} | fields)
     )
@@ -37,7 +37,7 @@ def _add_one(path: str, agent_id: str) -> None:
 
 
 def count(path: str, agent_id: str, updates: str) -> None:
-    """Makes so many updates; says when it began and ended."""
+    """Makes this number of updates; prints the times of the start and the end."""
     began = time.monotonic()
     for _ in range(int(updates)):
         _add_one(path, agent_id)
@@ -45,7 +45,7 @@ def count(path: str, agent_id: str, updates: str) -> None:
 
 
 def hammer(path: str, agent_id: str) -> None:
-    """Updates in a hot loop until it is told to stop; says how many it made."""
+    """Makes updates without a pause until a line arrives; prints the number of updates."""
     done = 0
     while not _told():
         _add_one(path, agent_id)
@@ -54,13 +54,13 @@ def hammer(path: str, agent_id: str) -> None:
 
 
 def watch(path: str) -> None:
-    """Reads until it is told to stop; says how many reads there were, and how many torn."""
+    """Reads until a line arrives; prints the number of reads, and of reads of mixed states."""
     seen = torn = 0
     while not _told():
         try:
             record = read_task(Path(path)).record
         except BusyRegistryError:
-            pass  # Owning up that there was no quiet moment is no torn read.
+            pass  # A read that is refused because of writers is not a torn read.
         else:
             seen += 1
             torn += record.total_spawned != sum(each.progress or 0 for each in record.agents)
@@ -73,7 +73,7 @@ def _told() -> bool:
 
 
 def main(arguments: list[str]) -> None:
-    """Plays the role that is named by the first argument."""
+    """Runs the role that the first argument names."""
     role, *rest = arguments
     print("ready", flush=True)
     sys.stdin.readline()

@@ -1,4 +1,4 @@
-"""The database that an orchestrator keeps its agents in, made as it makes it."""
+"""The database in which an orchestrator keeps its agents, as the orchestrator creates it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ CREATE TABLE agent_hierarchy (
 
 
 def make_database(workspace: Path, agents: Sequence[str], status: str = "running") -> Path:
-    """Writes the database of a workspace with one task, whose agents are as given."""
+    """Writes the database of a workspace with one task and these agents; returns its path."""
     path = workspace / "registry" / "state.sqlite3"
     path.parent.mkdir(parents=True, exist_ok=True)
     now = datetime.now().isoformat()

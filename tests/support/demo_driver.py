@@ -1,9 +1,8 @@
-"""Runs `muster demo` with a monitor of its own, to see what it leaves behind.
+"""Runs `muster demo` with another monitor, to examine what the demo leaves behind.
 
-Usage: ``python -P demo_driver.py NOTE HOW``. NOTE is where the monitor writes down
-what it was given; HOW is what it does then: ``muster`` opens the real one,
-``screen`` a Textual app that knows nothing of signals, ``raise`` fails, ``quit``
-returns 3.
+Usage: ``python -P demo_driver.py NOTE HOW``. The monitor writes its arguments to the file NOTE.
+Then HOW decides what the monitor does: ``muster`` opens the real monitor, ``screen`` opens a
+Textual app that handles no signals, ``raise`` raises an error, ``quit`` returns 3.
 """
 
 from __future__ import annotations
@@ -46,7 +45,7 @@ def monitor(how: str, note: Path, workspaces: tuple[Workspace, ...], socket: Pat
 
 
 def _write(note: Path, said: dict[str, object]) -> None:
-    """Writes the note so that it is there whole or not at all."""
+    """Writes the note atomically."""
     part = note.with_suffix(".part")
     part.write_text(json.dumps(said), encoding="utf-8")
     part.rename(note)

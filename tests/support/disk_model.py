@@ -1,8 +1,8 @@
-"""A disk that lost its power: all that may be on it of what was written. Pure.
+"""A model of a disk that loses its power: all contents that the disk may have afterwards. Pure.
 
-What was flushed is there. Of what came since, each sector holds any version it
-has had, a file has any length it has had (or grew through), and a name in a
-directory says anything it has said since the directory was flushed.
+Flushed data is on the disk. The model allows these results for data that was written after the
+last flush: a sector has any version that it has had; a file has any length that it has had or
+grown through; a name in a directory refers to any file, or none, to which it has referred.
 """
 
 from __future__ import annotations
@@ -53,17 +53,17 @@ class Removed:
 
 @dataclass(frozen=True, slots=True)
 class Returned:
-    """A call came back to its caller, who relies on it from now on."""
+    """A call returned to its caller, which relies on the result afterwards."""
 
 
 Event: TypeAlias = Created | Wrote | Resized | Flushed | FlushedDirectory | Removed | Returned
 
 State: TypeAlias = frozenset[tuple[str, bytes]]
-"""What is on a disk: every file's path and content."""
+"""The content of a disk: the path and the bytes of every file."""
 
 
 class _File:
-    """One inode, with every version of its sectors and every length since the last flush."""
+    """One inode, with every version of its sectors, and every length after the last flush."""
 
     def __init__(self, content: bytes) -> None:
         self.content = bytearray(content)
@@ -80,7 +80,7 @@ class _File:
         grown_from = len(self.content)
         if end > grown_from:
             self.content.extend(bytes(end - grown_from))
-            # The length, too, reaches the disk bit by bit while a file grows.
+            # The length on the disk grows in steps while a file grows.
             steps = range(grown_from // SECTOR * SECTOR + SECTOR, end, SECTOR)
             self.sizes.extend([*steps, end])
         self.content[offset:end] = data
@@ -105,7 +105,7 @@ class _File:
 
 
 class Disk:
-    """What was written to a disk, in order, and which of it is flushed."""
+    """All writes to a disk, in order, and which of them are flushed."""
 
     def __init__(self, files: Mapping[str, bytes]) -> None:
         self._names: dict[str, list[_File | None]] = {
@@ -139,11 +139,12 @@ class Disk:
     def states(
         self, rng: random.Random, at_random: int, at_most: int | None = None
     ) -> Iterator[State]:
-        """What the disk may hold if the power goes now, some states perhaps twice.
+        """Yields the contents that the disk may have after a power cut now; some perhaps twice.
 
-        All of them where they are few. Otherwise: everything kept, everything
-        dropped, each single thing kept or dropped, whole files kept or dropped,
-        and as many again at random as asked for; or no more of them than `at_most`.
+        If there are few contents, yields all of them. Otherwise yields these: all writes kept, all
+        writes dropped, each single write kept or dropped, whole files kept or dropped, and
+        `at_random` random mixtures. If `at_most` is given, yields a random choice of at most so
+        many.
         """
         questions = _OpenQuestions(self._names)
         every = list(questions.answers(rng, at_random))
@@ -153,7 +154,7 @@ class Disk:
 
 
 class _OpenQuestions:
-    """Each thing that a power cut decides, with the number of ways it may go."""
+    """Everything that a power cut decides, with the number of possible results."""
 
     def __init__(self, names: Mapping[str, Sequence[_File | None]]) -> None:
         self._names = names
@@ -195,9 +196,9 @@ class _OpenQuestions:
             yield tuple(k if mine else 0 for k, mine in zip(kept, of_owner, strict=True))
             yield tuple(0 if mine else k for k, mine in zip(kept, of_owner, strict=True))
         for _ in range(at_random):
-            # Even odds for every version alone would hardly ever leave a long
-            # journal whole, and with it the registry's states to be seen; and a
-            # file that did not get longer hides what its sectors hold.
+            # Equal odds for each version would almost never leave a long journal whole, so that
+            # the states after a recovery would be rare. A file that did not get longer hides the
+            # content of its last sectors.
             lean = rng.choice((0.5, 0.5, 0.1))
             base = rng.choice((kept, dropped))
             whole = {owner for owner in owners if rng.random() < 0.2}

@@ -1,4 +1,4 @@
-"""One error of every kind that the library raises."""
+"""One instance of every error that the library raises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Every operation that writes a registry, and every one that reads it, by name."""
+"""Every operation that writes a registry, and every operation that reads one, by name."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ everyone = pytest.mark.parametrize(
     "use", [*WRITERS.values(), *READERS.values()], ids=[*WRITERS, *READERS]
 )
 
-# Those that work on a task's registry and on the global one, which may be left out.
+# Operations on a task's registry and the global registry, which is optional.
 OF_BOTH: dict[str, Callable[[Path, Path], object]] = {
     "register": lambda task, global_: register_agent(task, global_, "new", agent_id="new"),
     "report": lambda task, global_: report_progress(task, global_, "busy", status="completed"),

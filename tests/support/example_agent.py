@@ -1,4 +1,4 @@
-"""An agent of the example: works a little, says so through the library, and ends.
+"""An agent of the example orchestrator: works, reports through the library, and ends.
 
 ``python -m tests.support.example_agent TASK_REGISTRY GLOBAL_REGISTRY ID``
 """
@@ -15,7 +15,7 @@ from registry import report_progress
 def main(task: str, global_: str, agent_id: str) -> None:
     dice = random.Random(agent_id)
     if dice.random() < 0.2:
-        # Dies without a word, as some do.
+        # Ends without a report, as some agents do.
         report_progress(task, global_, agent_id, status="working", progress=10)
         return
     for progress in range(0, 100, 20):

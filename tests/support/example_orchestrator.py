@@ -30,22 +30,22 @@ from registry import (
 
 TASK = "TASK-20260101-120000-0a0b0c0d"
 
-# Seconds between two looks at tmux that prove together that a session is gone.
+# Seconds between two queries of tmux that together prove that a session is gone.
 PROOF = 0.75
 
-# An agent that was written down so long ago has its session, or never gets one.
+# Seconds after the registration of an agent in which its session may still be missing.
 GRACE = 2.0
 
 _AGENT = "tests.support.example_agent"
 
 
 class Orchestrator:
-    """Deploys agents of one task, a few at a time.
+    """Starts the agents of one task, a few at a time.
 
     Args:
-        workspace: Its `.agent-workspace`; made if need be.
-        socket: The tmux server's socket.
-        wanted: How many agents are to be through at the end.
+        workspace: The `.agent-workspace`, which is created if it is missing.
+        socket: The socket of the tmux server.
+        wanted: How many agents must be completed at the end.
     """
 
     def __init__(self, workspace: Path, socket: Path, wanted: int) -> None:
@@ -57,24 +57,24 @@ class Orchestrator:
         self.task = created.path
 
     def run(self) -> None:
-        """Deploys and looks after agents until all are through."""
+        """Starts agents and cleans up until all agents are completed."""
         before = self.sessions()
         while not self.is_done():
             self.deploy()
             time.sleep(PROOF)
             now = self.sessions()
             if before is not None and now is not None:
-                # In neither answer: gone. One that is not there yet is in its grace.
+                # A session in neither answer is gone. A new agent is protected by `grace`.
                 clean_up_workspace(self.workspace, before | now, grace=GRACE)
             before = now
 
     def is_done(self) -> bool:
-        """Whether as many agents as wanted are completed, and none is at work."""
+        """Whether enough agents are completed, and no agent is active."""
         statuses = [entry.get("status") for _, entry in agent_entries(read_registry(self.task))]
         return statuses.count("completed") >= self.wanted and ACTIVE_STATUSES.isdisjoint(statuses)
 
     def deploy(self) -> None:
-        """Deploys agents as long as there is room, and any are missing."""
+        """Starts agents until a limit is reached, or enough agents are listed."""
         while True:
             registry = read_registry(self.task)
             entries = [entry for _, entry in agent_entries(registry)]
@@ -87,20 +87,20 @@ class Orchestrator:
                 with registering(self.task, self.global_, kind, parent=parent) as agent:
                     self.start(agent)
             except (LimitReachedError, subprocess.CalledProcessError):
-                # No room, or no session: the agent is not written down, or no more.
+                # A limit is reached, or tmux failed: the agent is not in the registries.
                 return
 
     def start(self, agent: Registration) -> None:
         """Starts an agent's session.
 
         Raises:
-            subprocess.CalledProcessError: tmux would not.
+            subprocess.CalledProcessError: tmux did not start the session.
         """
         command = (sys.executable, "-m", _AGENT, str(self.task), str(self.global_), agent.agent_id)
         self.tmux("new-session", "-d", "-s", agent.tmux_session, *command)
 
     def sessions(self) -> set[str] | None:
-        """The names of all sessions, or None where nobody can tell."""
+        """Returns the names of all sessions, or None if they are unknown."""
         try:
             return set(self.tmux("list-sessions", "-F", "#{session_name}").splitlines())
         except subprocess.CalledProcessError as error:
@@ -108,7 +108,7 @@ class Orchestrator:
             return set() if any(each in error.stderr for each in nobody) else None
 
     def tmux(self, *words: str) -> str:
-        """Runs a tmux command; its output."""
+        """Runs a tmux command; returns its output."""
         done = subprocess.run(
             ["tmux", "-S", str(self.socket), "-f", "/dev/null", *words],
             capture_output=True,

@@ -1,4 +1,4 @@
-"""Making any one system call fail that a commit makes for its files."""
+"""Makes any single system call fail that a commit makes for its files."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ GLOBAL = "registry/GLOBAL_REGISTRY.json"
 Texts = dict[str, bytes]
 Act = Callable[[Path], None]
 
-# What an error tells the user to do.
+# The remedy in the message of each error.
 ADVICE = {
     errno.EIO: "dmesg",
     errno.ENOSPC: "free space",
@@ -39,7 +39,7 @@ ADVICE = {
     errno.EACCES: "writable for this user",
 }
 
-# What `os` is asked to do with a file. Every such call of the library is one of these.
+# The functions of `os` that the library calls for a file.
 BY_PATH = ("link", "lstat", "open", "stat", "unlink")
 BY_DESCRIPTOR = ("close", "fchmod", "fdatasync", "fstat", "fsync", "ftruncate", "pread", "pwrite")
 
@@ -49,8 +49,8 @@ class Call:
     """One system call.
 
     Attributes:
-        name: Which.
-        of: The file, beneath the directory that is watched.
+        name: The name of the function in `os` or `fcntl`.
+        of: The file, relative to the watched directory.
     """
 
     name: str
@@ -61,29 +61,29 @@ class Call:
 
 
 Fault = Callable[[int, Call], int | None]
-"""Given a call and how many came before it, its error number; None lets it be."""
+"""Given the number of earlier calls and a call, returns the error number, or None for no error."""
 
 
 def at(*numbers: int, error: int = errno.EIO) -> Fault:
-    """Makes the calls of these numbers fail."""
+    """Returns a fault for the calls with these numbers."""
     return lambda number, _: error if number in numbers else None
 
 
 def from_on(first: int, error: int = errno.EIO) -> Fault:
-    """Makes a call and all that come after it fail."""
+    """Returns a fault for the call with this number and all later calls."""
     return lambda number, _: error if number >= first else None
 
 
 @dataclass(slots=True)
 class Faults:
-    """The calls that were made, and which of them are to fail.
+    """The calls that were made, and the choice of the calls that fail.
 
     Attributes:
-        root: Calls for files beneath it are meant; their names have no symlink.
-        fault: Decides which fail.
-        halved: Whether a write that is to fail first writes half, as the kernel does
-            where the room ends in the middle.
-        calls: What was called.
+        root: The watched directory; its path must contain no symlink.
+        fault: Chooses the calls that fail.
+        halved: Whether a failing write first writes half of the data, as the kernel does if the
+            disk gets full in the middle.
+        calls: The calls that were made.
     """
 
     root: Path
@@ -94,11 +94,11 @@ class Faults:
     _linked: dict[tuple[int, int], str] = field(default_factory=dict)
 
     def watch(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
-        """A call in whose place errors may come."""
+        """Returns a function that records a call, and then makes it or raises an error."""
 
         def called(first: Any, *rest: Any, **named: Any) -> Any:
             if name == "link":
-                # Of a new file, which had no name before.
+                # A link gives a name to a new file that had no name before.
                 of = self._below(rest[0], named.get("dst_dir_fd"))
             else:
                 of = self._below(first, named.get("dir_fd"))
@@ -109,7 +109,7 @@ class Faults:
             self.calls.append(call)
             error, self._owed = self._owed or self.fault(number, call), None
             if error is None:
-                # Nobody here looks at what a flush does, and thousands take long.
+                # Flushes are skipped: their effect cannot be seen here, and thousands take long.
                 if name in ("fsync", "fdatasync"):
                     return None
                 result = real(first, *rest, **named)
@@ -118,7 +118,7 @@ class Faults:
                     self._linked[status.st_dev, status.st_ino] = of
                 return result
             if name == "close":
-                # The kernel has let the descriptor go, whatever it says.
+                # The kernel closes the descriptor even if the call fails.
                 real(first)
             if name == "pwrite" and self.halved and len(rest[0]) > 1:
                 self._owed = error
@@ -145,14 +145,14 @@ _real_readlink, _real_stat, _real_fstat = os.readlink, os.stat, os.fstat
 
 @contextmanager
 def failing(root: Path, fault: Fault, *, halved: bool = False) -> Iterator[Faults]:
-    """Lets system calls for files beneath a directory fail within the block."""
+    """Makes system calls for files below a directory fail until the block ends."""
     faults = Faults(root, fault, halved)
     shims: dict[str, Any] = {
         name: faults.watch(name, getattr(os, name)) for name in (*BY_PATH, *BY_DESCRIPTOR)
     }
 
     class Watched:
-        """A descriptor that is not closed by `os.close`, but by its owner."""
+        """A descriptor that is closed by its owner, and not by `os.close`."""
 
         def __init__(self, fd: int) -> None:
             self._owner = select.epoll.fromfd(fd)
@@ -189,11 +189,12 @@ def failing(root: Path, fault: Fault, *, halved: bool = False) -> Iterator[Fault
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Two registries that are laid out anew for each fault.
+    """Two registries that are created again for each fault.
 
     Attributes:
-        kept: Whether the journal of the task's is written over what a commit before
-            left; the other one is made in any case.
+        root: The directory of the registries.
+        kept: Whether the task's registry already has a journal of a finished commit. The global
+            registry has no journal at first.
     """
 
     root: Path
@@ -212,18 +213,18 @@ class Place:
             (self.root / name).write_bytes(text)
 
     def texts(self) -> Texts:
-        """Every file that is there, journals of commits that are not over too."""
+        """Returns the content of every file, except the journals of finished commits."""
         files = (path for path in self.root.rglob("*") if path.is_file())
         there = {str(path.relative_to(self.root)): path.read_bytes() for path in files}
         return without_kept(there)
 
     def status(self) -> list[tuple[int, ...]]:
-        """Which files they are, whose, and who may use them."""
+        """Returns the inode, mode, owner, group and number of links of both registries."""
         found = (os.stat(self.root / name) for name in (TASK, GLOBAL))
         return [(s.st_ino, stat.S_IMODE(s.st_mode), s.st_uid, s.st_gid, s.st_nlink) for s in found]
 
     def assert_let_go(self) -> None:
-        """Nobody, not even this process, holds a lock or has a file open."""
+        """Checks that no process holds a lock, and that this process has no file open."""
         for name in (TASK, GLOBAL):
             with (self.root / name).open("rb") as file:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -234,12 +235,12 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """An act upon registries laid out anew, and what came of it.
+    """The result of an operation on registries that were just created.
 
     Attributes:
         faults: The calls that were made.
-        error: What was raised, if anything.
-        texts: What is there afterwards.
+        error: The error that the operation raised, or None.
+        texts: The content of all files afterwards.
     """
 
     faults: Faults
@@ -256,7 +257,7 @@ def attempt(
     halved: bool = False,
     texts: Texts | None = None,
 ) -> Attempt:
-    """Lets calls fail; whatever comes of it, the files stay the same ones and are let go."""
+    """Runs an operation while calls fail; checks that the files are the same and not locked."""
     place.lay_out(texts)
     status = place.status()
     caught: Exception | None = None

@@ -1,4 +1,4 @@
-"""The screen on a workspace on disk; the roll is called when asked."""
+"""Runs the screen on a workspace on disk. Tests ask for each roll call."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ NOBODY = ScriptedTmux(no_server())
 
 
 class FilesApp(MusterApp):
-    """The app on files, without anybody who gathers: the roll is called when asked."""
+    """The app on a workspace on disk, without a collector. A test asks for each roll call."""
 
     def __init__(self, files: Files) -> None:
         super().__init__(files.workspaces(), StillLive(take(files, NOBODY), NOBODY))
@@ -39,7 +39,7 @@ def files(tmp_path: Path) -> Files:
 
 @pytest.fixture(autouse=True)
 def quick_hands(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pilot presses Enter sooner than anybody could."""
+    """Removes the delay for a first Enter, because the pilot presses Enter at once."""
     monkeypatch.setattr("tui.app.screens.confirm.HASTE", 0.0)
     monkeypatch.setattr("tui.app.screens.confirm.READ_FIRST", 0.0)
 
@@ -59,9 +59,9 @@ async def opened(files: Files) -> AsyncIterator[tuple[FilesApp, Pilot[None]]]:
 
 
 async def press(app: FilesApp, pilot: Pilot[None], *keys: str) -> None:
-    """Presses keys and waits for what they set going."""
+    """Presses keys, and waits until everything that they start has ended."""
     await pilot.press(*keys)
-    # What a key sets going may set going something else.
+    # An action that a key starts may start another action.
     for _ in range(3):
         await pilot.pause()
         await app.workers.wait_for_complete()

@@ -1,4 +1,4 @@
-"""A real workspace of 5 tasks and 27 agents, one of them a zombie, to copy and to change."""
+"""A real workspace of 5 tasks and 27 agents, one of them a zombie, which tests copy and change."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PARENT_OF_NESTED = "integration_tester_agent-211955-98a8f6"
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
-    """A copy of the workspace; the directory that holds it."""
+    """Copies the workspace; returns the directory that contains the copy."""
     shutil.copytree(SOURCE, tmp_path / "project" / SOURCE.name)
     return tmp_path / "project"
 

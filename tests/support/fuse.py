@@ -1,10 +1,10 @@
-"""A real file system that stops answering: a directory passed through /dev/fuse. For root.
+"""Mounts a directory through /dev/fuse, as a file system that can stop answering. Needs root.
 
-It is served by a process of its own, whose end makes every access an error:
+A separate process serves the file system. After the end of this process, every access fails:
 
     python -m tests.support.fuse SOURCE MOUNTPOINT USER
 
-All files are root's, as it says, whoever mounted it.
+The file system reports root as the owner of all files, whichever user mounts it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class _Passed:
-    """A directory as a mounted file system sees it; read-only."""
+    """Serves a directory as a read-only file system."""
 
     def __init__(self, root: Path, fd: int) -> None:
         self._fd = fd
@@ -49,12 +49,12 @@ class _Passed:
         self.asked = threading.Event()
 
     def hang(self) -> None:
-        """Answers nothing any more."""
+        """Stops answering requests."""
         self.asked.clear()
         self._answering.clear()
 
     def answer(self) -> None:
-        """Answers again, also what was asked meanwhile."""
+        """Answers requests, also the requests that are waiting."""
         self._answering.set()
 
     def serve(self) -> None:
@@ -84,7 +84,7 @@ class _Passed:
         if what == _LOOKUP:
             child = path / os.fsdecode(more.split(b"\0")[0])
             attributes = _attributes(child, self._id(child))
-            # Nothing is cached: each access asks.
+            # Disables caches, so that each access causes a request.
             return struct.pack("<QQQQII", self._id(child), 1, 0, 0, 0, 0) + attributes
         if what == _GETATTR:
             return struct.pack("<QII", 0, 0, 0) + _attributes(path, node)
@@ -133,7 +133,7 @@ def _attributes(path: Path, node: int) -> bytes:
 
 
 def _serve(source: str, at: str, user: str) -> None:
-    """Mounts a directory, says "mounted", and obeys the words that come in."""
+    """Mounts a directory, prints "mounted", and executes the words on standard input."""
     fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
     options = f"fd={fd},rootmode=40000,user_id={user},group_id={user},allow_other".encode()
     if _libc.mount(b"muster-test", os.fsencode(at), b"fuse", 0, options):
@@ -163,28 +163,28 @@ class Mounted:
         assert self.hear() == "done"
 
     def hear(self) -> str:
-        """Waits for the next line of the process."""
+        """Waits for the next line of the serving process; returns the line."""
         assert self._process.stdout is not None
         return self._process.stdout.readline().strip()
 
     def hang(self) -> None:
-        """Answers nothing any more."""
+        """Stops answering requests."""
         self._say("hang")
 
     def wait_until_asked(self) -> None:
-        """Waits until something hangs."""
+        """Waits until a request is waiting for an answer."""
         assert self.hear() == "asked"
 
     def answer(self) -> None:
-        """Answers again, also what was asked meanwhile."""
+        """Answers requests, also the requests that are waiting."""
         self._say("answer")
 
 
 @contextmanager
 def passed_through(source: Path, at: Path, user: int = 0) -> Iterator[Mounted]:
-    """Mounts a directory at another one, which exists, as a user.
+    """Mounts a directory at an existing directory, as a user, until the block ends.
 
-    At the end nothing hangs any more: what is still asked gets an error.
+    At the end, every request that is waiting gets an error.
     """
     words = [sys.executable, "-m", "tests.support.fuse", str(source), str(at), str(user)]
     with subprocess.Popen(

@@ -1,4 +1,4 @@
-"""Texts that would act on a terminal, and how to tell that one does."""
+"""Texts that would act on a terminal, and a check for their characters."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 HARMFUL_CATEGORIES = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
 
 WIDENING = frozenset({*map(chr, range(0xFE00, 0xFE10)), "\u20e3"})
-"""What some terminals take for a change of width, and others do not."""
+"""Characters that change the width of the character before them in some terminals only."""
 
 NASTY = (
     "\u26a0\ufe0f 1\ufe0f\u20e3 x\ufe0e",
@@ -30,11 +30,11 @@ NASTY = (
     "[/x][@click=app.quit]x[/]",
     "\u0378",
 )
-"""One of each kind of text that must not reach a terminal as it is."""
+"""One example of each kind of text that must not reach a terminal unchanged."""
 
 
 def harmful(text: str) -> set[str]:
-    """The characters of a text that must not reach a terminal."""
+    """Returns the characters of a text that must not reach a terminal."""
     return {each for each in text if unicodedata.category(each) in HARMFUL_CATEGORIES} | (
         WIDENING & set(text)
     )
@@ -43,11 +43,11 @@ def harmful(text: str) -> set[str]:
 _WIDE = "日本語한글ｆｕ👍🏽👨‍👩‍👧🇩🇪é️é"
 
 any_text = st.one_of(
-    # Lone surrogates too: JSON's escapes can make them.
+    # With lone surrogates, because escapes in JSON can contain them.
     st.text(st.characters(), max_size=80),
     st.lists(
         st.one_of(st.sampled_from(NASTY), st.sampled_from(sorted(_WIDE)), st.text(max_size=4)),
         max_size=30,
     ).map("".join),
 )
-"""Any text, with what terminals act on or draw wide more often than by chance."""
+"""Any text; characters that terminals act on or draw wide are more frequent than by chance."""

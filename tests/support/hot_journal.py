@@ -1,4 +1,4 @@
-"""Commits that are cut off: a process that is killed in the middle of one."""
+"""Makes interrupted commits: kills a process in the middle of a commit."""
 
 from __future__ import annotations
 
@@ -20,6 +20,6 @@ atomic_update_agent_status(sys.argv[1], sys.argv[2], "blocked", progress=77)
 
 
 def cut_off_update(registry: Path, agent_id: str) -> None:
-    """Leaves an agent's change to "blocked", 77 %, half-written, with its journal."""
+    """Interrupts the update of an agent to "blocked" and 77 %; the journal remains."""
     done = subprocess.run([sys.executable, "-c", _KILLED, str(registry), agent_id], check=False)
     assert done.returncode == -signal.SIGKILL

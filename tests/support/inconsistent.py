@@ -1,4 +1,4 @@
-"""Registries of a task and of a workspace that contradict themselves and one another."""
+"""Strategies for registries with contradictions, within one registry and between two."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""A process that works on a registry while an alarm interrupts it at random moments.
+"""A process that works on a registry while alarms interrupt it at random moments.
 
-It says "ready", waits for a line, and says at its end what was acknowledged:
+The process prints "ready", and waits for a line. At its end, it prints which operations were
+acknowledged:
 
     python -m tests.support.interrupted TASK GLOBAL NAME OPERATIONS
 """
@@ -26,7 +27,7 @@ _SOONEST, _LATEST = 0.001, 0.005
 
 
 class Alarm(TimeoutError):  # noqa: N818
-    """What the handler raises."""
+    """The error that the signal handler raises."""
 
 
 def _arm() -> None:
@@ -61,7 +62,7 @@ def _descriptors() -> list[str]:
 
 
 class Run:
-    """What was tried, and what was acknowledged."""
+    """The remaining operations, and the acknowledged ones."""
 
     def __init__(self, operations: int) -> None:
         self.left = iter(range(operations))
@@ -69,9 +70,9 @@ class Run:
         self.interrupted = 0
 
     def go_on(self, task: Path, global_: Path, name: str) -> None:
-        """Works until there is nothing left to do; raises when it is interrupted."""
+        """Works until no operation remains, or an alarm interrupts this call."""
         for number in self.left:
-            # Once for each, so that none comes when nobody is there to catch it.
+            # Sets one alarm for each operation, so that no alarm comes outside the `try` block.
             _arm()
             _work(task, global_, name, number)
             self.acknowledged.append(number)
@@ -79,7 +80,7 @@ class Run:
 
 
 def main(task: Path, global_: Path, name: str, operations: int) -> None:
-    """Works through so many operations."""
+    """Carries out the given number of operations."""
     logging.disable(logging.CRITICAL)
     printed = 0
 
@@ -89,7 +90,7 @@ def main(task: Path, global_: Path, name: str, operations: int) -> None:
 
     sys.unraisablehook = count
     for number in range(4):
-        # What is imported on first use may stay open.
+        # Late imports may leave files open.
         _look(task, global_, name, number)
     print("ready", flush=True)
     sys.stdin.readline()

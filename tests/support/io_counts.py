@@ -1,4 +1,4 @@
-"""What is done to files: every call that opens, reads, writes or flushes one, in its order."""
+"""Records every call that opens, reads, writes or flushes a file, in order."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ class Call:
     """One call.
 
     Attributes:
-        kind: "write" also for cutting a file to a length.
+        kind: The kind of call; "write" also for a truncation.
         path: The file.
-        offset: Where in it; -1 where that makes no sense.
-        size: Bytes that were asked for.
-        got: Bytes that were read.
+        offset: The position in the file; -1 if the call has none.
+        size: The requested number of bytes.
+        got: The number of bytes that were read.
     """
 
     kind: Kind
@@ -39,9 +39,9 @@ def _path(fd: int) -> Path:
 
 @contextlib.contextmanager
 def watching() -> Iterator[list[Call]]:
-    """Lists what goes through `os` and `open` in the block, in all threads."""
+    """Records the calls of `os` and `open` in the block, in all threads."""
     last_activity: list[Call] = []
-    # Taken before they are replaced.
+    # Saved before the functions are replaced.
     names = ("open", "pread", "read", "pwrite", "write", "ftruncate", "fsync", "fdatasync")
     real: dict[str, Callable[..., Any]] = {name: getattr(os, name) for name in names}
 
@@ -96,7 +96,7 @@ def watching() -> Iterator[list[Call]]:
 
 
 class _Heard(io.FileIO):
-    """A file that says what is done to it."""
+    """A file that records the calls."""
 
     def __init__(self, path: Path, mode: str, last_activity: list[Call]) -> None:
         super().__init__(path, mode)
@@ -111,7 +111,7 @@ class _Heard(io.FileIO):
 
     def readall(self) -> bytes:
         data = super().readall() or b""
-        # All of it at one go, and then that there is no more.
+        # One read returns all data, and a second read finds the end of the file.
         self._heard.append(Call("read", self._path, size=len(data), got=len(data)))
         self._heard.append(Call("read", self._path, size=1))
         return data
@@ -144,19 +144,19 @@ def _opener(last_activity: list[Call]) -> Callable[..., Any]:
 
 
 def is_registry(path: Path) -> bool:
-    """Whether a file is a task's registry or the global one, and not its journal."""
+    """Whether a file is a task's registry or a global registry."""
     return path.name in ("AGENT_REGISTRY.json", "GLOBAL_REGISTRY.json")
 
 
 def is_journal(path: Path) -> bool:
-    """Whether a file is a registry's journal."""
+    """Whether a file is the journal of a registry."""
     return path.name.endswith(".journal")
 
 
 def passes(last_activity: list[Call], path: Path) -> tuple[int, int]:
-    """How often a registry was read from its start, and how often its text was written."""
+    """Returns how often a registry was read from its start, and how often it was written."""
     mine = [call for call in last_activity if call.path == path]
     reads = sum(call.kind == "read" and call.offset == 0 and call.size > 1 for call in mine)
-    # A text goes in from its second byte on; what room it needs is reserved behind the old.
+    # A commit writes the text from the second byte. A write at another offset only reserves space.
     writes = sum(call.kind == "write" and call.offset == 1 for call in mine)
     return reads, writes

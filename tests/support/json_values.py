@@ -7,7 +7,7 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-# Lone surrogates, control characters and escapes included.
+# With lone surrogates, control characters and escapes.
 texts = st.text(st.characters(exclude_categories=()), max_size=12)
 
 numbers = st.one_of(
@@ -21,7 +21,7 @@ scalars = st.one_of(st.none(), st.booleans(), numbers, texts)
 
 
 def nested(inside: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
-    """Values in lists and objects, some of them many levels down."""
+    """Returns a strategy for values in lists and objects, some of them many levels deep."""
     return st.one_of(
         st.lists(inside, max_size=4),
         st.dictionaries(texts, inside, max_size=4),
@@ -41,20 +41,20 @@ objects = st.dictionaries(texts, values, max_size=5)
 
 
 def as_read(value: Any) -> Any:
-    """What the standard library reads where it wrote the value.
+    """Returns the value that the standard library reads after it wrote this value.
 
-    Two surrogates that make a pair become one character on the way.
+    Two surrogates that form a pair become one character.
     """
     return json.loads(json.dumps(value))
 
 
 def exactly(value: Any) -> str:
-    """Equal for two values only if they are the same: order, types, NaN and sign of 0 too."""
+    """Returns a text that is equal only for equal order, types, NaN and signs of 0."""
     return json.dumps(value)
 
 
 def spelled(value: Any, indent: int | None, ascii_only: bool) -> bytes:
-    """One of the ways to write a value down."""
+    """Returns one of the JSON texts of a value."""
     try:
         return json.dumps(value, indent=indent, ensure_ascii=ascii_only).encode()
     except UnicodeEncodeError:
@@ -111,4 +111,4 @@ def _any_registry(fields: dict[str, st.SearchStrategy[Any]]) -> st.SearchStrateg
 registries = st.one_of(
     _any_registry(_fields), _any_registry({**_fields, **_global_fields}), objects
 ).map(as_read)
-"""Objects that look like registries to some degree, as the standard library reads them."""
+"""Objects that look more or less like registries, as the standard library reads them."""

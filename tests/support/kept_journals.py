@@ -1,4 +1,4 @@
-"""Journals whose commit is over: they stay beside their registry, and say nothing."""
+"""Journals of finished commits, which stay in the directory of the registry and have no effect."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Place = TypeVar("Place", str, Path)
 
 
 def without_kept(files: Mapping[Place, bytes]) -> dict[Place, bytes]:
-    """The files without the journals that are over."""
+    """Returns the files without the journals of finished commits."""
     return {
         place: data
         for place, data in files.items()
@@ -21,7 +21,7 @@ def without_kept(files: Mapping[Place, bytes]) -> dict[Place, bytes]:
 
 
 def kept_journal(length: int = 3000) -> bytes:
-    """What a commit before left: longer than what is written over it."""
+    """Returns a journal of a finished commit, longer than the journal that replaces it."""
     old, new = (b'{"text": "%s"}' % (letter * length) for letter in (b"k", b"l"))
     journal = Journal(
         "before", Role.SECOND, "../elsewhere", "a boot", len(old), digest(old), old, new

@@ -1,4 +1,4 @@
-"""What is left of agents whose tmux server or session was ended under them."""
+"""The remains of agents whose tmux server or session was ended."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tui.model.roll import RollCall, Verdict
 
 @pytest.fixture
 def files(tmp_path: Path) -> Files:
-    """A workspace of one task, which has a directory for stream logs."""
+    """A workspace of one task, with a directory for stream logs."""
     files = Files(tmp_path, {"TASK-1": []})
     (files.path / "TASK-1" / "logs").mkdir()
     return files
@@ -31,7 +31,7 @@ NO_GRACE = replace(QUICK, start_grace=0.0)
 
 
 def write(files: Files, *ids: str) -> None:
-    """Writes agents down that start now; "another" has whatever session a test starts else."""
+    """Writes agents that start now, and the agent "another" for one more session of a test."""
     agents = [entry(each, started_at=stamp(0)) for each in (*ids, "another")]
     files.write_task("TASK-1", *agents)
     files.write_global({"TASK-1": agents})

@@ -1,4 +1,4 @@
-"""Limits of the system, for as long as a block lasts."""
+"""Limits the resources of this process until a block ends."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def no_file_longer_than(limit: int) -> Iterator[None]:
-    """No file can grow beyond so many bytes; stands for a full disk."""
+    """Limits the size of files to `limit` bytes, which acts like a full disk."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, hard))
     try:

@@ -1,4 +1,4 @@
-"""Looking at locks from outside the library."""
+"""Examines locks without the library."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def is_free(path: Path) -> bool:
-    """Whether no process has the lock of a file, or a lease on it."""
+    """Whether no process holds the lock of a file, or a lease on the file."""
     try:
         fd = os.open(path, os.O_RDWR | os.O_NONBLOCK)
     except BlockingIOError:

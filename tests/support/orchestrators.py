@@ -1,6 +1,6 @@
-"""Orchestrators and agents at work on one workspace, for crowds. See `main` for the roles.
+"""Programs of orchestrators and agents that work on one workspace at once; `main` lists the roles.
 
-Each says "ready" and waits for a line before it begins.
+Each program prints "ready", and waits for a line before it begins.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from registry.schema.layout import Workspace
 
 
 def create(workspace: str, task_id: str, number: str) -> None:
-    """Makes a task and registers an agent in it; says whether it was new, and the agent's id."""
+    """Creates a task and registers an agent; prints whether the task was new, and the id."""
     made = create_task_registry(workspace, task_id, f"made by {number}", timeout=60)
     global_ = Workspace(Path(workspace)).global_registry
     agent = register_agent(made.path, global_, f"maker_{number}", timeout=60)
@@ -23,14 +23,14 @@ def create(workspace: str, task_id: str, number: str) -> None:
 
 
 def register(task: str, global_: str, agent_type: str, how_many: str) -> None:
-    """Registers agents of a type; says their ids."""
+    """Registers agents of a type; prints their ids."""
     found = [register_agent(task, global_, agent_type, timeout=60) for _ in range(int(how_many))]
     assert not any(each.problems for each in found)
     print(json.dumps([each.agent_id for each in found]))
 
 
 def main(arguments: list[str]) -> None:
-    """Plays the role that is named by the first argument."""
+    """Runs the role that the first argument names."""
     roles: tuple[Callable[..., None], ...] = (create, register)
     role, *rest = arguments
     print("ready", flush=True)

@@ -1,4 +1,4 @@
-"""Another user of this host, who runs something that calls itself a tmux server."""
+"""Runs a process of another user that looks like a tmux server."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from pathlib import Path
 import pytest
 
 OTHER = 64101
-"""A user's number that nobody has."""
+"""The id of a user that does not exist."""
 
 needs_another_user = pytest.mark.skipif(
     os.getuid() != 0, reason="root alone can run something as another user"
 )
 
-# It is called as a server of tmux is, has one child, and tells how many came and what
-# they sent. The child holds no pipe of ours.
+# The process has the name of a tmux server and one child, and prints how many clients connected
+# and how many bytes they sent. The child must not hold a pipe of the test open.
 _SERVER = """
 import ctypes, os, select, socket, subprocess, sys
 path, bind_as, listen_as = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
@@ -55,7 +55,7 @@ print(came, sent, flush=True)
 
 
 class FakeServer:
-    """A process of another user that a tmux client could connect to."""
+    """A process of another user to which a tmux client could connect."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
@@ -65,7 +65,7 @@ class FakeServer:
         return self._process.pid
 
     def asked(self) -> tuple[int, int]:
-        """Ends it; how many connected to it, and how many bytes they sent."""
+        """Ends the process; returns how many clients connected, and how many bytes they sent."""
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.close()
         came, sent = self._process.stdout.readline().split()
@@ -75,12 +75,12 @@ class FakeServer:
 
 @contextmanager
 def fake_server(path: Path, *, bound_by: int = OTHER, run_by: int = OTHER) -> Iterator[FakeServer]:
-    """A listener at a path.
+    """Runs a listener that looks like a tmux server, until the block ends.
 
     Args:
-        path: Of its socket, which everybody may use.
-        bound_by: Who owns the socket.
-        run_by: Who listens.
+        path: The path of the socket; every user may connect to it.
+        bound_by: The user that owns the socket.
+        run_by: The user of the listening process.
     """
     words = [sys.executable, "-S", "-c", _SERVER, str(path), str(bound_by), str(run_by)]
     with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:

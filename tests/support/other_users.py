@@ -1,4 +1,4 @@
-"""Doing something as another user, who needs no account here; only root can."""
+"""Runs functions as another user. Only root can; the user needs no account."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ only_root = pytest.mark.skipif(
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What came of it.
+    """The result of a function that ran as another user.
 
     Attributes:
-        value: What was returned.
-        error: The kind of what was raised and its words, or "".
-        signal: What ended the process, or 0.
+        value: The returned value.
+        error: The type and the message of the raised error; empty without an error.
+        signal: The number of the signal that ended the process; 0 without a signal.
     """
 
     value: Any = None
@@ -32,20 +32,20 @@ class Outcome:
 
 @dataclass(frozen=True, slots=True)
 class User:
-    """A user with a group of its own number, and in others.
+    """A user whose own group has the same number.
 
     Attributes:
-        number: User id.
-        groups: Further groups that it is in.
+        number: The user id.
+        groups: The ids of the user's further groups.
     """
 
     number: int
     groups: tuple[int, ...] = ()
 
     def do(self, act: Callable[[], object], *, umask: int = 0o022) -> Outcome:
-        """Does something in a process of this user.
+        """Calls a function in a forked process of this user.
 
-        Forked and not started: the interpreter may lie where only root may look.
+        The process is not started anew, because only root may be allowed to read the interpreter.
         """
         prepare()
         reading, writing = os.pipe()
@@ -75,7 +75,7 @@ class User:
 
 
 def prepare() -> None:
-    """Imports what is otherwise imported on first use: that user may not read it."""
+    """Imports the modules that are imported late, because another user may not read them."""
     import hashlib  # noqa: F401
     import pwd  # noqa: F401
     import random  # noqa: F401

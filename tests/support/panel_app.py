@@ -1,4 +1,4 @@
-"""The screen with its panel on files that change; the roll is called when asked."""
+"""Runs the screen with its details panel on files that change. Tests ask for each roll call."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LIVE = made_now("agent_a")
 
 
 class PaneTmux(ScriptedTmux):
-    """Shows what it is told to show."""
+    """A tmux that returns `shows` as the content of each pane."""
 
     def __init__(self, *answers: TmuxSnapshot) -> None:
         super().__init__(*answers)
@@ -39,7 +39,7 @@ class PaneTmux(ScriptedTmux):
 
 
 class PanelApp(MusterApp):
-    """The app on files, with nobody who gathers: the roll is called when asked."""
+    """The app on a workspace on disk, without a collector. A test asks for each roll call."""
 
     def __init__(self, files: Files, tmux: PaneTmux, read_only: bool) -> None:
         live = StillLive(take(files, tmux), tmux)
@@ -60,7 +60,7 @@ def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def calm(pilot: Pilot[None]) -> None:
-    """Waits until what was set going shows: a pause changes nothing any more."""
+    """Waits until a pause no longer changes the screen."""
     before = None
     while before != (before := drawn(pilot.app)):
         await pilot.pause()

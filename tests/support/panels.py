@@ -1,4 +1,4 @@
-"""A panel that reads at once, where what is on the screen must not depend on threads."""
+"""A reader for the details panel without a thread, so that the screen never depends on timing."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from tui.details.sources import PanelSource
 
 
 class PromptFollower:
-    """As the follower, but in the thread of its caller, and only when told."""
+    """Works like `Follower`, but reads in the caller's thread, and only on request."""
 
     def __init__(self, deliver: Callable[[Hashable, object], object]) -> None:
         self._deliver = deliver

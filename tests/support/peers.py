@@ -1,8 +1,8 @@
-"""The orchestrator's side of a registry, written from its lock protocol alone.
+"""An orchestrator's access to a registry, written only from the lock protocol.
 
-It must keep knowing nothing of `registry`: it stands for programs that were
-written by others, and that ours must get along with. Run as a program it waits
-for a line on its input, so that many can begin at once:
+This module must not use `registry`, because it stands for programs of other authors, which must
+work together with the library. The program waits for a line on its input, so that many programs
+can begin at the same time:
 
     python -m tests.support.peers careful PATH NAME UPDATES
     python -m tests.support.peers count PATH AGENT UPDATES [PAUSE]
@@ -25,13 +25,13 @@ PATIENCE = 10.0
 
 
 def careful_update(path: str, change: Callable[[dict[str, Any]], None]) -> float:
-    """Changes a registry as the orchestrator's careful writers do.
+    """Changes a registry under the lock, as an orchestrator's careful writers do.
 
     Returns:
-        How many seconds it waited for the lock.
+        The seconds of the wait for the lock.
 
     Raises:
-        TimeoutError: Somebody else held the lock for 10 seconds.
+        TimeoutError: Another process held the lock for 10 seconds.
     """
     with open(path, "r+", encoding="utf-8") as file:
         waited = _wait_for_flock(file.fileno(), path)
@@ -60,21 +60,21 @@ def _wait_for_flock(fd: int, path: str) -> float:
 
 
 def careless_write(path: str, registry: dict[str, Any]) -> None:
-    """Writes a registry as the orchestrator's careless writers do: truncated first."""
+    """Truncates and writes a registry without the lock, as careless writers do."""
     with open(path, "w", encoding="utf-8") as file:
         text = json.dumps(registry, indent=2)
         quarter = len(text) // 4 + 1
         for start in range(0, len(text), quarter):
             file.write(text[start : start + quarter])
             file.flush()
-            # Others get to run while the file is torn.
+            # Other processes can run while the file is incomplete.
             time.sleep(0.0005)
 
 
 def stamped(generation: int, agents: int = 60) -> dict[str, Any]:
-    """A registry whose every part carries one number, and whose length never changes.
+    """Returns a registry of a fixed length in which every part carries the same number.
 
-    Two such states that were mixed would still parse, and would show.
+    A mix of two such states is valid JSON, but shows two numbers.
     """
     return {
         "task_id": f"{generation:08d}",
@@ -97,15 +97,15 @@ def _careful(path: str, name: str, updates: int) -> None:
 
 
 def _count(path: str, agent_id: str, updates: int, pause: float) -> None:
-    """Counts on an agent and on the registry as one; what timed out is tried again.
+    """Increases a counter of an agent and of the registry; after a timeout, tries again.
 
-    Says how long each wait was that got the lock, and how many did not.
+    Prints the seconds of each successful wait for the lock, and the number of timeouts.
 
     Args:
         path: The registry.
-        agent_id: Whose `progress` to count on.
-        updates: How many.
-        pause: Seconds between two of them, at most.
+        agent_id: The agent whose `progress` is increased.
+        updates: The number of updates.
+        pause: The longest pause between two updates, in seconds.
     """
     waits: list[float] = []
     timeouts = 0
@@ -142,7 +142,7 @@ def _careless(path: str, rounds: int) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Plays the role that the arguments name."""
+    """Runs the role that the arguments name."""
     role, path, *rest = arguments
     print("ready", flush=True)
     sys.stdin.readline()

@@ -16,19 +16,19 @@ GLOBAL = "registry/GLOBAL_REGISTRY.json"
 
 
 def flat(letter: str, length: int) -> bytes:
-    """A registry of one long text: sectors of two such can be mixed and still parse."""
+    """Returns a registry with one long text. Mixed sectors of two of them are valid JSON."""
     frame = '{"text": "%s"}'
     return (frame % (letter * (length - len(frame) + 2))).encode()
 
 
 def nested(letter: str, length: int) -> bytes:
-    """One that ends as a shorter flat one does, and a brace."""
+    """Returns a registry that ends like a shorter `flat` one, and one more brace."""
     frame = '{"a": {"text": "%s"}}'
     return (frame % (letter * (length - len(frame) + 2))).encode()
 
 
 def patched(text: bytes, letter: str, sectors: tuple[int, ...]) -> bytes:
-    """The same text but for what stands in some sectors."""
+    """Returns the text with other letters in some sectors."""
     changed = bytearray(text)
     for sector in sectors:
         changed[sector * 512 + 100 : sector * 512 + 400] = letter.encode() * 300
@@ -36,7 +36,7 @@ def patched(text: bytes, letter: str, sectors: tuple[int, ...]) -> bytes:
 
 
 def real(*agents: dict[str, object], of_task: bool = True) -> bytes:
-    """A registry as the peers write it."""
+    """Returns a registry as orchestrators write it."""
     make = task_registry if of_task else global_registry
     return json.dumps(make(*agents), indent=2).encode()
 
@@ -47,20 +47,20 @@ def _finish(root: Path) -> None:
 
 
 def alone(name: str, *texts: bytes) -> Story:
-    """Durable commits of one registry, one after the other."""
+    """Returns a story of durable commits of one registry, one after the other."""
     first, *others = texts
     return Story(name, {TASK: first}, tuple(Step(durably({TASK: text})) for text in others))
 
 
 def pair(name: str, *texts: tuple[bytes, bytes]) -> Story:
-    """Durable commits of two registries, one after the other."""
+    """Returns a story of durable commits of two registries, one after the other."""
     first, *others = texts
     steps = tuple(Step(durably({TASK: one, GLOBAL: two})) for one, two in others)
     return Story(name, {TASK: first[0], GLOBAL: first[1]}, steps)
 
 
 def killed(after: int, opened: tuple[str, ...]) -> Story:
-    """A commit of two that was cut off, and finished by the next opener, then a cut."""
+    """Returns a story: a commit of two registries is killed, then recovered by the next opener."""
     before = {TASK: flat("o", 700), GLOBAL: flat("p", 1500)}
     new = {TASK: flat("n", 900), GLOBAL: flat("m", 600)}
     return Story(
@@ -73,7 +73,7 @@ def killed(after: int, opened: tuple[str, ...]) -> Story:
 
 
 def recovering(opened: tuple[str, ...]) -> Do:
-    """Opens registries one after the other, on the same boot."""
+    """Returns a function that opens registries one after the other, without a reboot."""
 
     def do(root: Path) -> None:
         for name in opened:

@@ -1,4 +1,4 @@
-"""Runs of muster by a process that has imported its modules already, and forks for each run."""
+"""Runs muster in a forked child of a process that has already imported muster's modules."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tests.support.terminal import MUSTER
 
 Done = subprocess.CompletedProcess[str]
 
-# What Python reads only while it starts.
+# Variables that Python reads only at its start.
 _AT_START = ("LANG", "LC_", "PYTHON")
 
 
@@ -29,16 +29,16 @@ def run_prepared(
     environment: Mapping[str, str],
     timeout: float = 60.0,
 ) -> Done:
-    """Runs muster without input; captures what it prints.
+    """Runs muster without input; returns its exit code and output.
 
     Args:
-        arguments: Its arguments.
-        directory: Where it runs.
-        environment: All of its environment.
-        timeout: Seconds after which it is killed.
+        arguments: The arguments of muster.
+        directory: The working directory of muster.
+        environment: The whole environment of muster.
+        timeout: Seconds after which muster is killed.
 
     Raises:
-        subprocess.TimeoutExpired: It did not end in time.
+        subprocess.TimeoutExpired: muster did not end in time.
     """
     kept = {name: os.environ.get(name) for name in environment if name.startswith(_AT_START)}
     if kept != {name: environment[name] for name in kept}:
@@ -52,7 +52,7 @@ def run_prepared(
             timeout=timeout,
             check=False,
         )
-    # A forked child of the tests, which may be another user, has a server of its own.
+    # A forked child of the tests may be another user, so it gets another server.
     return _server(os.getpid()).run(arguments, directory, environment, timeout)
 
 
@@ -65,7 +65,7 @@ class _Server:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._requests, theirs = socket.socketpair()
-        # It belongs to no test.
+        # The process is shared by all tests.
         environment = {k: v for k, v in os.environ.items() if not k.startswith("TMUX")}
         with theirs:
             self._process = subprocess.Popen(

@@ -1,4 +1,4 @@
-"""A tmux server of one's own, on a private socket, that is gone after the test."""
+"""A real tmux server on a private socket, which ends with the test."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from tui.host.tmux import Tmux
 from tui.host.tmux_advice import install_advice
 
 SLEEP = "exec sleep 1000"
-"""What a session runs that should only be there."""
+"""A command for a session that only has to exist."""
 
 
 def runs(pid: int) -> bool:
-    """Whether a process is there and is no zombie."""
+    """Whether a process exists and is not a zombie process."""
     try:
         return psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
@@ -33,12 +33,12 @@ def runs(pid: int) -> bool:
 
 
 class RealTmux:
-    """A private tmux server; starts with its first session.
+    """A private tmux server, which starts with the first session.
 
     Attributes:
-        directory: A directory with a short path: sockets may have 107 bytes.
+        directory: A directory with a short path, because a socket's path has at most 107 bytes.
         socket: The server's socket.
-        directories: Those of all servers of this process.
+        directories: The directories of all servers of this process.
     """
 
     directories: ClassVar[set[Path]] = set()
@@ -68,7 +68,7 @@ class RealTmux:
         shutil.rmtree(self.directory, ignore_errors=True)
 
     def run(self, *arguments: str, **environment: str) -> str:
-        """Runs one tmux command; returns what it printed."""
+        """Runs one tmux command; returns its output."""
         done = subprocess.run(
             ["tmux", "-u", "-f", "/dev/null", "-S", str(self.socket), *arguments],
             capture_output=True,
@@ -81,12 +81,12 @@ class RealTmux:
         return done.stdout.strip()
 
     def start(self, name: str, command: str = SLEEP, *, keep: bool = True) -> str:
-        """Makes a session; returns its id.
+        """Creates a session; returns its id.
 
         Args:
             name: The session's name.
-            command: A shell command that it runs.
-            keep: Let the server run on when its last session has ended.
+            command: The shell command of the session.
+            keep: Whether the server still runs after the end of its last session.
         """
         made = ["new-session", "-d", "-P", "-F", "#{session_id} #{pid}", "-s", name]
         size = ["-x", "80", "-y", "24"]
@@ -98,7 +98,7 @@ class RealTmux:
         return session_id
 
     def takes(self, name: str) -> bool:
-        """Makes a session on the running server, unless this version of tmux refuses its name.
+        """Creates a session on the running server; returns whether tmux accepts the name.
 
         tmux 3.7 refuses control characters, which earlier versions escape.
         """
@@ -111,7 +111,7 @@ class RealTmux:
         return True
 
     def names(self) -> set[str]:
-        """The names of all sessions, by asking tmux without muster."""
+        """Returns the names of all sessions, queried without muster."""
         done = subprocess.run(
             ["tmux", "-u", "-S", str(self.socket), "list-sessions", "-F", "#{session_name}"],
             capture_output=True,
@@ -122,20 +122,20 @@ class RealTmux:
         return set(done.stdout.splitlines())
 
     def kill(self, session_id: str) -> None:
-        """Ends one session, by its id."""
+        """Ends a session by its id."""
         self.run("kill-session", "-t", session_id)
 
     def server_pid(self) -> int:
-        """The server's process."""
+        """Returns the pid of the server."""
         return int(self.run("display-message", "-p", "#{pid}"))
 
     def pane_pids(self) -> set[int]:
-        """The first processes of all panes."""
+        """Returns the pids of the first processes of all panes."""
         listed = self.run("list-panes", "-a", "-F", "#{pane_pid}")
         return {int(pid) for pid in listed.split()}
 
     def kill_server(self) -> None:
-        """Ends the server and waits until it is gone; its socket stays behind."""
+        """Ends the server, and waits for its end; the socket stays."""
         subprocess.run(
             ["tmux", "-S", str(self.socket), "kill-server"],
             capture_output=True,
@@ -143,28 +143,28 @@ class RealTmux:
             check=False,
         )
         if self._starting:
-            # The test's time was over, or tmux was, before it said who the server is.
+            # A timeout came before tmux reported the pid of the server.
             self._servers |= self._running()
             self._starting = False
         for pid in self._servers:
-            # One whose socket was removed cannot be told by tmux.
+            # tmux cannot reach a server whose socket was removed.
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGTERM)
             until(lambda pid=pid: not runs(pid), "the tmux server to end")  # type: ignore[misc]
         self._servers.clear()
 
     def _running(self) -> set[int]:
-        """Every process that was started for this socket."""
+        """Returns the pid of every process that was started for this socket."""
         listed = psutil.process_iter(["cmdline"])
         return {each.pid for each in listed if str(self.socket) in (each.info["cmdline"] or ())}
 
     def client(self, timeout: float = 10.0) -> Tmux:
-        """muster's way to ask this server."""
+        """Returns muster's client for this server."""
         return Tmux(self.socket, timeout)
 
 
 def fake_binary(directory: Path, script: str) -> Path:
-    """Writes a ``tmux`` that is a shell script; returns the directory for PATH."""
+    """Writes a shell script named ``tmux``; returns the directory for PATH."""
     directory.mkdir(parents=True, exist_ok=True)
     binary = directory / "tmux"
     binary.write_text(f"#!/bin/sh\n{script}\n", encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Writing down what a program does to its files, in the words of the disk's model."""
+"""Records the changes that a program makes to its files, as events of the disk model."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from tests.support.disk_model import (
 
 
 class _Killed(BaseException):
-    """Stands for the end of a process: nothing that it does afterwards has an effect."""
+    """Stands for the end of a process: the code after it has no effect."""
 
 
 @contextmanager
 def recorded(root: Path, events: list[Event], killed_after: int | None = None) -> Iterator[None]:
-    """Writes down what is done to files beneath `root`; flushes are noted, not made."""
+    """Records the changes of files below `root`. Flushes are recorded, but not made."""
     last = None if killed_after is None else len(events) + killed_after
     real_open, real_unlink = os.open, os.unlink
     real_link, real_fstat = os.link, os.fstat
@@ -53,7 +53,7 @@ def recorded(root: Path, events: list[Event], killed_after: int | None = None) -
         new = not os.path.lexists(whole_of(path, dir_fd))
         live()
         fd = real_open(path, flags, mode, dir_fd=dir_fd)
-        # The number may have been another file's: owners close without `os.close`.
+        # The number may have been another file's, because owners close without `os.close`.
         names.pop(fd, None)
         if name is not None:
             names[fd] = name
@@ -63,7 +63,7 @@ def recorded(root: Path, events: list[Event], killed_after: int | None = None) -
         return fd
 
     def link(source: str, path: str, *, dst_dir_fd: int, follow_symlinks: bool) -> None:
-        # Of a file that had no name before, by its descriptor.
+        # A link gives a name to a file that had no name before; the source is its descriptor.
         live()
         real_link(source, path, dst_dir_fd=dst_dir_fd, follow_symlinks=follow_symlinks)
         if (name := below(path, dst_dir_fd)) is not None:
@@ -104,7 +104,7 @@ def recorded(root: Path, events: list[Event], killed_after: int | None = None) -
         "pwrite": pwrite,
         "ftruncate": ftruncate,
         "fsync": fsync,
-        # What it leaves out, times and the like, is nothing that the model knows.
+        # The model does not contain times and other attributes, which fdatasync does not flush.
         "fdatasync": fsync,
     }
     with mock.patch.multiple(os, **shims), contextlib.suppress(_Killed):

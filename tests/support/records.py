@@ -1,4 +1,4 @@
-"""Records of an audit log to test with, and short ways to what stands in one."""
+"""Creates records of an audit log, and reads them."""
 
 from __future__ import annotations
 
@@ -14,36 +14,36 @@ from registry.audit.undo import last_actions, take_back, undoables
 
 
 def last_action(log: Log) -> str | None:
-    """The id of the last action that was not taken back."""
+    """Returns the id of the last action that was not undone, or None."""
     return next(last_actions(log), None)
 
 
 def numbered_record(name: str, number: int) -> bytes:
-    """One writer's record; some are longer than a page, so that a torn one would show."""
+    """Returns a record of one writer. Some records are longer than a page."""
     reason = f"{number} " * (2000 if number % 10 == 3 else 5)
     return line(intent(Entry(name, number, "", "complete", reason, audit.who())))
 
 
 def raw(log: Path) -> list[dict[str, Any]]:
-    """What stands in one file of a log, read without the library; every line must be whole."""
+    """Returns the records of a log file, read without the library; all lines must be complete."""
     text = log.read_text("ascii")
     assert text.endswith("\n")
     return [json.loads(each) for each in text.splitlines()]
 
 
 def complete(task: Path, global_: Path | None, *ids: str, **options: Any) -> FinishReport:
-    """Completes agents on record."""
+    """Gives agents the status completed, and logs the action."""
     on_record = AuditContext(Audit("complete", "they are through"))
     return finish_agents(task, global_, ids, status="completed", on_record=on_record, **options)
 
 
 def entries(task: Path) -> tuple[Entry, ...]:
-    """Everything that is on record for the workspace of a task."""
+    """Returns all entries of the audit log of a task's workspace."""
     return audit.read_log(audit.log_of(task)).entries
 
 
 def undo(*known: Path, action: str | None = None) -> list[Reverted]:
-    """Takes back the last action, or the given one; step by step what was done."""
+    """Undoes the given action, or the last one; returns the result of each step."""
     log = audit.read_log(audit.log_of(known[0]))
     action = action or last_action(log)
     assert action is not None

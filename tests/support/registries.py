@@ -1,4 +1,4 @@
-"""Registries to test with, and what their counters must say."""
+"""Registries for tests, and checks of their counters."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ TERMINAL = ("completed", "error", "failed", "terminated")
 
 
 def agent(agent_id: str, status: str | None = "running", **fields: Any) -> Json:
-    """An agent's entry; without a status where that is None."""
+    """Returns an agent's entry; without a status if `status` is None."""
     entry: Json = {"id": agent_id, "type": "tester", "tmux_session": f"agent_{agent_id}"}
     if status is not None:
         entry["status"] = status
@@ -21,7 +21,7 @@ def agent(agent_id: str, status: str | None = "running", **fields: Any) -> Json:
 
 
 def task_registry(*agents: Json, **fields: Any) -> Json:
-    """A task's registry with counters that match its agents."""
+    """Returns a task's registry with correct counters."""
     statuses = [each.get("status") for each in agents]
     return {
         "task_id": "TASK-1",
@@ -37,7 +37,7 @@ def task_registry(*agents: Json, **fields: Any) -> Json:
 
 
 def global_registry(*agents: Json, **fields: Any) -> Json:
-    """A workspace's registry with counters that match its agents."""
+    """Returns a global registry with correct counters."""
     entries = {}
     for each in agents:
         entry = {"task_id": "TASK-1", **each}
@@ -55,28 +55,28 @@ def global_registry(*agents: Json, **fields: Any) -> Json:
 
 
 def write(path: Path, registry: Any) -> Path:
-    """Writes a registry as its peers do."""
+    """Writes a registry in the orchestrator's format; returns the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(registry, indent=2), encoding="utf-8")
     return path
 
 
 def rewrite(file: TextIO, registry: Json) -> None:
-    """Replaces an open file's text, as the orchestrator's writers do."""
+    """Replaces the text of an open file, as the orchestrator's writers do."""
     file.seek(0)
     file.write(json.dumps(registry, indent=2))
     file.truncate()
 
 
 def load(path: Path) -> Json:
-    """What the standard library reads."""
+    """Returns the content of a registry, as the standard library reads it."""
     decoded = json.loads(path.read_text(encoding="utf-8"))
     assert isinstance(decoded, dict)
     return decoded
 
 
 def entry_of(registry: Json, agent_id: str) -> Json:
-    """An agent's entry in either kind of registry."""
+    """Returns an agent's entry in a task's or a global registry."""
     agents = registry["agents"]
     if isinstance(agents, dict):
         found = agents[agent_id]
@@ -87,18 +87,18 @@ def entry_of(registry: Json, agent_id: str) -> Json:
 
 
 def assert_counters_match(registry: Json) -> None:
-    """The counters say what there is to count, in either kind of registry."""
+    """Checks the counters of a task's or a global registry."""
     agents = registry["agents"]
     entries = list(agents.values()) if isinstance(agents, dict) else agents
     statuses = [entry.get("status") for entry in entries]
     if "tasks" in registry:
-        # An entry that was never updated has no status, and is at work.
+        # An entry that was never updated has no status, and stands for an active agent.
         active = sum(status is None or status in ACTIVE for status in statuses)
         counted = {"active_agents": active, "total_agents_spawned": len(entries)}
     else:
         active = sum(status in ACTIVE for status in statuses)
         counted = {"active_count": active, "total_spawned": len(entries)}
-        # Whether an agent that failed was counted depends on who wrote its end.
+        # Some writers count a failed agent as completed, and others do not.
         least = statuses.count("completed")
         perhaps = sum(
             entry.get("status") in ("failed", "error")
@@ -110,9 +110,9 @@ def assert_counters_match(registry: Json) -> None:
 
 
 def assert_agree(global_: Json, *tasks: Json) -> None:
-    """The global registry lists the tasks' agents and no others, each as its task has it.
+    """Checks that the global registry lists exactly the tasks' agents, with equal status.
 
-    An entry that was never updated has no status, and is at work.
+    An entry of the global registry without a status stands for an active agent.
     """
     here = {
         each["id"]: (task["task_id"], each["status"]) for task in tasks for each in task["agents"]

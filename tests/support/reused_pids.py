@@ -1,7 +1,7 @@
-"""Kills an agent whose dead pane keeps a pid that another agent's pane has by now.
+"""Kills an agent with a dead pane whose pid now belongs to another agent's pane.
 
-To be run as the first process of a PID namespace of its own, whose next pid may be chosen:
-``unshare --pid --fork --mount-proc python -m tests.support.reused_pids DIRECTORY``.
+Run this as the first process of a new PID namespace, because a process can choose the next pid
+there: ``unshare --pid --fork --mount-proc python -m tests.support.reused_pids DIRECTORY``.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from tui.actions.footprint import weighed_kill
 LAST_PID = Path("/proc/sys/kernel/ns_last_pid")
 
 NAMESPACE = ("unshare", "--pid", "--fork", "--mount-proc", "--kill-child")
-"""What runs a program as the first process of a PID namespace of its own."""
+"""A command that runs a program as the first process of a new PID namespace."""
 
 
 def can_choose_pids() -> bool:
-    """Whether there can be a PID namespace, and its next pid can be chosen."""
+    """Whether a new PID namespace is possible, and the next pid in it can be chosen."""
     choose = ("sh", "-c", f"echo 300 > {LAST_PID}")
     try:
         return (
@@ -36,7 +36,7 @@ def can_choose_pids() -> bool:
 
 
 def stale_pid(server: RealTmux) -> int:
-    """Starts an agent whose pane stays behind, dead; returns the pid that tmux keeps for it."""
+    """Starts an agent whose pane stays after its end; returns the pid that tmux keeps."""
     server.start("keeper")
     server.run("set-option", "-g", "remain-on-exit", "on")
     server.start("agent_dead", "true")
@@ -45,7 +45,7 @@ def stale_pid(server: RealTmux) -> int:
     pid = server.run(*listed).split()[1]
 
     def waited_for() -> bool:
-        # tmux may have missed the signal that tells it to.
+        # tmux may have missed the signal.
         os.kill(server.server_pid(), signal.SIGCHLD)
         return not Path(f"/proc/{pid}").exists()
 
@@ -54,7 +54,7 @@ def stale_pid(server: RealTmux) -> int:
 
 
 def start_at(server: RealTmux, name: str, pid: int) -> None:
-    """Starts a session whose pane's process has a pid that is free."""
+    """Starts a session whose pane's process has the given pid, which must be free."""
     for before in range(2, 40):
         LAST_PID.write_text(str(pid - before))
         session_id = server.start(name)
@@ -66,11 +66,11 @@ def start_at(server: RealTmux, name: str, pid: int) -> None:
 
 
 def main(directory: Path) -> None:
-    """Kills the dead one, and looks who lives."""
+    """Kills the dead agent, and checks that the other agent is alive."""
     files = Files(directory, {"TASK-1": [entry("dead"), entry("live")]})
     with RealTmux() as server:
         pid = stale_pid(server)
-        # Those that tmux itself needs meanwhile must not take it.
+        # The processes that tmux itself starts must not get this pid.
         LAST_PID.write_text(str(pid + 1000))
         start_at(server, "agent_live", pid)
         assert runs(pid)

@@ -1,6 +1,6 @@
-"""Kills an agent of a tmux server that has the pid of a former one, whose agent runs on.
+"""Kills an agent of a tmux server that has the pid of an earlier server, whose agent still runs.
 
-To be run as the first process of a PID namespace of its own, as `tests.support.reused_pids`.
+Run this as the first process of a new PID namespace, like `tests.support.reused_pids`.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from tui.host.process.usage import Meter
 
 
 def restart_at(server: RealTmux, pid: int) -> None:
-    """Starts a server whose process has a pid that is free."""
+    """Starts a tmux server whose process has the given pid, which must be free."""
     for before in range(1, 40):
         LAST_PID.write_text(str(pid - before))
-        # A client that comes while a server ends may be let down by that one.
+        # A client that comes while a server ends may fail, so the socket is removed first.
         server.socket.unlink(missing_ok=True)
         server.start("agent_new")
         if server.server_pid() == pid:
@@ -34,7 +34,7 @@ def restart_at(server: RealTmux, pid: int) -> None:
 
 
 def main(directory: Path) -> None:
-    """Kills the agent of the new server, and looks who lives."""
+    """Kills the agent of the new server, and checks that the earlier server's agent is alive."""
     files = Files(directory, {"TASK-1": [entry("old"), entry("new")]})
     ready, go, note = directory / "ready", directory / "go", directory / "note"
     with RealTmux() as server:
@@ -42,13 +42,13 @@ def main(directory: Path) -> None:
         server.start("agent_old", hardy)
         until(ready.exists, "the trap")
         pid, (old,) = server.server_pid(), server.pane_pids()
-        # This one starts a process only on the word of this test, and ends.
+        # This agent starts a process only when the test creates a file, and then ends.
         waiting = f"while [ ! -e {go} ]; do sleep 0.05; done"
         hands_over = f"sleep 1000 > /dev/null 2>&1 < /dev/null & echo $! > {note}"
         server.start("agent_older", f"trap '' HUP; echo > {ready}2; {waiting}; {hands_over}")
         until(Path(f"{ready}2").exists, "the trap of the other one")
         os.kill(pid, signal.SIGKILL)
-        # The first process of this namespace is its parent now.
+        # This process, the first one of the namespace, is now the parent of the server's process.
         os.waitpid(pid, 0)
         LAST_PID.write_text(str(pid + 1000))
         restart_at(server, pid)
@@ -58,14 +58,14 @@ def main(directory: Path) -> None:
         late = int(until(lambda: note.exists() and note.read_text().strip(), "the late process"))
         until(lambda: (found := procfs.stat_of(late)) and found.parent == 1, "us to have it")
         if procfs.session_order_of(late) is None:
-            # The kernel does not tell that its process session is older than the server.
+            # This kernel does not show that the process session is older than the server.
             os.kill(late, signal.SIGKILL)
             late = old
         assert Meter[str]().measure(answer.sessions, answer)["agent_new"].processes == 1
         roll = take(files, server.client())
         plan = weighed_kill(roll, [row_of(roll, "new")])
         assert plan.footprint is not None and plan.footprint.processes == 1, plan.footprint
-        # The agent need not become terminated: those of the former server may be its own.
+        # The agent may stay active, because the earlier server's processes may be the agent's.
         carry_out(plan, server.client(), "")
         assert server.names() == set()
         for pid in {old, late}:

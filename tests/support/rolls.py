@@ -1,4 +1,4 @@
-"""Records to call the roll of, without a file or a tmux server."""
+"""Creates records and roll calls without files and without a tmux server."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tui.model.roll import RollCall, TaskRoll, TaskState, Verdict, WorkspaceRoll
 from tui.model.spellings import Spellings
 
 NOW = 1_760_000_000.0
-"""The time at which these rolls are called; seconds since the epoch."""
+"""The time of these roll calls, in seconds since the epoch."""
 
 WORKSPACE = Path("/ws/.agent-workspace")
 SOCKET = Path("/tmp/tmux-0/default")
@@ -36,7 +36,7 @@ def agent(
     progress: float | None = 40.0,
     type_: str = "tester",
 ) -> AgentRecord:
-    """An agent; its session is named after it unless told otherwise."""
+    """Returns an agent's record. The session's name is `agent_` and the id by default."""
     return AgentRecord(
         id=agent_id,
         type=type_,
@@ -60,7 +60,7 @@ def task_record(
     description: str = "a task",
     warnings: tuple[str, ...] = (),
 ) -> TaskRecord:
-    """A task's registry."""
+    """Returns the content of a task's registry."""
     return TaskRecord(
         task_id=task_id,
         description=description,
@@ -94,7 +94,7 @@ any_task = st.builds(
         max_size=5,
     ),
 )
-"""Any task, with parents that are missing, that disagree or that go in a circle."""
+"""Any task. Parents may be missing, differ between the two places, or form a loop."""
 
 
 def task_state(
@@ -105,7 +105,7 @@ def task_state(
     error: str | None = None,
     listed_description: str = "",
 ) -> TaskState:
-    """What is known of a task; with `readable` false its registry was never read."""
+    """Returns the state of a task. If `readable` is False, the registry was never read."""
     found = record or task_record(agents, task_id=name)
     return TaskState(
         workspace=WORKSPACE,
@@ -127,7 +127,7 @@ def session(
     created: float = NOW - 3600,
     activity: float = NOW - 1,
 ) -> Session:
-    """A session with one pane, which is dead."""
+    """Returns a session with one dead pane."""
     return Session(
         id=f"${number}",
         name=name,
@@ -141,7 +141,7 @@ def session(
 
 
 def answered(*sessions: Session, asked_at: float = 100.0) -> TmuxSnapshot:
-    """tmux listed exactly these sessions."""
+    """Returns an answer of tmux that lists exactly these sessions."""
     return TmuxSnapshot(
         TmuxState.ANSWERED,
         "server 4711",
@@ -154,17 +154,17 @@ def answered(*sessions: Session, asked_at: float = 100.0) -> TmuxSnapshot:
 
 
 def no_server(asked_at: float = 100.0) -> TmuxSnapshot:
-    """No server runs."""
+    """Returns the answer of tmux if no server runs."""
     return TmuxSnapshot(TmuxState.NO_SERVER, f"no server on {SOCKET}", SOCKET, {}, asked_at)
 
 
 def cannot_tell(asked_at: float = 100.0) -> TmuxSnapshot:
-    """tmux could not be asked."""
+    """Returns the answer if tmux cannot be queried."""
     return TmuxSnapshot(TmuxState.UNKNOWN, "Permission denied", SOCKET, {}, asked_at)
 
 
 def asked_twice(states: Iterable[TaskState], answer: TmuxSnapshot) -> Evidence:
-    """The same answer twice, far enough apart: what is missing from it is proven so."""
+    """Returns the evidence of two equal answers, so that missing sessions are certainly gone."""
     states = tuple(states)
     answer = Spellings.of(state.record for state in states if state.record).resolve(answer)
     expected = expected_sessions(states, POLICY, NOW)
@@ -174,7 +174,7 @@ def asked_twice(states: Iterable[TaskState], answer: TmuxSnapshot) -> Evidence:
 
 
 def called(*states: TaskState, answer: TmuxSnapshot, now: float = NOW) -> tuple[TaskRoll, ...]:
-    """The roll of tasks, after tmux gave the same answer twice."""
+    """Returns the roll call of tasks after two equal answers of tmux."""
     evidence = asked_twice(states, answer)
     return tuple(call_task(state, evidence, POLICY, now) for state in states)
 
@@ -185,7 +185,7 @@ def roll_call(
     answer: TmuxSnapshot | None = None,
     error: str | None = None,
 ) -> RollCall:
-    """A roll call of one workspace."""
+    """Returns a roll call of one workspace."""
     return roll_of(
         WorkspaceRoll(WORKSPACE, tasks, error), orphans=orphans, answer=answer or answered()
     )
@@ -196,7 +196,7 @@ def roll_of(
     orphans: tuple[Session, ...] = (),
     answer: TmuxSnapshot | None = None,
 ) -> RollCall:
-    """A roll call of several workspaces."""
+    """Returns a roll call of several workspaces."""
     counts = dict.fromkeys(Verdict, 0)
     for workspace in workspaces:
         for task in workspace.tasks:

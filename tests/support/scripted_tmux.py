@@ -1,4 +1,4 @@
-"""A tmux that gives the answers it was told to give."""
+"""A tmux client that returns given answers."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ from tui.host.tmux_types import Session, TmuxSnapshot
 
 
 def made_now(name: str, number: int = 1) -> Session:
-    """A session that may be that of an agent which `workspaces.entry` makes."""
+    """Returns a session that may belong to an agent from `workspaces.entry`."""
     now = time.time()
     return session(name, number=number, created=now - 15, activity=now)
 
 
 class ScriptedTmux(Tmux):
-    """Gives one answer after another, and the last one ever after.
+    """Returns the given answers in order; repeats the last answer.
 
     Attributes:
-        asked: How often it was asked.
-        killed: The sessions it was told to end; none of them does.
+        asked: The number of queries.
+        killed: The sessions that `kill_session` was called with; none of them ends.
     """
 
     def __init__(self, *answers: TmuxSnapshot) -> None:

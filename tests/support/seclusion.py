@@ -1,7 +1,7 @@
-"""What tests and benchmarks run under, whoever runs them, and wherever.
+"""The environment of tests and benchmarks, which is independent of the user and the machine.
 
-They have a temporary directory with no workspace above it, and none of the user's settings,
-workspaces, locale, time zone, terminal and tmux.
+The temporary directory has no workspace in or above it. The user's settings, workspaces, locale,
+time zone, terminal and tmux have no effect.
 """
 
 from __future__ import annotations
@@ -15,41 +15,41 @@ from pathlib import Path
 from registry.schema.layout import ENVIRONMENT_VARIABLE, workspaces_above
 
 MEMORY = "/dev/shm"
-"""Where temporary files lie in memory: thousands are made, and each waits for a disk."""
+"""A directory in memory. Tests create thousands of files, which would be slow on a disk."""
 
 ROOM = 4 << 30
-"""Bytes that must be free there."""
+"""The bytes that must be free in `MEMORY`."""
 
 PLACES = ("/var/tmp", MEMORY)
-"""Where temporary files may lie when a workspace lies above the usual directory."""
+"""Directories for temporary files if a workspace is in or above the usual directory."""
 
 
 ENVIRONMENT = {
-    # The default workspaces, too: an orchestrator may have any session listed there.
+    # HOME decides the default workspaces, and an orchestrator may list any session there.
     "HOME": "/nonexistent",
     "LC_ALL": "C.UTF-8",
     "TZ": "UTC",
     "XDG_CONFIG_HOME": "/nonexistent",
 }
-"""What takes the place of what the user has set."""
+"""Variables that replace the user's values."""
 
 _UNSET = ("COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR", "TMUX", "TMUX_PANE", ENVIRONMENT_VARIABLE)
 
 
 def secluded(places: Iterable[str | Path]) -> Path | None:
-    """The first directory that tests can write and that has no workspace in or above it."""
+    """Returns the first writable directory that has no workspace in or above it, or None."""
     for each in map(Path, places):
         try:
             if os.access(each, os.W_OK | os.X_OK) and not workspaces_above(each.resolve()):
                 return each
         except OSError:
-            # What must not be looked into may hide a workspace.
+            # A directory that cannot be searched may contain a workspace.
             continue
     return None
 
 
 def has_room(directory: str) -> bool:
-    """Whether much can be written to a directory, and programs in it can be run."""
+    """Whether a directory has much free space, and programs in it can be run."""
     try:
         status = os.statvfs(directory)
     except OSError:
@@ -58,14 +58,14 @@ def has_room(directory: str) -> bool:
 
 
 def seclude(*, in_memory: bool = False) -> None:
-    """Has this process and those that it starts depend on nothing of the user.
+    """Makes this process and its children independent of the user's environment.
 
     Args:
-        in_memory: Whether temporary files lie in memory, unless the user has set TMPDIR or
-            there is no room for them.
+        in_memory: Whether to put temporary files in memory. Has no effect if the user has set
+            TMPDIR, or if the memory has too little space.
 
     Raises:
-        RuntimeError: A workspace lies above every directory for temporary files.
+        RuntimeError: All directories for temporary files have a workspace in or above them.
     """
     places: tuple[str, ...] = (tempfile.gettempdir(), *PLACES)
     if in_memory and "TMPDIR" not in os.environ and has_room(MEMORY):
@@ -77,7 +77,7 @@ def seclude(*, in_memory: bool = False) -> None:
             "set TMPDIR to a directory with none above it"
         )
     for name in [*os.environ]:
-        # What is set for muster, or for a terminal: pytest's workers set the size of one.
+        # Variables of muster, and of terminals: pytest's workers set the terminal's size.
         if name in _UNSET or name.startswith("MUSTER_"):
             del os.environ[name]
     os.environ.update(ENVIRONMENT)

@@ -1,4 +1,4 @@
-"""Which tests run: their marks by folder and fixture, and when the torture is meant."""
+"""Chooses the tests to run: marks by folder and fixture, groups, order, and the long variants."""
 
 from __future__ import annotations
 
@@ -40,17 +40,17 @@ FOLDER_MARKS = {
     "tui/model/test_suspects": ("processes", "tmux"),
     "tui/text/test_names": ("screen",),
 }
-"""What the tests of a folder or a module need that pure ones do not."""
+"""Maps a folder or module to the marks of its tests, for what these tests need."""
 
 FIXTURE_MARKS = {"calls": "tmux", "crowd": "processes", "server": "tmux"}
-"""What the tests that use a fixture need."""
+"""Maps a fixture to the mark of the tests that use it."""
 
 SHARED_FIXTURES = ("harness", "show", "counted")
-"""Fixtures of a whole module that take seconds to make."""
+"""Fixtures of a whole module that take seconds to create."""
 
 
 def marks_of(path: Path, fixtures: Collection[str]) -> Iterator[str]:
-    """The marks that a test has by where it lies and by what it uses."""
+    """Yields the marks that a test gets from its path and its fixtures."""
     yield from _marks_of_place(path)
     yield from (mark for name, mark in FIXTURE_MARKS.items() if name in fixtures)
 
@@ -67,7 +67,7 @@ def _marks_of_place(path: Path) -> tuple[str, ...]:
 
 
 def group_of(path: Path, fixtures: Collection[str]) -> str | None:
-    """The group of tests that one worker runs: they share what is dear to make."""
+    """Returns the group of tests that share a slow fixture, and so one worker; or None."""
     for name in SHARED_FIXTURES:
         if name in fixtures:
             return f"{path.stem}.{name}"
@@ -77,13 +77,13 @@ def group_of(path: Path, fixtures: Collection[str]) -> str | None:
 def torture_is_meant(
     path: Path, expression: str, arguments: Iterable[str], directory: Path
 ) -> bool:
-    """Whether a torture in some module is to run: the command line names it.
+    """Whether the command line asks for the torture tests of a module.
 
     Args:
         path: The module.
-        expression: What was given with ``-m``.
-        arguments: The paths and node ids that were given.
-        directory: What they are relative to.
+        expression: The value of ``-m``.
+        arguments: The paths and node ids of the command line.
+        directory: The directory to which the arguments are relative.
     """
     if "torture" in expression:
         return True
@@ -96,12 +96,12 @@ def torture_is_meant(
 
 
 def waits(item: pytest.Item) -> bool:
-    """Whether a test waits for something most of the time: a process, a server, the screen."""
+    """Whether a test mostly waits for a process, a server or the screen."""
     return any(item.get_closest_marker(name) for name in ("processes", "screen", "tmux"))
 
 
 def mixed(items: Sequence[Kind], of_one_kind: Callable[[Kind], bool]) -> list[Kind]:
-    """Spreads those of one kind evenly among the others; each kind keeps its order."""
+    """Spreads the tests of one kind evenly among the others; keeps the order within each kind."""
     kinds: dict[bool, list[Kind]] = {True: [], False: []}
     for item in items:
         kinds[of_one_kind(item)].append(item)
@@ -114,11 +114,11 @@ def mixed(items: Sequence[Kind], of_one_kind: Callable[[Kind], bool]) -> list[Ki
 
 
 def in_torture(*values: object) -> list[ParameterSet]:
-    """Parameters of a test that it has with the torture only; it has others at any time."""
+    """Returns parameters that a test gets only with the mark `torture`."""
     return [pytest.param(each, marks=pytest.mark.torture) for each in values]
 
 
 def run_quickly(keyword: str, arguments: Iterable[str], directory: Path) -> bool:
-    """Whether tests are over sooner without workers, which take a while to start."""
+    """Whether the tests end sooner without workers, because workers take time to start."""
     names = [argument.partition("::")[0] for argument in arguments]
     return bool(keyword) or (bool(names) and all((directory / each).is_file() for each in names))

@@ -1,4 +1,4 @@
-"""A task's registry that several users write, and what they do with it."""
+"""A task's registry that several users may write, and operations on this registry."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ AGENTS = 64200
 
 @contextmanager
 def searchable() -> Iterator[Path]:
-    """A directory that every user may search; those that pytest makes are its user's own."""
+    """Creates a directory that every user may enter, unlike the directories of pytest."""
     with tempfile.TemporaryDirectory() as made:
         path = Path(os.path.realpath(made))
         path.chmod(0o755)
@@ -45,14 +45,14 @@ def counting(task: Path) -> Callable[[], None]:
 
 
 def killed_half_way(task: Path) -> Callable[[], None]:
-    """Killed when byte 0 is NUL and half of the text is there."""
+    """Returns a function that is killed after it has written half of the text."""
 
     def hot_journal(fd: int, text: bytes) -> None:
         os.pwrite(fd, b"\0" + text[1 : len(text) // 2], 0)
         os.kill(os.getpid(), signal.SIGKILL)
 
     def count() -> None:
-        # In a process of its own: nothing else is changed by it.
+        # Runs in a separate process, so this change has no other effect.
         commit._place = hot_journal
         counting(task)()
 
@@ -65,7 +65,7 @@ def cut_off_by(user: User, task: Path, umask: int = 0o022) -> None:
 
 
 def shared(home: Path, *, mode: int = 0o664, folder: int = 0o775, group: int = AGENTS) -> Path:
-    """A task's registry of alice and of the group, in a workspace of theirs."""
+    """Creates a workspace of alice and the group; returns the path of the task's registry."""
     workspace = home / ".agent-workspace"
     task = write(workspace / "TASK-1" / "AGENT_REGISTRY.json", task_registry(agent("busy")))
     global_ = write(workspace / "registry" / "GLOBAL_REGISTRY.json", global_registry())

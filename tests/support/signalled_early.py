@@ -1,6 +1,6 @@
-"""muster as a test runs it, which gets a signal the moment it has taken the terminal.
+"""Runs muster for a test, and sends it a signal as soon as it has taken the terminal.
 
-Its first argument is the signal's number; the others are those of `alone.py`.
+The first argument is the number of the signal. The other arguments are those of `alone.py`.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""Disks on which there is no room, or that may not be written, and what a commit makes of them.
+"""Commits on disks that are full or read-only.
 
-Run as ``python -m tests.support.small_disk WHAT DIRECTORY`` where a small file
-system is mounted at the directory; `run` finds a way to mount one.
+Run as ``python -m tests.support.small_disk WHAT DIRECTORY``, with a small file system mounted at
+the directory; `way_to_mount` finds a way to mount one.
 """
 
 from __future__ import annotations
@@ -53,14 +53,14 @@ ACTS: dict[str, Act] = {"one": grow_one, "both": grow_both}
 
 
 class Room(Protocol):
-    """The room on a disk."""
+    """The free space of a disk."""
 
     def leave(self, pages: int) -> None:
-        """Leaves so many pages free; a negative number leaves all there are."""
+        """Leaves this many pages free; a negative number leaves all of them."""
 
 
 class Ballast:
-    """Fills a real disk with a file of its own."""
+    """Fills a real disk with a file."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
@@ -88,7 +88,7 @@ class Ballast:
 
 
 class Pretended:
-    """Room that is counted where files are written, in a process that has no small disk."""
+    """Counts the written pages in this process, as a disk of that size would."""
 
     def __init__(self) -> None:
         self._pages = -1
@@ -117,7 +117,7 @@ class Pretended:
 
 
 def assert_refused(place: Place, error: OSError, number: int, before: Texts) -> None:
-    """Nothing was changed, nothing is held, and the error says which file and what to do."""
+    """Checks that nothing was changed or is locked, and that the error names file and remedy."""
     said = str(error)
     assert isinstance(error, InaccessibleRegistryError), said
     assert error.errno == number, said
@@ -130,7 +130,7 @@ def assert_refused(place: Place, error: OSError, number: int, before: Texts) -> 
 
 
 def every_shortage(place: Place, room: Room, act: Act, durable: bool) -> int:
-    """Refuses to commit with each number of pages that is too small; counts them."""
+    """Commits with each number of free pages that is too small; returns how many there are."""
     pages = 0
     room.leave(-1)
     place.lay_out()
@@ -159,14 +159,14 @@ def every_shortage(place: Place, room: Room, act: Act, durable: bool) -> int:
 
 
 def recovery_without_room(place: Place, room: Room) -> int:
-    """A commit that was cut off waits, with its journals, until there is room to finish it."""
+    """Checks that an interrupted commit keeps its journals until there is room to finish it."""
     room.leave(-1)
     place.lay_out()
     before = place.texts()
     grow_both(place.root)
     after = place.texts()
     place.lay_out()
-    # The first write into a registry and all that follows fail: both journals stay.
+    # The first write into a registry and all later calls fail, so both journals stay.
     begun = [0]
 
     def cut(number: int, call: Any) -> int | None:
@@ -199,7 +199,7 @@ def recovery_without_room(place: Place, room: Room) -> int:
 
 
 def full(directory: Path, room: Room) -> dict[str, int]:
-    """Everything that is to be tried on a disk that gets full."""
+    """Runs all tests for a disk that gets full; returns the counts."""
     place = Place(directory / "disk", kept=False)
     counts = {
         f"{name}, {'durable' if durable else 'plain'}": every_shortage(place, room, act, durable)
@@ -219,7 +219,7 @@ def _full(directory: Path) -> dict[str, int]:
 
 
 def _no_inode(directory: Path) -> dict[str, int]:
-    """A disk with room, but not for one file more."""
+    """Commits on a disk that has space, but no free inode."""
     place = Place(directory / "disk", kept=False)
     refused = 0
     for act in ACTS.values():
@@ -246,7 +246,7 @@ def _remount(directory: Path, how: str) -> None:
 
 
 def _read_only(directory: Path) -> dict[str, int]:
-    """A disk that may not be written; and one whose registries may, each mounted by itself."""
+    """Commits on a read-only disk; then with each registry on a writable mount of its own."""
     place = Place(directory / "disk", kept=False)
     refused = 0
     for separately in (False, True):
@@ -272,7 +272,7 @@ def _read_only(directory: Path) -> dict[str, int]:
 
 
 def assert_refused_reading(place: Place, error: OSError, before: Texts) -> None:
-    """As `assert_refused`, on a disk on which nothing can be opened for writing."""
+    """Checks like `assert_refused`, on a disk where no file can be opened for writing."""
     said = str(error)
     assert isinstance(error, InaccessibleRegistryError), said
     assert error.errno == errno.EROFS, said
@@ -290,11 +290,11 @@ SCENARIOS: dict[str, Callable[[Path], dict[str, int]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """A way to have a small file system.
+    """A way to mount a small file system.
 
     Attributes:
-        name: What it is called.
-        prefix: What to put before a command for it to be allowed to mount.
+        name: The name of the way.
+        prefix: The words before a command that give it the right to mount.
     """
 
     name: str
@@ -311,7 +311,7 @@ _MOUNT = 'mount -t tmpfs -o "$1" small "$2" && shift 2 && exec "$@"'
 
 
 def mounted(way: Way, directory: Path, options: str, *command: str) -> Any:
-    """Runs a command that finds a file system of its own at a directory."""
+    """Runs a command with a small file system mounted at a directory."""
     return subprocess.run(
         [*way.prefix, "sh", "-c", _MOUNT, "sh", options, str(directory), *command],
         cwd=_ROOT,
@@ -322,7 +322,7 @@ def mounted(way: Way, directory: Path, options: str, *command: str) -> Any:
 
 
 def way_to_mount(directory: Path) -> Way | None:
-    """The first way that works here."""
+    """Returns the first way to mount that works on this host, or None."""
     for way in WAYS:
         with contextlib.suppress(OSError, subprocess.TimeoutExpired):
             if mounted(way, directory, "size=64k", sys.executable, "-c", "").returncode == 0:
@@ -331,7 +331,7 @@ def way_to_mount(directory: Path) -> Way | None:
 
 
 def small_disk_that_is_there() -> Path | None:
-    """A directory on a small file system that is mounted anyway, as in many containers."""
+    """Creates a directory on a small file system that is mounted already, or returns None."""
     for place in ("/dev/shm", "/run/lock", "/run/shm"):
         with contextlib.suppress(OSError):
             found = os.statvfs(place)
@@ -341,7 +341,7 @@ def small_disk_that_is_there() -> Path | None:
 
 
 def main(arguments: list[str]) -> None:
-    """Tries one thing in a directory, and prints the counts."""
+    """Runs one scenario in a directory, and prints the counts."""
     what, directory = arguments
     print(json.dumps(SCENARIOS[what](Path(directory))))
 

@@ -1,4 +1,4 @@
-"""The screen on a roll call that stands still."""
+"""Runs the screen on a roll call that does not change."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def _state(registry: Any) -> TaskState:
 
 
 def call(*registries: Any, error: str | None = None, alive: tuple[str, ...] = ALIVE) -> RollCall:
-    """A roll call in which whoever has no session has had none for long."""
+    """Returns a roll call in which only the agents in `alive` have a session."""
     sessions = {
         f"agent_{name}": Session(
             f"${n}", f"agent_{name}", int(NOW) - 60, int(NOW) - 5, 0, (f"%{n}",), (900_000 + n,)
@@ -112,14 +112,14 @@ def call(*registries: Any, error: str | None = None, alive: tuple[str, ...] = AL
 
 
 class StillApp(MusterApp):
-    """The app without anybody who gathers: shows the roll call that it is given."""
+    """The app without a collector; it shows the given roll call."""
 
     def __init__(self, roll: RollCall, settings: Settings | None = None) -> None:
         super().__init__((Workspace(WORKSPACE),), StillLive(roll), settings)
 
 
 def plan_kill_of(screen: RollScreen, roll: RollCall, rows: Any, orphans: Any, whole: bool) -> None:
-    """Plans without a look at processes."""
+    """Makes a plan and asks the question, without examining processes."""
     plan = plan_kill(roll, rows, orphans, whole=whole)
     held = Footprint(3, 250 << 20)
     steps = [replace(s, footprint=held) if s in plan.ending else s for s in plan.steps]
@@ -127,7 +127,7 @@ def plan_kill_of(screen: RollScreen, roll: RollCall, rows: Any, orphans: Any, wh
 
 
 def plan_complete_of(screen: RollScreen, roll: RollCall, rows: Any) -> None:
-    """Plans without a look at processes."""
+    """Makes a plan and asks the question, without examining processes."""
     screen._ask(plan_complete(roll, rows))
 
 
@@ -141,7 +141,7 @@ def still(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     known = Fields({"prompt": "Do it well.", "tracked_files": {"a.py": 3}})
     monkeypatch.setattr("tui.app.widgets.details_panel.FieldsSource.read", lambda _: known)
     with monkeypatch.context() as zone:
-        # Times are shown on this host's clock.
+        # The app shows times in the local time zone.
         zone.setenv("TZ", "UTC")
         time.tzset()
         yield
@@ -150,7 +150,7 @@ def still(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def quick_hands(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The pilot presses Enter sooner than anybody could."""
+    """Removes the delay for a first Enter, because the pilot presses Enter at once."""
     if "hasty" not in request.keywords:
         monkeypatch.setattr("tui.app.screens.confirm.HASTE", 0.0)
         monkeypatch.setattr("tui.app.screens.confirm.READ_FIRST", -1.0)
@@ -180,7 +180,7 @@ def current_row(view: RollView) -> str:
 
 
 def shown(app: MusterApp) -> str:
-    """What is on the screen, its lines run together."""
+    """Returns the text of the screen as one line."""
     strips = app.screen._compositor.render_strips()
     return " ".join("".join(segment.text for segment in strip).strip() for strip in strips)
 
@@ -189,12 +189,12 @@ SnapCompare = Callable[..., bool]
 
 
 def drawn(app: App[None]) -> list[Strip]:
-    """What the screen in front shows, with its colours, to be compared."""
+    """Returns the lines of the front screen with their colours, to compare them."""
     return app.screen._compositor.render_strips()
 
 
 async def drawn_whole(pilot: Pilot[None]) -> None:
-    """Waits until the screen in front has its keys, and a pause changes nothing any more."""
+    """Waits until the front screen has its key hints, and a pause no longer changes the screen."""
     before = None
     while before != (before := drawn(pilot.app)) or not any(
         footer.hints for footer in pilot.app.screen.query(Footer)
@@ -203,7 +203,7 @@ async def drawn_whole(pilot: Pilot[None]) -> None:
 
 
 def pressing(*keys: str) -> Callable[[Pilot[None]], Awaitable[None]]:
-    """Presses keys once the first screen is drawn whole, and waits until the last one is."""
+    """Returns a function that presses keys; it waits for a complete screen before and after."""
 
     async def press(pilot: Pilot[None]) -> None:
         await drawn_whole(pilot)

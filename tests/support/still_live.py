@@ -1,4 +1,4 @@
-"""Somebody who gathers nothing: the app shows what it is given."""
+"""A collector that collects nothing: the app shows the given roll call."""
 
 from __future__ import annotations
 
@@ -10,13 +10,13 @@ from tui.model.roll import RollCall
 
 
 class StillLive(LiveRoll):
-    """Has one roll call, or none, and never another."""
+    """A collector with one roll call, or none, that never changes."""
 
     def __init__(self, roll: RollCall | None = None, tmux: Tmux | None = None) -> None:
         super().__init__((), tmux or Tmux(SOCKET), Policy())
         self.latest = roll
-        # Never started, it is never stopped either.
+        # The collector is never started, so no thread closes this.
         self._deaths.close()
 
     def refresh(self) -> None:
-        """There is nothing to look at."""
+        """Does nothing."""

@@ -1,4 +1,4 @@
-"""Processes, tmux servers among them, that are still there when the tests are over."""
+"""Finds processes of the tests, such as tmux servers, that run after the end of the tests."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ import psutil
 from tests.support.waiting import Patience
 
 GRACE = 5.0
-"""Seconds that a process has to end by itself after the last test."""
+"""The seconds in which a process may end by itself after the last test."""
 
-# It ends with the process that started it.
+# This process ends with the process that started it.
 _OF_PYTHON = "multiprocessing.resource_tracker"
 
 
 def stragglers(tests: Mapping[Path, str], grace: float = GRACE) -> list[str]:
-    """What tests left behind: each process, with the test's name.
+    """Returns the processes that tests left behind, each with the name of the test.
 
     Args:
-        tests: The name of each test, by the temporary directory that was its own. What a
-            test starts has that directory in its environment, its command or beneath it.
-        grace: Seconds that processes have to end.
+        tests: Maps each test's temporary directory to the test's name. A process of a test has a
+            path in this directory in its arguments, or in the variable TMUX_TMPDIR.
+        grace: The seconds in which processes may end by themselves.
     """
     patience = Patience(grace)
     while found := [*_stragglers(tests)]:

@@ -1,4 +1,4 @@
-"""Style sheets of apps, parsed once for all apps of a process."""
+"""Parses style sheets only once for all apps of a process."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _parsed: dict[object, list[RuleSet]] = {}
 
 
 def parse_style_sheets_once() -> None:
-    """Has each app of this process use the rules that an earlier one parsed.
+    """Makes each app of this process use the rules that an earlier app parsed.
 
-    Textual parses some 80 sources for every app, and changes none of the rules afterwards.
+    Textual parses about 80 sources for every app, and does not change the rules later.
     """
 
     def rules(sheet: Stylesheet, *place: Any, **named: Any) -> list[RuleSet]:

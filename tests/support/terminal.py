@@ -1,4 +1,4 @@
-"""muster in a real terminal: inside a private tmux, or on a pseudo-terminal of ours."""
+"""Runs muster in a real terminal: in a private tmux server, or on a pseudo-terminal."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from tests.support.waiting import Patience
 from tui.host.tmux_advice import install_advice
 
 PREFIX = f"mst{os.getpid()}-"
-"""How the names of the directories begin in which tests have their tmux servers."""
+"""The prefix of the directories in which tests start tmux servers."""
 
 MUSTER = [sys.executable, "-P", str(Path(__file__).parent / "alone.py"), PREFIX]
-"""muster, which sees no other tmux servers than these."""
+"""A command that runs muster so that it sees only the tmux servers of the test run."""
 
 
 def until(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> None:
-    """Waits until something is so; fails with its name when it is not."""
+    """Waits until a condition is true; raises AssertionError after `seconds`."""
     patience = Patience(seconds)
     while not condition():
         if patience.is_over():
@@ -33,7 +33,7 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> No
 
 
 def on_pty(arguments: list[str]) -> tuple[int, subprocess.Popen[bytes]]:
-    """Runs muster on a pseudo-terminal of 80x24; our end of it, and the process."""
+    """Runs muster on a pseudo-terminal of 80x24; returns the test's end of it, and the process."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     environment = {k: v for k, v in os.environ.items() if not k.startswith("TMUX")}
@@ -47,7 +47,7 @@ def on_pty(arguments: list[str]) -> tuple[int, subprocess.Popen[bytes]]:
 
 
 class Terminal:
-    """One program in a tmux session of its own server."""
+    """A program in a tmux session, on a tmux server that only this session uses."""
 
     def __init__(self, socket: Path) -> None:
         self._socket = socket
@@ -76,7 +76,7 @@ class Terminal:
         self.tmux("send-keys", "-t", "%0", "-l", text)
 
     def confirm(self) -> None:
-        """Presses Enter until the question is gone: the first one may come too soon."""
+        """Presses Enter until the question is gone, because an early Enter is ignored."""
         patience = Patience(30.0, pause=0.2)
         while "Go ahead" in self.screen():
             self.press("Enter")
@@ -87,25 +87,25 @@ class Terminal:
         self.tmux("resize-window", "-t", "@0", "-x", str(columns), "-y", str(rows))
 
     def shows(self, *texts: str) -> None:
-        """Waits until the screen has all of the texts."""
+        """Waits until the screen contains all texts."""
         patience = Patience(30.0)
         while not all(text in (screen := self.screen()) for text in texts):
             if patience.is_over():
                 raise AssertionError(f"{texts} not all on the screen:\n{screen}")
 
     def exit_code(self) -> int:
-        """Waits until muster has ended; 128 and the signal's number if one ended it."""
+        """Waits until muster has ended; returns its exit code, or 128 plus the signal's number."""
         asked = "#{pane_dead},#{pane_dead_status},#{pane_dead_signal}"
         ended: list[str] = []
 
         def has_ended() -> bool:
             dead, status, number = self.tmux("display-message", "-p", "-t", "%0", asked).split(",")
             if dead == "1" and not (status or number.strip()):
-                # tmux 3.3a now and then misses the SIGCHLD of a pane's process and
-                # never reaps it; the end of any other child makes it look again.
+                # tmux 3.3a sometimes misses the SIGCHLD of a pane's process, and never reaps the
+                # process. The end of another child makes tmux check again.
                 self.tmux("run-shell", "-b", "true")
             if dead == "1" and (shown := re.search(r"Pane is dead \(signal (\d+)", self.screen())):
-                # tmux before 3.3 says it only there.
+                # tmux before 3.3 shows the signal only on the screen.
                 number = shown[1]
             ended[:] = [status, number.strip()]
             return any(ended)
@@ -122,7 +122,7 @@ class Terminal:
 def terminal(
     directory: Path, arguments: list[str], columns: int, rows: int, **environment: str
 ) -> Iterator[Terminal]:
-    """Runs muster in a terminal of that size for the length of a block."""
+    """Runs muster in a terminal of this size until the block ends."""
     there = Terminal(directory / "outer")
     settings = [word for name, value in environment.items() for word in ("-e", f"{name}={value}")]
     there.tmux(

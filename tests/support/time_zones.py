@@ -1,4 +1,4 @@
-"""Local time zones for a test, and those in which an hour comes twice."""
+"""Local time zones for a test, also zones in which one hour occurs twice."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _numbers = count()
 
 @contextmanager
 def time_zone(name: str) -> Iterator[None]:
-    """This process's time zone, for the length of a block."""
+    """Sets the time zone of this process until the block ends."""
     before = os.environ.get("TZ")
     os.environ["TZ"] = name
     time.tzset()
@@ -29,11 +29,11 @@ def time_zone(name: str) -> Iterator[None]:
 
 
 def set_back_at(moment: float) -> str:
-    """A time zone whose clocks go back by an hour at a moment; from then on they show UTC."""
-    # The rule names the local time before that, and counts days from 0.
+    """Returns a time zone whose clock is set back by an hour at a moment, and shows UTC then."""
+    # The rule contains the local time before the change, and counts days from 0.
     at = datetime.fromtimestamp(moment, UTC) + timedelta(hours=1)
     begin = at - timedelta(days=60)
-    # Names that no other zone of this process has.
+    # The names must be unique in this process.
     letters = "".join(chr(ord("a") + int(digit)) for digit in f"{next(_numbers):03d}")
     return f"{letters}S0{letters}D,{_day(begin)}/0,{_day(at)}/{at:%H:%M:%S}"
 
@@ -43,5 +43,5 @@ def _day(moment: datetime) -> int:
 
 
 def local(moment: float) -> str:
-    """A timestamp as agents write it: local time, without a time zone."""
+    """Returns a timestamp as agents write it: local time, without a time zone."""
     return datetime.fromtimestamp(moment).isoformat()

@@ -1,8 +1,8 @@
-"""A tmux that speaks as another version does, whichever version there is.
+"""A script that acts like tmux of another version, whichever version is installed.
 
-It runs the real tmux, and changes what goes in and what comes out. One that keeps "." and ":" in
-the names of sessions gives tmux look-alikes of them, which every version keeps, and turns them
-back in the output.
+The script runs the real tmux, and changes its arguments and its output. Some versions keep "." and
+":" in the names of sessions. To act like them, the script passes look-alikes of these characters,
+which every version keeps, and turns the look-alikes back in the output.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from tests.support.real_tmux import fake_binary
 
 
 class Dialect(StrEnum):
-    """What versions of tmux do with a session's name."""
+    """How versions of tmux treat the name of a session."""
 
     KEEPS = "3.7c"
     REPLACES = "3.5a"
 
     def named(self, name: str) -> str:
-        """The name that a session has after it was made with a name."""
+        """Returns the name that a session has after it was created with a name."""
         return name if self is Dialect.KEEPS else name.replace(".", "_").replace(":", "_")
 
 
@@ -53,7 +53,7 @@ _FROM_LOOK_ALIKES = "'s/\u2024/./g; s/\ua789/:/g'"
 
 
 def speak(dialect: Dialect, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Puts a tmux first on PATH that names sessions as a version does."""
+    """Puts a script first on PATH that names sessions as the given version does."""
     if dialect is Dialect.KEEPS:
         change, run = _CHANGED_NAME.format(by=_TO_LOOK_ALIKES), _BACK.format(by=_FROM_LOOK_ALIKES)
     else:
@@ -62,12 +62,12 @@ def speak(dialect: Dialect, directory: Path, monkeypatch: pytest.MonkeyPatch) ->
 
 
 def claim_version(version: str, directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Puts a tmux first on PATH whose server says that it has this version."""
+    """Puts a script first on PATH whose server reports this version."""
     _change_words(f"'s/#{{version}}/{version}/'", directory, monkeypatch)
 
 
 def forget_duration(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Puts a tmux first on PATH that knows no duration of a message, as before 3.2."""
+    """Puts a script first on PATH that has no duration of messages, like tmux before 3.2."""
     _change_words("'s/display-message -d/display-message -Y/'", directory, monkeypatch)
 
 

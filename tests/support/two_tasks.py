@@ -1,4 +1,4 @@
-"""A workspace of two tasks, and cleaning it up in either way."""
+"""A workspace of two tasks, and both ways to clean it up."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.registries import agent, global_registry, task_registry, writ
 
 
 def two_tasks(tmp_path: Path) -> Path:
-    """A workspace of two tasks: TASK-1 with "one" and "two", TASK-2 with "three"."""
+    """Creates a workspace of two tasks: TASK-1 with "one" and "two", TASK-2 with "three"."""
     root = tmp_path / ".agent-workspace"
     write(root / "TASK-1" / "AGENT_REGISTRY.json", task_registry(agent("one"), agent("two")))
     write(root / "TASK-2" / "AGENT_REGISTRY.json", task_registry(agent("three"), task_id="TASK-2"))
@@ -31,7 +31,7 @@ def two_tasks(tmp_path: Path) -> Path:
 
 
 def registries(root: Path) -> list[Path]:
-    """Of the first task, of the second, and the global one."""
+    """Returns the registry of the first task, of the second task, and the global registry."""
     return [
         root / "TASK-1" / "AGENT_REGISTRY.json",
         root / "TASK-2" / "AGENT_REGISTRY.json",
@@ -40,7 +40,7 @@ def registries(root: Path) -> list[Path]:
 
 
 def clean_up(root: Path, live: Sequence[str], how: str, **options: Any) -> list[CleanUp]:
-    """Cleans the workspace up, as a whole or task by task."""
+    """Cleans up the workspace, as a whole or task by task."""
     one, two, global_ = registries(root)
     if how == "workspace":
         return [clean_up_workspace(root, live, **options)]

@@ -1,4 +1,4 @@
-"""Doing something in a user namespace, which knows one user alone."""
+"""Runs a function in a user namespace that maps only one user."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _PR_SET_DUMPABLE = 4
 
 
 def in_a_namespace(act: Callable[[], object]) -> Callable[[], object]:
-    """Does something as root of a user namespace that knows this user alone."""
+    """Returns a function that calls `act` as root of a user namespace with this user only."""
 
     def enter_and_act() -> object:
         user, group = os.geteuid(), os.getegid()

@@ -1,4 +1,4 @@
-"""Waiting for what happens elsewhere: another thread, process or server."""
+"""Waits for an event in another thread, process or server."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import TypeVar
 Found = TypeVar("Found")
 
 PATIENCE = 15.0
-"""Seconds after which what was waited for counts as never coming."""
+"""The usual longest wait, in seconds."""
 
 
-# A machine that stands still for a while is no reason to lose patience.
+# If the machine stops for a while, this time does not count.
 _AT_MOST_BETWEEN_LOOKS = 0.25
 
 
 class Patience:
-    """Pauses between looks at something, for so long in all."""
+    """Pauses between checks, up to a total time."""
 
     def __init__(self, seconds: float, pause: float = 0.05) -> None:
         self._left, self._pause = seconds, pause
         self._looked_at = time.monotonic()
 
     def is_over(self) -> bool:
-        """Pauses, unless there is no patience left."""
+        """Returns whether the total time is over; if not, pauses first."""
         if self._left <= 0:
             return True
         time.sleep(self._pause)
@@ -35,10 +35,10 @@ class Patience:
 
 
 def until(look: Callable[[], Found], what: str, patience: float = PATIENCE) -> Found:
-    """Looks again and again until there is something; returns it.
+    """Calls a function until the result is true; returns the result.
 
     Raises:
-        AssertionError: It did not come in time.
+        AssertionError: The result was not true in time.
     """
     left = Patience(patience, pause=0.01)
     while not (found := look()):

@@ -1,6 +1,6 @@
-"""Processes that use `registry`, for crowds. See `main` for the roles.
+"""Programs that use `registry`, many at once; `main` lists the roles.
 
-Each says "ready" and waits for a line before it begins.
+Each program prints "ready", and waits for a line before it begins.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from tests.support.registries import rewrite
 
 STATUSES = ("running", "working", "blocked", "completed", "error", "failed", "terminated", "odd")
 
-# Short enough to stay busy, long enough for a peer that looks every 0.1 s.
+# Short, so that the worker is busy; long enough for a peer that polls every 0.1 s.
 _BREATH = 0.004
 
 
@@ -46,7 +46,7 @@ def _say(word: str) -> None:
 
 
 def add(path: str, agent_id: str) -> None:
-    """Adds one agent; tries again when a machine with too much to do let a wait run out."""
+    """Adds an agent. After a timeout, which a busy machine can cause, tries again."""
     agent = {"id": agent_id, "type": "test", "status": "running"}
     while True:
         try:
@@ -57,7 +57,7 @@ def add(path: str, agent_id: str) -> None:
 
 
 def add_and_count(path: str, name: str, adds: str, counts: str) -> None:
-    """Adds agents and moves counters, with a breath in between."""
+    """Adds agents, then changes counters, with a short pause after each change."""
     for number in range(int(adds)):
         add(path, f"{name}-{number}")
         time.sleep(_BREATH)
@@ -67,7 +67,7 @@ def add_and_count(path: str, name: str, adds: str, counts: str) -> None:
 
 
 def mix(path: str, seed: str, operations: str, global_path: str | None = None) -> None:
-    """Random operations on agents that others work on too; says how many it added."""
+    """Carries out random operations on shared agents; prints how many agents it added."""
     dice = random.Random(seed)
     added = 0
     for number in range(int(operations)):
@@ -75,7 +75,7 @@ def mix(path: str, seed: str, operations: str, global_path: str | None = None) -
         target = global_path if global_path and dice.random() < 0.3 else path
         action = dice.choice(("add", "status", "status", "complete", "finish", "repair"))
         if action == "add":
-            # Half of them are there already, or will be when another one comes.
+            # Half of the ids may be in the registry already.
             name = some[0] if dice.random() < 0.5 else f"agent-{seed}-{number}"
             with contextlib.suppress(DuplicateAgentError):
                 atomic_add_agent(target, {"id": name, "status": "running"}, "orchestrator")
@@ -94,14 +94,14 @@ def mix(path: str, seed: str, operations: str, global_path: str | None = None) -
 
 
 def hold(path: str) -> None:
-    """Holds the lock until told to let go."""
+    """Holds the lock until a line arrives."""
     with LockedRegistryFile(path):
         _say("held")
         sys.stdin.readline()
 
 
 def hold_and_fork(path: str) -> None:
-    """Holds the lock and forks a child, which lives until the input ends."""
+    """Holds the lock, and forks a child that lives until the input ends."""
     with LockedRegistryFile(path):
         child = os.fork()
         if child == 0:
@@ -112,13 +112,13 @@ def hold_and_fork(path: str) -> None:
 
 
 def fork_inside(path: str) -> None:
-    """Forks in the block; the child leaves it first, with another text than the parent."""
+    """Forks in the block. The child leaves the block first, with another text than the parent."""
     child = -1
     try:
         with LockedRegistryFile(path) as (registry, file):
             child = os.fork()
             if child == 0:
-                # The number of the descriptor that held the lock is free now.
+                # The child reuses the number of the descriptor that held the lock.
                 os.dup2(os.open(os.devnull, os.O_RDWR), file.fileno())
                 rewrite(file, registry | {"written_by": "child"})
             else:
@@ -129,7 +129,7 @@ def fork_inside(path: str) -> None:
 
 
 def restamp(path: str, rounds: str) -> None:
-    """Writes one state after another, each marked with one number throughout."""
+    """Writes one state after another; all parts of a state carry the same number."""
     for generation in range(int(rounds)):
         with LockedRegistryFile(path) as (registry, file):
             registry.update(stamped(generation))
@@ -145,7 +145,7 @@ def log_records(log: str, name: str, count: str, rotate_at: str) -> None:
 
 
 def undo_last(log: str, *known: str) -> None:
-    """Takes the last action of a log back; says which, and what was refused."""
+    """Undoes the last action of a log; prints the action's id, and the refused changes."""
     found = audit.read_log(Path(log))
     action = next(undo.last_actions(found), None)
     assert action is not None
@@ -157,7 +157,7 @@ def undo_last(log: str, *known: str) -> None:
 
 
 def publish(workspace: str, registry: str, rounds: str) -> None:
-    """Counts one lock a round, and publishes it."""
+    """In each round, counts one wait for a lock, and publishes the metrics."""
     for _ in range(int(rounds)):
         metrics.count_wait(Path(registry), 0.001)
         while True:
@@ -169,7 +169,7 @@ def publish(workspace: str, registry: str, rounds: str) -> None:
 
 
 def main(arguments: list[str]) -> None:
-    """Plays the role that is named by the first argument."""
+    """Runs the role that the first argument names."""
     roles: tuple[Callable[..., None], ...] = (
         add,
         add_and_count,

@@ -1,4 +1,4 @@
-"""Workspaces on disk, as the orchestrator leaves them."""
+"""Workspaces on disk, in the format of the orchestrator."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from tui.model.roll import AgentRow, RollCall, Verdict
 Json = dict[str, Any]
 
 QUICK = Policy(death_confirmation=0.1, session_early_limit=3600)
-"""A policy for tests that do not want to wait for the proof of a death.
+"""A policy with a short death confirmation time.
 
-Scripted sessions are made when a test's module is imported, which may be long before.
+The early limit is long, because scripted sessions are made when the test's module is imported.
 """
 
 
 def stamp(seconds_ago: float = 3600) -> str:
-    """A time as registries write it."""
+    """Returns a time in the past in the format of registries."""
     return (datetime.now() - timedelta(seconds=seconds_ago)).isoformat()
 
 
 def entry(agent_id: str, status: str = "running", **fields: Any) -> Json:
-    """An agent as its task's registry has it: any session made in the test may be its own."""
+    """Returns an agent's entry in a task's registry; a session of the test may be this agent's."""
     return {
         "id": agent_id,
         "type": "tester",
@@ -44,14 +44,14 @@ def entry(agent_id: str, status: str = "running", **fields: Any) -> Json:
 
 
 def write(path: Path, registry: Any) -> Path:
-    """Writes a registry as the orchestrator does."""
+    """Writes a registry in the orchestrator's format; returns the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(registry, indent=2), encoding="utf-8")
     return path
 
 
 def read(path: Path) -> Json:
-    """What a registry says."""
+    """Returns the content of a registry."""
     decoded = json.loads(path.read_text(encoding="utf-8"))
     assert isinstance(decoded, dict)
     return decoded
@@ -62,11 +62,11 @@ def is_active(agent: Mapping[str, Any]) -> bool:
 
 
 class Files:
-    """A workspace of one's own.
+    """A workspace in a temporary directory.
 
     Attributes:
         path: The ``.agent-workspace``.
-        global_registry: Its global registry.
+        global_registry: The path of the global registry.
     """
 
     def __init__(self, directory: Path, tasks: Mapping[str, Sequence[Json]]) -> None:
@@ -78,11 +78,11 @@ class Files:
         self.write_global(tasks)
 
     def registry(self, task_id: str = "TASK-1") -> Path:
-        """Where a task's registry lies."""
+        """Returns the path of a task's registry."""
         return self.path / task_id / "AGENT_REGISTRY.json"
 
     def write_task(self, task_id: str, *agents: Json) -> Path:
-        """Writes a task's registry with counters that match."""
+        """Writes a task's registry with correct counters."""
         return write(
             self.registry(task_id),
             {
@@ -98,7 +98,7 @@ class Files:
         )
 
     def write_global(self, tasks: Mapping[str, Sequence[Json]]) -> Path:
-        """Writes the global registry with counters that match; active agents have no status."""
+        """Writes the global registry with correct counters; active agents have no status."""
         agents: Json = {}
         for task_id, listed in tasks.items():
             for each in listed:
@@ -125,27 +125,27 @@ class Files:
         )
 
     def agent(self, agent_id: str, task_id: str = "TASK-1") -> Json:
-        """An agent as its task's registry has it now."""
+        """Returns an agent's present entry in the task's registry."""
         found = [each for each in read(self.registry(task_id))["agents"] if each["id"] == agent_id]
         assert len(found) == 1
         entry_: Json = found[0]
         return entry_
 
     def listed(self, agent_id: str) -> Json:
-        """An agent as the global registry has it now."""
+        """Returns an agent's present entry in the global registry."""
         entry_: Json = read(self.global_registry)["agents"][agent_id]
         return entry_
 
     def bytes(self) -> dict[Path, bytes]:
-        """Every file of the workspace."""
+        """Maps the path of each registry to its content."""
         return {path: path.read_bytes() for path in self.path.rglob("*_REGISTRY.json")}
 
     def workspaces(self) -> tuple[Workspace, ...]:
-        """For those who want a workspace."""
+        """Returns the workspace as a tuple."""
         return (Workspace(self.path.resolve()),)
 
     def assert_counters_match(self) -> None:
-        """Every counter says what it counts."""
+        """Checks that every counter is correct."""
         for path in self.path.glob("*/AGENT_REGISTRY.json"):
             task = read(path)
             assert task["active_count"] == sum(map(is_active, task["agents"])), path
@@ -158,17 +158,17 @@ class Files:
 
 
 def take(files: Files, tmux: Any, policy: Policy = QUICK) -> RollCall:
-    """Calls the roll of a workspace once."""
+    """Takes the roll call of a workspace once."""
     return take_roll(files.workspaces(), tmux, policy)
 
 
 def row_of(roll: RollCall, agent_id: str) -> AgentRow:
-    """The row of one agent."""
+    """Returns the row of an agent."""
     found = [row for row in roll.agents() if row.key.id == agent_id]
     assert len(found) == 1
     return found[0]
 
 
 def verdicts(roll: RollCall) -> dict[str, Verdict]:
-    """Every agent's verdict by its id."""
+    """Maps each agent's id to the verdict."""
     return {row.key.id: row.verdict for row in roll.agents()}

@@ -1,4 +1,4 @@
-"""Processes that a kill likes to miss, some with children of their own."""
+"""Processes that a kill easily misses, some of them with children."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ KINDS = {
     "relay": "on TERM hands over to a child that left the session, and ends",
     "forking": "on TERM starts one child after another, each outside the session",
 }
-"""What there is, and what it does."""
+"""Maps each kind of process to a description."""
 
 _CHILDLESS = ("wiped", "stubborn", "relay", "forking")
 
@@ -82,7 +82,7 @@ _SOURCE = """
 
 
 def program_in(directory: Path) -> Path:
-    """Writes the program of a zoo."""
+    """Writes the program of a zoo; returns its path."""
     directory.mkdir(parents=True, exist_ok=True)
     program = directory / "zoo.py"
     source = textwrap.dedent(_SOURCE).replace("CHILDLESS", repr(_CHILDLESS))
@@ -91,11 +91,14 @@ def program_in(directory: Path) -> Path:
 
 
 class Zoo:
-    """A program that starts one of each kind; where it lives tells it from its doubles.
+    """A program that starts one process of each kind.
+
+    Two zoos may run the same program with the same arguments. Only the directory, which is in the
+    environment, tells their processes apart.
 
     Args:
-        directory: Where its pids are kept.
-        program: What it runs; a double of another zoo runs the same.
+        directory: The directory where the processes write their pids.
+        program: The program; None to write a new one.
     """
 
     def __init__(self, directory: Path, program: Path | None = None) -> None:
@@ -105,22 +108,22 @@ class Zoo:
 
     @property
     def arguments(self) -> list[str]:
-        """The program and its arguments, the same for all doubles."""
+        """The program and its arguments, which are equal for all zoos with this program."""
         return [sys.executable, "-S", str(self._program), *KINDS]
 
     @property
     def environment(self) -> dict[str, str]:
-        """What it runs with outside any tmux."""
+        """The environment of the program outside tmux."""
         inherited = {name: value for name, value in os.environ.items() if "TMUX" not in name}
         return inherited | {"ZOO": str(self._home)}
 
     @property
     def command(self) -> str:
-        """The same for a shell."""
+        """The command for a shell, with the environment."""
         return f"export ZOO={shlex.quote(str(self._home))}; exec {shlex.join(self.arguments)}"
 
     def pids(self) -> dict[str, int]:
-        """Everybody, once all are there."""
+        """Waits until all processes run; returns their pids by name."""
         return until(self._written, "everybody in the zoo")
 
     def _written(self) -> dict[str, int]:
@@ -138,7 +141,7 @@ class Zoo:
         return found
 
     def alive(self) -> set[str]:
-        """Who still runs: by name, and by number who was not there at first."""
+        """Returns the names of the running processes; the pid for a process that is new."""
         names = {pid: name for name, pid in self.pids().items()}
         return {names.get(pid, str(pid)) for pid in self._running()}
 
@@ -151,7 +154,7 @@ class Zoo:
                 continue
 
     def close(self) -> None:
-        """Ends whoever is left."""
+        """Kills all remaining processes."""
         while left := list(self._running()):
             for pid in left:
                 try:

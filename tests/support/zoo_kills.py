@@ -1,4 +1,4 @@
-"""A kill of an agent whose processes do all they can to survive."""
+"""Kills an agent with processes that are hard to kill (`tests.support.zoo`)."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tui.actions.footprint import weighed_kill
 from tui.actions.plan import Plan
 
 TRACKED = ("setsid", "nohup", "double-fork", "stubborn", "stopped")
-"""Who outlives the session, and can be told without it."""
+"""The kinds of processes that live longer than the session, and that muster still finds."""
 
 
 @pytest.fixture

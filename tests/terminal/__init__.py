@@ -1,1 +1,1 @@
-"""The promises that `terminal` keeps."""
+"""Tests of muster in a real terminal."""

@@ -1,1 +1,1 @@
-"""The promises that `torture` keeps."""
+"""Tests with random kills, power cuts and crowds, which take long."""

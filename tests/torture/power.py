@@ -1,6 +1,6 @@
-"""Power cuts at any moment of a commit, and what the next opener makes of what is left.
+"""Cuts the power at any moment of a commit, and checks the recovery.
 
-``uv run --group dev python -m tests.torture.power --states 100000`` tries as many and counts.
+``uv run --group dev python -m tests.torture.power --states 100000`` tries this number of states.
 """
 
 from __future__ import annotations
@@ -35,13 +35,13 @@ _BOOTS = ("the boot of the commit", "the boot after the cut", "the boot after th
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing that is done to registries, and turns their texts into others.
+    """One change of the registries.
 
     Attributes:
-        do: Does it, beneath a directory.
-        atomic: Whether all or nothing of it must outlast a power cut.
-        flushed: Whether all of it is on the disk once it has returned.
-        killed_after: Its process ends after so many events, without a word.
+        do: Makes the change, below a directory.
+        atomic: Whether a power cut must leave all of the change or nothing.
+        flushed: Whether the whole change is on the disk when `do` has returned.
+        killed_after: The number of events after which the process is killed; None for no kill.
     """
 
     do: Do
@@ -52,15 +52,15 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Story:
-    """What is done before the power goes.
+    """A series of changes before and during which the power is cut.
 
     Attributes:
-        name: What is special about it.
-        files: The registries' texts at the start, all on the disk.
-        steps: Done one after the other.
-        outcomes: What may be there at last, where a step is killed; otherwise what
-            was there before the step during which the power goes, or after it.
-        settled: Of which registries that is decided once all steps have returned.
+        name: A description of the story.
+        files: The texts of the registries at the start, all on the disk.
+        steps: The changes, one after the other.
+        outcomes: The texts that are allowed at the end if a step is killed. Empty if no step is
+            killed: then the texts before or after the interrupted step are allowed.
+        settled: The registries that must have their last text after all steps have returned.
     """
 
     name: str
@@ -70,21 +70,21 @@ class Story:
     settled: tuple[str, ...] = ()
 
     def orders(self) -> tuple[tuple[str, ...], ...]:
-        """The orders in which the registries may be opened again."""
+        """Returns the orders in which the registries may be opened afterwards."""
         names = tuple(self.files)
         return tuple({names: None, names[::-1]: None})
 
 
 @dataclass(frozen=True, slots=True)
 class Trace:
-    """What a story did to its disk, and which texts it made one after the other."""
+    """The disk events of a story, and the texts after each step."""
 
     story: Story
     events: tuple[Event, ...]
     texts: tuple[Texts, ...]
 
     def allowed(self, returned: int) -> tuple[Texts, ...]:
-        """What may be there after a cut, when so many steps have returned."""
+        """Returns the texts that are allowed after a cut that follows `returned` steps."""
         outcomes = self.story.outcomes
         if not outcomes:
             return self.texts[returned : returned + 2]
@@ -96,7 +96,7 @@ class Trace:
 
 @dataclass(slots=True)
 class Tally:
-    """How many disks were looked at, and what was wrong with them."""
+    """Counts of the examined disks, and the failures."""
 
     cuts: set[int] = field(default_factory=set)
     states: set[State] = field(default_factory=set)
@@ -112,7 +112,7 @@ class Tally:
 
 
 def durably(texts: Mapping[str, bytes]) -> Do:
-    """A durable commit of one text, or of two as one."""
+    """Returns a durable commit of one text, or of two texts together."""
 
     def do(root: Path) -> None:
         paths = [root / name for name in texts]
@@ -133,7 +133,7 @@ def durably(texts: Mapping[str, bytes]) -> Do:
 
 
 def plainly(texts: Mapping[str, bytes], *, flushed: bool) -> Do:
-    """How a peer writes: seek, write, truncate; with an fsync at best."""
+    """Returns a write as a peer makes it: seek, write, truncate, and perhaps fsync."""
 
     def do(root: Path) -> None:
         for name, new in texts.items():
@@ -149,7 +149,7 @@ def plainly(texts: Mapping[str, bytes], *, flushed: bool) -> Do:
 
 @contextmanager
 def boot(number: int) -> Iterator[None]:
-    """Pretends that this is a certain boot of the machine."""
+    """Pretends until the block ends that this is the boot with this number."""
     with (
         mock.patch("registry.storage.commit.boot_id", lambda: _BOOTS[number]),
         mock.patch("registry.storage.recovery.boot_id", lambda: _BOOTS[number]),
@@ -158,7 +158,7 @@ def boot(number: int) -> Iterator[None]:
 
 
 class Theatre:
-    """A directory in which stories are played and their disks laid out, over and over."""
+    """A directory in which stories run, and in which the disks after a cut are created."""
 
     def __init__(self, root: Path) -> None:
         self.root = Path(os.path.realpath(root)) / "disk"
@@ -172,7 +172,7 @@ class Theatre:
             path = f"{self.root}/{name}"
             if not os.path.exists(path):
                 os.makedirs(os.path.dirname(path), exist_ok=True)
-            # Not emptied first: some file systems flush a file that was.
+            # Not truncated first, because some file systems flush a truncated file.
             fd = os.open(path, os.O_RDWR | os.O_CREAT)
             os.pwrite(fd, content, 0)
             os.ftruncate(fd, len(content))
@@ -202,16 +202,16 @@ class Theatre:
         return Trace(story, tuple(events), tuple(texts))
 
     def reopen(self, order: Sequence[str], number: int) -> list[Event]:
-        """Opens the registries as the first writers after a reboot do."""
+        """Opens the registries as the first writers after a reboot do; returns the events."""
         events: list[Event] = []
         with boot(number), recorded(self.root, events):
             for name in order:
-                # One try: nobody else is there to be waited for.
+                # One try is enough, because no other process holds the lock.
                 recover_registry(self.root / name, timeout=0)
         return events
 
     def verdict(self, allowed: Sequence[Texts]) -> str | None:
-        """What is wrong with what lies there now, if anything."""
+        """Describes what is wrong with the present files, or returns None."""
         there = without_kept(self.texts(self._there()))
         if there in allowed:
             return None
@@ -234,15 +234,15 @@ def cut_everywhere(
     second: int,
     tally: Tally,
 ) -> None:
-    """Cuts the power after each event of a trace, in many ways each.
+    """Cuts the power after each event of a trace, and checks many disks for each cut.
 
     Args:
-        theatre: Where to lay the disks out.
-        trace: What was written.
-        rng: Decides among the exponentially many.
-        at_random: How many states a cut, beside the extremes.
-        second: How many states of a second cut, during the recovery from the first.
-        tally: What was looked at so far; is not looked at again, and goes on to grow.
+        theatre: The directory in which disks are created.
+        trace: The events.
+        rng: Makes the random choices, because there are too many states.
+        at_random: The number of random states for each cut, besides the extreme states.
+        second: The number of second cuts, during the recovery from the first cut.
+        tally: Counts the examined states. A state in it is not examined a second time.
     """
     story = trace.story
     disk = Disk(story.files)
@@ -251,8 +251,8 @@ def cut_everywhere(
     for number, event in enumerate(trace.events):
         disk.happen(event)
         if isinstance(event, Returned):
-            # What a power cut makes of a writer who does not flush is his affair,
-            # until a commit lays hands on the file.
+            # A power cut may leave anything of a writer that does not flush, until a commit
+            # changes the file.
             touched = story.steps[returned].flushed
             returned += 1
         elif not story.steps[returned].atomic:
@@ -280,12 +280,12 @@ class _Cut:
     returned: int
 
     def judge(self, state: State, order: tuple[str, ...]) -> bool:
-        """Looks at a state, and says whether it is one that was not looked at before."""
+        """Examines a state; returns whether the state is new."""
         self.tally.states.add(state)
         return self._judge(state, order, 1, f"{self.where}, opened {order}")
 
     def judge_second(self, state: State, order: tuple[str, ...], at_most: int) -> None:
-        """Cuts the power again during the recovery from a state."""
+        """Cuts the power a second time, during the recovery from a state."""
         self.theatre.lay_out(state)
         events = self.theatre.reopen(order, 1)
         disk = Disk(dict(state))
@@ -315,12 +315,12 @@ class _Cut:
 
 
 def distinct(tallies: Iterable[Tally]) -> int:
-    """How many different disks were looked at in all."""
+    """Returns the number of different disks that were examined."""
     return len(set().union(*(tally.states | tally.second_cuts for tally in tallies)))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Tries as many states as asked for and prints the counts."""
+    """Examines at least the given number of states, and prints the counts."""
     from tests.support.power_stories import STORIES
 
     parser = argparse.ArgumentParser(prog="python -m tests.torture.power", description=__doc__)

@@ -1,4 +1,4 @@
-"""Kills zoo after zoo beside their doubles, and counts who survives.
+"""Kills zoos while equal zoos run, and counts the processes that survive.
 
 uv run --group dev python -m tests.torture.zoo_rounds --rounds 100
 """
@@ -23,15 +23,16 @@ from tui.actions.footprint import weighed_kill
 
 @dataclass
 class Count:
-    """What some rounds came to.
+    """The result of some rounds.
 
     Attributes:
-        processes: How many the killed agents had.
-        survivors: How many of these, or of whom they had started since, were left.
-        bystanders: Processes with the same command lines, half of them in a session
-            beside, half outside any tmux.
-        bystanders_alive: How many of these were left.
-        complete: Rounds of which muster said that all was done.
+        rounds: The number of rounds.
+        processes: The processes of the killed agents.
+        survivors: The processes of killed agents that still run, with newly started processes.
+        bystanders: The processes of other zoos with the same command lines; half of them run in a
+            session of the same server, half outside tmux.
+        bystanders_alive: The processes of other zoos that still run.
+        complete: The rounds in which muster reported a complete kill.
     """
 
     rounds: int = 0
@@ -43,7 +44,7 @@ class Count:
 
 
 def play(number: int, count: Count) -> None:
-    """One round: an agent with a zoo is killed beside two doubles of it."""
+    """Kills an agent with a zoo, while two zoos with the same program run."""
     with tempfile.TemporaryDirectory() as name, RealTmux() as server:
         directory = Path(name)
         program = program_in(directory / "program")
@@ -73,7 +74,7 @@ def play(number: int, count: Count) -> None:
 
 
 def main() -> int:
-    """Plays the rounds and prints the counts; 1 if anybody survived, or did not that should."""
+    """Runs the rounds and prints the counts; returns 1 after a wrong kill or a survivor."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=100)
     rounds = parser.parse_args().rounds

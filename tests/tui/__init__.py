@@ -1,1 +1,1 @@
-"""The promises that `tui` keeps."""
+"""Tests of `tui`."""

@@ -8,9 +8,11 @@ has:
   arguments that several commands have;
 - `run(options)`: runs the command and returns the exit code.
 
-`--help`, usage errors and completion import the module without running the command. So at its top,
-the module imports only modules that `main` has imported anyway. Its functions import the rest.
+`--help`, usage errors and completion import the module without running the command. To keep this
+fast, the top of the module imports only modules that `main` has imported anyway. All other modules
+are imported inside functions.
 
 A command that changes agents or files calls `context.refuse_if_read_only` first, and makes its
-changes through `confirm.propose`. A command that only reads sets `code_without_reader=DONE`.
+changes through `confirm.propose`. A command that only reads sets `code_without_reader=DONE`, the
+exit code if the reader of standard output closes the pipe.
 """

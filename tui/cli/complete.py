@@ -18,7 +18,8 @@ from tui.errors import UsageError
 PAGE = Page(
     """\
 Gives active agents a terminal status in both registries. No session is changed.
-Shows the plan and asks first. An agent whose session exists again is not changed.""",
+Shows the plan and asks first. A zombie is not changed if its session has come back after
+the plan was made.""",
     (("muster complete --zombies --as terminated", "clean up after a crash"),),
 )
 
@@ -28,7 +29,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(parser)
     add_socket(parser)
     add_workspace_option(parser)
-    parser.add_argument("agents", nargs="*", metavar="AGENT", help="an agent's whole id")
+    parser.add_argument("agents", nargs="*", metavar="AGENT", help="the complete id of an agent")
     add_asking(parser)
     parser.add_argument("--zombies", action="store_true", help="all zombies")
     parser.add_argument(

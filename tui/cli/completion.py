@@ -84,7 +84,7 @@ agents and tasks, and workspaces. Ids come from the registries; tmux is not quer
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
     parser.add_argument("shell", nargs="?", choices=SHELLS, help="the shell")
-    # `main` takes the line so far out of the command line before it is parsed.
+    # `main` removes ``--words`` and the words after it before the arguments are parsed.
     parser.set_defaults(words=None, code_without_reader=DONE)
 
 
@@ -105,8 +105,8 @@ def candidates(words: Sequence[str], environment: Mapping[str, str], here: Path)
 
     Args:
         words: The words of the typed line up to the cursor, without the program's name.
-        environment: The environment of the process.
-        here: The directory of relative paths.
+        environment: The environment variables.
+        here: The directory to which relative paths refer.
     """
     # bash passes an equals sign as a separate word.
     *before, current = [word for word in words[:-1] if word != "="] + list(words[-1:] or [""])
@@ -144,7 +144,10 @@ class _Line:
         self._options = {name: action for action in actions for name in action.option_strings}
 
     def _read(self) -> Iterator[tuple[argparse.Action, str]]:
-        """Yields options with their values; records the command, and an option without value."""
+        """Yields each option of the typed line with its value.
+
+        Sets `_command`. Sets `_waiting` to the last option if its value is still missing.
+        """
         self._waiting: argparse.Action | None = None
         for word in self._before:
             if self._waiting is not None:
@@ -161,7 +164,7 @@ class _Line:
                 self._take_options()
 
     def offered(self) -> Iterable[str]:
-        """Yields the words that fit at the cursor; they need not begin with the typed letters."""
+        """Yields all words that are allowed at the cursor, whatever letters the user typed."""
         if self._waiting is not None:
             yield from self._of(self._waiting)
         elif self._current.startswith("-"):
@@ -214,7 +217,7 @@ class _Line:
                     yield agent.id
 
     def _workspaces(self) -> Iterator[str]:
-        """Yields the workspaces of the environment, and the workspaces in the typed directory."""
+        """Yields the workspaces that the environment names, and those in the typed directory."""
         known = self._environment.get(ENVIRONMENT_VARIABLE, "").split(":")
         folder = os.path.dirname(self._current)
         directory = os.path.join(self._here, os.path.expanduser(folder))

@@ -15,18 +15,18 @@ from tui.errors import UsageError
 
 PAGE = Page(
     """\
-The settings: colours, keys, notifications and the commands that they run, the times
-after which a verdict is certain, read-only mode. The settings file is
+The settings: colours, keys, notifications and their commands, the times that verdicts
+need, and read-only mode. The settings file is
 $XDG_CONFIG_HOME/muster/config.toml, by default ~/.config/muster/config.toml.
 --config FILE or MUSTER_CONFIG names another file.
 
 --init creates the file with the default and an explanation of each setting. --init never
-replaces a file. --print prints the same text.
---check reports every error in a file. With an invalid file, only commands that use no
-settings run, such as `register` and `report`.""",
+replaces a file. --print prints the text that --init writes.
+--check reports every error in a file. If the file is invalid, only commands that use no
+settings can run, such as `register` and `report`.""",
     (
         ("muster config --init", "create the file"),
-        ("muster config --check", "check it after every change"),
+        ("muster config --check", "check the file after every change"),
     ),
     "0 the file is valid, or does not exist; 2 the file cannot be used",
 )

@@ -25,7 +25,7 @@ from tui.live.publish_metrics import publish_quietly
 from tui.text.sanitize import as_json, harmless
 
 _ANSWER_AT_MOST = 1000
-"""How many characters of an answer are read; an endless line would fill the memory."""
+"""How many characters of an answer are read, because an endless line would fill the memory."""
 
 
 def confirmed(question: str = "Go ahead?") -> bool:
@@ -53,7 +53,7 @@ def propose(
 
     Args:
         preview: The plan.
-        as_object: The plan in JSON, for ``--json``.
+        as_object: The plan as a JSON object, for ``--json``.
         do: Executes the plan.
         options: The options of the command line.
 
@@ -76,7 +76,7 @@ def propose(
     ]
     if options.yes:
         for question in unanswered:
-            complain(question.asks, f"If so, give {question.option} as well.")
+            complain(question.asks, f"To answer yes, give {question.option} as well.")
     if unanswered and (
         options.yes or not all(confirmed(question.asks) for question in unanswered)
     ):

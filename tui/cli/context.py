@@ -27,11 +27,14 @@ if TYPE_CHECKING:
 def find(
     options: argparse.Namespace, missing: Callable[[str], object] = complain
 ) -> tuple[Workspace, ...]:
-    """Returns the workspaces that a command line names; prints the skipped ones, with reasons.
+    """Returns the workspaces that a command line names; prints each skipped path with the reason.
 
     Args:
         options: The command line.
-        missing: Receives a message for each path that is not a workspace, if another path is one.
+        missing: Called with a message for each path that is not a workspace.
+
+    Raises:
+        WorkspaceNotFoundError: No path is a workspace.
     """
     return find_workspaces(options.workspaces, os.environ, Path.cwd(), complain, missing=missing)
 
@@ -79,14 +82,14 @@ def tmux_of(options: argparse.Namespace) -> Tmux:
 
 
 def set_aside_of(options: argparse.Namespace, settings: Settings) -> SetAside:
-    """Returns the tmux servers of which the operator says that they have none of the agents."""
+    """Returns the tmux servers without agents that the settings and the options name."""
     from tui.host.tmux_types import SetAside
 
     return SetAside(frozenset((*settings.without_agents, *options.without_agents)))
 
 
 def settings_of(options: argparse.Namespace) -> Settings:
-    """Returns the settings that a command line names.
+    """Returns the settings from the settings file and the options of a command line.
 
     Raises:
         SettingsError: The settings file cannot be used.
@@ -94,7 +97,7 @@ def settings_of(options: argparse.Namespace) -> Settings:
     from tui.config.load import load_settings
 
     settings = load_settings(os.environ, options.config)
-    # Only the commands that open a screen have these options.
+    # Only commands that open a screen have the options --ascii and --read-only.
     given = {name: getattr(options, name, None) for name in ("ascii", "read_only")}
     return replace(settings, **{name: value for name, value in given.items() if value})
 
@@ -130,7 +133,7 @@ def filter_of(where: Sequence[str]) -> Filter:
     """
     from tui.view.filter import Filter, parse
 
-    # Parsed one by one: an open quote ends with its option.
+    # Each option is parsed alone, so that a quote without its end does not reach the next option.
     filters = [parse(text) for text in where]
     problems = [problem for parsed in filters for problem in parsed.problems]
     problems += [

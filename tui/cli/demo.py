@@ -13,8 +13,8 @@ from tui.errors import UsageError
 PAGE = Page(
     """\
 Creates a temporary workspace and a private tmux server, and starts about twenty agents
-that work, stall, die and leak. Then opens the monitor on them. When you quit, muster
-removes everything. The demo never uses your own tmux server.""",
+that work, stall, die and leak. Then opens the monitor. When you quit, muster ends the
+agents and removes the workspace. The demo never uses your own tmux server.""",
 )
 
 

@@ -38,7 +38,7 @@ Every finding names the file and the field, and what --fix writes or what you ca
 --fix shows the plan, asks, and repairs the findings that are still present. The
 audit log records the repair, so `muster undo` can take it back. --fix ends no
 session; use `muster kill`.""",
-    (("muster doctor --fix --dry-run", "what would it write?"),),
+    (("muster doctor --fix --dry-run", "what would --fix write?"),),
     "0 healthy; 1 findings; 2 unknown (a file cannot be read, or tmux did not answer\n"
     "  and agents are active), or wrong usage. With --fix: the state after the repair",
 )

@@ -28,11 +28,10 @@ class About:
     Attributes:
         row: The agent in the roll call.
         task: The agent's task.
-        more: Data from the agent's files and registries; without an entry if the task's registry
-            is unreadable.
+        more: Data from the agent's files and registries.
         reports, findings: The last progress reports and findings.
         log: The whole audit log.
-        actions: The entries of the log about this agent.
+        actions: The entries of the audit log about this agent.
         problems: Messages about data that could not be read.
     """
 
@@ -46,7 +45,7 @@ class About:
     problems: tuple[str, ...]
 
     def fields(self, now: float) -> Iterator[Field]:
-        """Yields the same fields as the panel's overview."""
+        """Yields the fields that the Overview tab of the monitor shows too."""
         return agent_fields(self.row, self.task, self.more, now)
 
 
@@ -73,7 +72,7 @@ def about_json(about: About, now: float) -> dict[str, Any]:
 
 
 def about_lines(about: About, now: float) -> Iterator[str]:
-    """Yields the lines of `muster show`, harmless.
+    """Yields the lines of `muster show`; control characters in them are escaped.
 
     Args:
         about: The agent.

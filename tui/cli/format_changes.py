@@ -38,7 +38,7 @@ def change_json(change: Change) -> dict[str, Any]:
 
 
 def change_words(change: Change) -> str:
-    """Returns a description of a change in one harmless line."""
+    """Returns one line that describes a change; control characters in it are escaped."""
     match change:
         case AgentChange(event, row, task, changed):
             agent = f"{named(row.record.id)} ({shown_name(task)})"

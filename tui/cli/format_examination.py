@@ -1,4 +1,4 @@
-"""Formats an examination as text and as JSON, and returns its exit code. Pure; without Textual."""
+"""Formats the doctor's examination as text and as JSON. Pure; does not import Textual."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from tui.model.warnings import notices
 from tui.text.sanitize import harmless, some
 
 FINDINGS = 1
-"""The exit code if there are findings and everything could be examined."""
+"""The exit code if everything could be examined, and there are findings."""
 
 COULD_NOT_TELL = 2
 """The exit code if a part could not be examined, so that more findings may exist."""
 
 
 def exit_code(examination: Examination) -> int:
-    """Returns 0 for healthy, 1 for findings, 2 if a part could not be examined."""
+    """Returns 0 if healthy, 1 if there are findings, 2 if a part could not be examined."""
     if examination.unsure:
         return COULD_NOT_TELL
     return FINDINGS if examination.findings else DONE
@@ -48,7 +48,7 @@ def examination_json(examination: Examination) -> dict[str, Any]:
 
 
 def fix_json(examination: Examination) -> dict[str, Any]:
-    """Returns the document of `muster doctor --fix --dry-run --json`: findings and plan."""
+    """Returns the findings and the plan, as `muster doctor --fix --dry-run --json` prints them."""
     whole = examination_json(examination)
     return {"action": "fix", **whole, **refused_and_files(propose_fix(examination))}
 

@@ -57,7 +57,7 @@ def undo_json(action_id: str, preview: Preview) -> dict[str, Any]:
 
 
 def refused_and_files(preview: Preview) -> dict[str, Any]:
-    """Returns the keys that every plan has in JSON: refused agents, and files that will change."""
+    """Returns two JSON fields of a plan: the refused agents, and the files that will change."""
     return {
         "refused": [{"agent": label, "reason": reason} for label, reason in preview.refused],
         "files": [str(path) for path in preview.files],
@@ -85,7 +85,7 @@ def proposal_lines(preview: Preview) -> Iterator[str]:
 
 
 def refused_lines(preview: Preview) -> Iterator[str]:
-    """Yields the agents and sessions that are not changed, and the reasons, as lines of text."""
+    """Yields lines about the agents and sessions that are not changed, with the reasons."""
     if preview.refused:
         yield "Not touched:"
         for label, reason in preview.refused:

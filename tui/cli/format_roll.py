@@ -15,7 +15,7 @@ from tui.text.sanitize import age, fit, harmless, named, some, width
 SCHEMA = 1
 """The version of the JSON; increased when a field changes its meaning or is removed."""
 
-# The deepest indented level. A registry with ten thousand levels would make lines too wide.
+# The deepest level that is indented. Ten thousand levels would make lines too wide.
 _DEEPEST = 20
 
 
@@ -24,8 +24,7 @@ def roll_json(roll: RollCall, filtered: Mapping[str, Any] | None = None) -> dict
 
     Args:
         roll: The roll call, or a part of it. The counts are always those of the whole roll call.
-        filtered: The conditions that chose the part, from `chosen_by`; None for the whole roll
-            call.
+        filtered: The result of `chosen_by` for a part; None for the whole roll call.
     """
     return {
         "schema": SCHEMA,
@@ -63,14 +62,17 @@ def chosen_by(where: Sequence[str], *, hide_finished: bool = False) -> dict[str,
 
 
 def _database_json(database: UnreadDatabase | None) -> dict[str, Any] | None:
-    """Returns the JSON value for a database that muster cannot read, or None."""
+    """Returns JSON about a database that muster cannot read; None (null) without a database."""
     if database is None:
         return None
     return {"path": str(database.path), "readable": False, "detail": str(database)}
 
 
 def mass_death_json(roll: RollCall) -> dict[str, int] | None:
-    """Returns the numbers of a mass death as JSON: dead agents, and all active ones; or None."""
+    """Returns how many agents died at once, and how many were active before, as JSON.
+
+    Returns None (null) if no mass death happened.
+    """
     death = roll.mass_death
     return {"gone": death.gone, "of": death.of} if death is not None else None
 
@@ -119,9 +121,8 @@ def roll_table(
     Args:
         roll: The roll call, or a part of it. The counts are always those of the whole roll call.
         now: Seconds since the epoch.
-        columns: The width to which lines are cut; None cuts nothing.
-        filtered: A description of the conditions that chose the part; empty for the whole roll
-            call.
+        columns: The largest width of a line, in cells; None for no limit.
+        filtered: The filter in words, if `roll` is a part; empty for the whole roll call.
     """
     counts = ", ".join(
         f"{roll.counts[verdict]} {verdict}" for verdict in VERDICTS if roll.counts[verdict]

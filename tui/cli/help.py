@@ -8,13 +8,13 @@ from typing import NamedTuple
 from registry.schema import ENVIRONMENT_VARIABLE
 
 
-# Tuples: the definition of a dataclass takes longer, and every command needs these.
+# Named tuples, because every command imports this module, and defining a dataclass takes longer.
 class Command(NamedTuple):
     """One command in the table of all commands.
 
     Attributes:
-        words: The arguments after the command's name.
-        line: A short description.
+        words: The arguments, as the help shows them after the command's name.
+        line: A short description of the command.
     """
 
     words: str
@@ -25,8 +25,8 @@ class Page(NamedTuple):
     """The help page of one command.
 
     Attributes:
-        text: The description.
-        examples: Command lines, each with its purpose.
+        text: The description of the command.
+        examples: Command lines, each with its purpose; the purpose may be empty.
         codes: The meaning of the exit codes; empty if they have the usual meaning.
         more: The text at the end.
     """
@@ -48,9 +48,9 @@ tmux has.
 `muster COMMAND --help` explains a command.
 
 A WORKSPACE is a .agent-workspace directory, a directory that contains one, or one
-registry file. Without a WORKSPACE, muster uses those in {ENVIRONMENT_VARIABLE}
-(separated by colons). If the variable is not set, muster uses the .agent-workspace
-of this directory or of the nearest parent directory."""
+registry file. Without a WORKSPACE, muster uses the workspaces in the variable
+{ENVIRONMENT_VARIABLE} (separated by colons). If this variable is not set, muster uses
+the .agent-workspace of this directory or of the nearest parent directory."""
 
 _EXAMPLES = (
     ("muster", "the monitor on the nearest workspace"),
@@ -67,7 +67,7 @@ _ENVIRONMENT = """\
 environment:
   {workspaces:<19}the workspaces if none is named; separated by colons
 {times}
-                     times in seconds that a verdict needs; they replace the settings
+                     times that verdicts need, in seconds; they replace the settings
   MUSTER_CONFIG      the settings file
   TMUX, TMUX_TMPDIR  the socket, as for tmux; -L and -S replace it
   NO_COLOR           no colours in the monitor

@@ -55,12 +55,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--unusual-names",
         action="store_true",
-        help="also end sessions whose name is not an agent's name; --yes alone does not",
+        help="also end sessions that do not have the usual name of an agent's session; "
+        "--yes alone does not end them",
     )
     parser.add_argument(
         "--foreign-registry",
         action="store_true",
-        help="also end agents that other users may have listed; --yes alone does not",
+        help="also end sessions whose registry other users may write; --yes alone does not end "
+        "them",
     )
     add_asking(parser)
     add_json(parser)
@@ -119,13 +121,13 @@ def _named(
     agents = {row.key.id for row in roll.agents()}
     problems += [
         f"{quoted_name(name)} is both an agent's id and the name of an orphaned session: "
-        "kill the one you mean in the monitor, or rename the agent's session"
+        "kill the agent or the session in the monitor, or rename the agent's session"
         for name in dict.fromkeys(options.names)
         if name in orphans and name in agents
     ]
     if problems:
         if not {task.task_id for task in roll.tasks()}.isdisjoint(ids):
-            problems.append("a task of this name exists; name tasks with --task")
+            problems.append("a task has this name; to kill the agents of a task, use --task")
         raise UsageError(*problems, *nearest(roll, ids, problems))
     chosen = [orphans[name] for name in dict.fromkeys(options.names) if name in orphans]
     return subtrees(roll, rows) if options.tree else rows, chosen

@@ -20,8 +20,8 @@ _VERDICTS = "\n".join(f"  {line}" for line in verdict_lines())
 
 PAGE = Page(
     f"""\
-Prints once the verdict on every agent, the orphaned sessions, and the files that
-cannot be read. The format of --json is stable: `schema` is increased when a field changes
+Prints the verdict on every agent, the orphaned sessions, and the files that cannot be
+read, once. The format of --json is stable: `schema` is increased when a field changes
 its meaning or is removed. New fields can be added at any time.
 
 --where filters the agents, as `/` does in the monitor:
@@ -34,8 +34,8 @@ its meaning or is removed. New fields can be added at any time.
   "two words"      matches both words with the space; also KEY:"two words"
 
 An agent must match all terms. Case is ignored, and a part of a word is enough.
-Unreadable registries are always listed. The counts are those of all agents. In JSON,
-`filter` has the conditions (`where`, `hide_finished`), or null if all agents are listed.
+Unreadable registries are always listed. The counts include all agents. In JSON,
+`filter` has the conditions (`where`, `hide_finished`); null if all agents are listed.
 
 --sort orders the agents within their task, and the tasks by their first agent:
 urgency ({_URGENT}),

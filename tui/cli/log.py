@@ -24,13 +24,14 @@ FOLLOW_EVERY = 0.5
 
 _SHOWN = 20
 
-# Seconds that an intent waits for its outcome before it is printed without.
+# Seconds to wait for the outcome of an intended action, before the intent is printed alone.
 _OUTCOME_WITHIN = 5.0
 
 PAGE = Page(
     """\
 Prints the changes that operators made with muster, oldest first: time, user, reason,
-result, and each field before and after. With --json one record of the log a line.""",
+result, and each changed field with its old and new value. With --json, prints one record
+of the log per line.""",
     (("muster log -f", "what do the other operators do?"),),
 )
 
@@ -43,12 +44,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--follow", "-f", action="store_true", help="print new actions until interrupted"
     )
-    parser.add_argument("--all", action="store_true", help="all actions that the log has")
+    parser.add_argument("--all", action="store_true", help="print all actions of the log")
     parser.add_argument(
         "-n",
         dest="number",
         type=_positive,
-        help="only the last N (default: 20; with --json all)",
+        help="print only the last N actions (default: 20; with --json all)",
     )
     add_json(parser)
     parser.set_defaults(code_without_reader=DONE)
@@ -126,7 +127,7 @@ def _ready(log: Log) -> Iterator[Entry]:
         if (
             entry.state is not State.INTENDED
             or began is None
-            # The clock was set back: printed at once.
+            # If the clock was set back, the age is unknown, so the entry is printed at once.
             or not 0 <= time.time() - began <= _OUTCOME_WITHIN
         ):
             yield entry

@@ -1,4 +1,4 @@
-"""Finds tasks and agents, and reports files that may have more. Does not query tmux."""
+"""Finds tasks and agents, and reports unreadable files that may list more. Does not query tmux."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ def tasks_in(
     Args:
         workspaces: The workspaces to search.
         timeout: Seconds to wait for a writer of a global registry.
-        unread: Receives the errors of workspaces that cannot be listed, by path.
+        unread: Filled by this function: maps each directory that cannot be listed to the error.
     """
     for source in map(workspace_source, workspaces):
         listed: Mapping[str, GlobalTask] = {}
-        # Tasks in the workspace's own directory are found without the list.
+        # Tasks in the workspace's own directory are found without the global registry.
         with contextlib.suppress(RegistryError):
             listed = when_free(source.listed, timeout).record.tasks
         try:
@@ -63,32 +63,32 @@ def find_task(workspaces: tuple[Workspace, ...], task_id: str | None) -> TaskSou
         return matches[0]
     where = _paths(workspace.path for workspace in workspaces)
     if unread:
-        where += f" (not all were read: {_unread(unread)})"
+        where += f" (cannot read {_unread(unread)})"
     if not tasks:
         raise UsageError(f"there is no task in {where}")
     names = choices(sorted({task.directory.name for task in tasks}))
     if task_id is None:
-        raise UsageError(f"choose one with --task: {names}")
+        raise UsageError(f"there are several tasks; choose one with --task: {names}")
     if matches:
         name = quoted_name(task_id)
-        raise UsageError(f"task {name} is in more than one workspace: choose with -w")
+        raise UsageError(f"task {name} is in more than one workspace: choose a workspace with -w")
     raise UsageError(f"there is no task {quoted_name(task_id)} in {where}; the tasks are: {names}")
 
 
 def task_with(
     workspaces: tuple[Workspace, ...], agent_id: str, task_id: str | None = None
 ) -> TaskSource:
-    """Returns the task that has an agent, or the task with the given id.
+    """Returns the task with an id, or the only task that lists an agent.
 
     Args:
         workspaces: The workspaces to search.
-        agent_id: The agent.
-        task_id: The id of the agent's task; None to search all tasks.
+        agent_id: The agent's id, for the search without a task's id.
+        task_id: The task's id; None to search all tasks for the agent.
 
     Raises:
-        UsageError: No task has the agent, or more than one.
-        BusyRegistryError: The agent was not found, and a registry could not be read because of a
-            writer.
+        UsageError: No task matches, or more than one.
+        BusyRegistryError: The agent was not found, and a registry could not be read because
+            another process was writing it.
     """
     if task_id is not None:
         return find_task(workspaces, task_id)
@@ -102,13 +102,13 @@ def task_with(
 
     # The same timeout as for the lock that the command takes afterwards.
     for _ in while_busy(may_pass, DEFAULT_TIMEOUT):
-        matches, unread = _look(workspaces, agent_id)
+        matches, unread = _tasks_listing(workspaces, agent_id)
     if len(matches) == 1:
         return matches[0]
     if matches:
         names = choices(task.directory.name for task in matches)
         name = quoted_name(agent_id)
-        raise UsageError(f"{name} is in more than one task: choose with --task: {names}")
+        raise UsageError(f"{name} is in more than one task: choose a task with --task: {names}")
     for error in unread.values():
         if isinstance(error, BusyRegistryError):
             raise error
@@ -131,10 +131,10 @@ def _paths(paths: Iterable[Path]) -> str:
     return ", ".join(shown_name(path) for path in paths)
 
 
-def _look(
+def _tasks_listing(
     workspaces: tuple[Workspace, ...], agent_id: str
 ) -> tuple[list[TaskSource], dict[Path, OSError | RegistryError]]:
-    """Returns the tasks that have an agent, and the errors of what is unreadable by path."""
+    """Returns the tasks that list an agent, and the error of each unreadable path."""
     matches: list[TaskSource] = []
     unread: dict[Path, OSError | RegistryError] = {}
     for task in tasks_in(workspaces, unread=unread):
@@ -151,13 +151,16 @@ def _look(
 def exit_code_if_all_found(
     roll: RollCall, found: Sequence[object], what: str, options: argparse.Namespace
 ) -> int:
-    """Prints why more agents or sessions of a kind may exist, and returns the exit code.
+    """Prints why the roll call may lack agents or sessions of a kind; returns the exit code.
 
     Args:
         roll: The roll call.
-        found: The agents or sessions of the kind that the roll call has.
+        found: The agents or sessions of this kind in the roll call.
         what: The kind, for example ``zombie``.
         options: The options of the command line.
+
+    Returns:
+        NOT_ALL_DONE if the roll call may lack some, otherwise DONE.
     """
     if not found and roll.answer.state is TmuxState.UNKNOWN:
         complain(f"cannot find out whether there is any {what}; tmux: {roll.answer.why}")
@@ -183,7 +186,8 @@ def unread_registries(roll: RollCall, *, nearby: bool) -> list[str]:
 
     Args:
         roll: The roll call.
-        nearby: Whether to include databases of other workspaces, which may list orphans.
+        nearby: Whether to include databases of other workspaces, which may list the sessions that
+            this roll call shows as orphans.
     """
     messages = [
         f"{shown_name(task.state.registry)} cannot be read: {task.state.error}"

@@ -35,7 +35,7 @@ COMMANDS: dict[str, Command] = {
     "kill": Command("NAME...", "end the sessions and processes of agents"),
     "complete": Command("AGENT...", "give agents, or all zombies, a terminal status"),
     "doctor": Command("", "find problems; --fix repairs the registries"),
-    "undo": Command("[ID]", "take back the last change, or another one"),
+    "undo": Command("[ID]", "take back the last change, or the change with this ID"),
     "log": Command("", "print the audit log: who changed what, and why"),
     "metrics": Command("", "print counts and lock times, as OpenMetrics"),
     "register": Command("TYPE", "add an agent to the registries before it starts"),
@@ -86,8 +86,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: The command line without the program's name; `sys.argv` if None.
 
     Returns:
-        The exit code: 0 done, 1 not all done, 2 wrong usage or nothing found; for `doctor` 0
-        healthy, 1 findings, 2 unknown. After a signal, 128 plus the signal's number.
+        The exit code: 0 done, 1 not all done, 2 wrong usage or nothing found. For `doctor`:
+        0 healthy, 1 findings, 2 unknown. After a signal: 128 plus the signal's number.
     """
     _hold_standard_descriptors()
     given = list(sys.argv[1:] if arguments is None else arguments)
@@ -97,7 +97,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         except Exception:
             import traceback
 
-            # Printed here, because the interpreter does not use the harmless streams.
+            # Printed here, because the interpreter would print the traceback after the block,
+            # without the escapes of `harmless_output`.
             traceback.print_exc()
             return NOT_ALL_DONE
 
@@ -117,7 +118,7 @@ def _run(given: list[str]) -> int:
         sys.stdout.flush()
     except (UsageError, RegistryError) as error:
         complain(*lines_of(error))
-        # The same command may succeed later, for example after a lock or a full disk.
+        # After such an error (a lock, a full disk), the same command may succeed later.
         again = isinstance(error, OSError) and not isinstance(error, FileNotFoundError)
         return NOT_ALL_DONE if again else USAGE
     except KeyboardInterrupt:
@@ -140,7 +141,7 @@ def _raise_interrupts() -> None:
 
 
 def _hold_standard_descriptors() -> None:
-    """Opens /dev/null for closed standard streams, so that no other file gets their numbers."""
+    """Opens /dev/null for each closed standard stream, so that no other file gets its number."""
     while (fd := os.open(os.devnull, os.O_RDONLY)) <= 2:
         name = ("stdin", "stdout", "stderr")[fd]
         setattr(sys, name, os.fdopen(fd, "r" if fd == 0 else "w", encoding="utf-8"))

@@ -12,8 +12,8 @@ from tui.cli.parser import add_settings, add_socket, add_workspaces
 
 PAGE = Page(
     """\
-Prints in the OpenMetrics text format the number of agents by verdict, and for each
-registry the lock waits, timeouts, recoveries and corrupt reads.""",
+Prints metrics in the OpenMetrics text format: the number of agents with each verdict, and
+the lock waits, timeouts, recoveries and corrupt reads of each registry.""",
 )
 
 

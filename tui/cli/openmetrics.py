@@ -27,7 +27,7 @@ _QUANTILES = (0.5, 0.99)
 
 
 def exposition(roll: RollCall, locks: Mapping[str, LockMetrics]) -> str:
-    """Returns OpenMetrics text for a scraper or a text-file collector.
+    """Returns the OpenMetrics text that `muster metrics` prints.
 
     Args:
         roll: The newest roll call.
@@ -51,7 +51,7 @@ class _Fixed:
 
 def _roll(roll: RollCall) -> Iterator[Metric]:
     agents = GaugeMetricFamily(
-        "muster_agents", "Agents on the roll by verdict.", labels=("workspace", "verdict")
+        "muster_agents", "Agents with each verdict.", labels=("workspace", "verdict")
     )
     unreadable = GaugeMetricFamily(
         "muster_unreadable_registries",
@@ -65,7 +65,7 @@ def _roll(roll: RollCall) -> Iterator[Metric]:
     )
     databases = GaugeMetricFamily(
         "muster_unread_databases",
-        "Databases that may list agents of a workspace and that muster does not read.",
+        "Databases that muster does not read, and that may list agents of the workspace.",
         labels=("workspace",),
     )
     for workspace in roll.workspaces:
@@ -104,7 +104,7 @@ def _locks(locks: Mapping[str, LockMetrics]) -> Iterator[Metric]:
     )
     quantiles = GaugeMetricFamily(
         "muster_lock_wait_quantile_seconds",
-        "Waits for locks; an upper bound, at most twice the true value.",
+        "Upper bound of the quantile of waits for locks, at most twice the true value.",
         labels=("registry", "quantile"),
     )
     counters = {

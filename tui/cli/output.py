@@ -1,8 +1,8 @@
 """Standard streams, lines of output, error messages and exit codes.
 
-The code that builds a text makes the text harmless, because this code knows which parts are data.
-`harmless_output` is the second protection. This function also covers the output of argparse,
-warnings, logging and tracebacks.
+Control characters in untrusted text are escaped in two places. First, the code that builds a text
+escapes the parts that are data. Then `harmless_output` escapes everything that is printed, also by
+argparse, warnings, logging and tracebacks.
 """
 
 from __future__ import annotations
@@ -23,20 +23,21 @@ NOT_ALL_DONE = 1
 USAGE = 2
 INTERRUPTED = 130
 
-# The width of a terminal that does not tell it.
+# The width, in cells, if the terminal does not report its width.
 _COLUMNS = 80
 
 _GONE = select.POLLERR | select.POLLHUP
 
-# Replacements for muster's own symbols if an encoding lacks them; the rest becomes escapes.
+# Replacements for muster's own symbols if an encoding lacks a character. All other characters
+# that the encoding lacks become escapes.
 _WITHOUT = str.maketrans({"…": "...", "→": "->", "▸": ">", "·": "-"})
 
 
 class HarmlessStream:
     """A text stream that writes all control characters except the line feed as visible text.
 
-    A character that the encoding does not have becomes an escape, so that different names look
-    different.
+    If the stream's encoding lacks a character, the character becomes an escape, so that different
+    names look different.
 
     Args:
         stream: The stream that receives the text.
@@ -46,7 +47,7 @@ class HarmlessStream:
         self.stream = stream
 
     def write(self, text: str) -> int:
-        """Writes a text; returns the length of the given text."""
+        """Writes a text; returns the length of the text before the escapes."""
         shown = inert(text)
         encoding = self.stream.encoding or "utf-8"
         if not shown.isascii():
@@ -64,7 +65,7 @@ class HarmlessStream:
             self.write(line)
 
     def isatty(self) -> bool:
-        """Returns False, so that no library writes colours, which would become visible text."""
+        """Returns False, so that no library writes colours, which `write` would escape."""
         return False
 
     def __getattr__(self, name: str) -> Any:
@@ -72,14 +73,17 @@ class HarmlessStream:
 
 
 def is_terminal(stream: object) -> bool:
-    """Returns whether a standard stream is a terminal, also inside `harmless_output`."""
+    """Returns whether a standard stream is a terminal, even if `harmless_output` replaced it."""
     if isinstance(stream, HarmlessStream):
         return stream.stream.isatty()
     return cast(TextIO, stream).isatty()
 
 
 def terminal_columns() -> int:
-    """Returns the width of the terminal, like `shutil`, but without importing compressors."""
+    """Returns the width of the terminal in cells.
+
+    `shutil.get_terminal_size` does the same, but the import of `shutil` takes longer.
+    """
     given = os.environ.get("COLUMNS", "")
     if given.isdecimal() and int(given) > 0:
         return int(given)
@@ -91,7 +95,7 @@ def terminal_columns() -> int:
 
 @contextmanager
 def harmless_output() -> Iterator[None]:
-    """Replaces standard output and standard error by harmless streams within the block."""
+    """Escapes control characters in standard output and standard error until the block ends."""
     before = sys.stdout, sys.stderr
     sys.stdout = cast(TextIO, HarmlessStream(before[0]))
     sys.stderr = cast(TextIO, HarmlessStream(before[1]))
@@ -107,7 +111,7 @@ def on_terminal() -> bool:
 
 
 def say(lines: Iterable[str], *, to_stderr: bool = False) -> None:
-    """Prints lines, which must be harmless."""
+    """Prints lines. The caller must have escaped control characters."""
     stream = sys.stderr if to_stderr else sys.stdout
     for line in lines:
         # `print` would write the line and its end one after the other.
@@ -134,14 +138,16 @@ def lines_of(error: Exception) -> tuple[str, ...]:
 
 
 def wait_for_reader(seconds: float, *wakers: int) -> None:
-    """Waits; raises an error if the reader of standard output closes the pipe meanwhile.
+    """Waits until the time is over, a descriptor is readable, or no reader is left.
+
+    The reader is the process that reads the standard output of muster.
 
     Args:
         seconds: The longest wait.
         wakers: File descriptors. The wait ends when any of these descriptors is readable.
 
     Raises:
-        BrokenPipeError: The reader of standard output has closed the pipe.
+        BrokenPipeError: The reader has closed the pipe.
     """
     output = sys.stdout.fileno()
     poll = select.poll()
@@ -165,12 +171,12 @@ def reader_is_gone() -> bool:
 
 
 def discard_output() -> None:
-    """Discards unwritten output; otherwise Python's flush at the exit would fail again."""
+    """Discards unwritten output. Otherwise Python would fail to flush this output at its exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def exit_code_after(problems: Iterable[str]) -> int:
-    """Prints the problems of a command whose other work is done; returns the exit code."""
+    """Prints the problems of a command; returns DONE without problems, otherwise NOT_ALL_DONE."""
     code = DONE
     for problem in problems:
         complain(problem)

@@ -50,10 +50,10 @@ def _first(given: Sequence[str]) -> int | None:
 
 
 def take_words(given: list[str]) -> list[str] | None:
-    """Removes ``--words`` and all words after it; returns these words, or None if it is missing.
+    """Removes ``--words`` and the words after it from the arguments; returns the words after it.
 
-    The completion scripts pass the typed command line, up to the cursor, after ``--words``. This
-    line may contain ``--``.
+    Returns None if ``--words`` is missing. The completion scripts pass the typed command line, up
+    to the cursor, after ``--words``. This line may contain ``--``.
     """
     if "--words" not in given:
         return None
@@ -115,7 +115,7 @@ def make_parser(
     )
     # Newer versions of argparse print colours, which harmless streams turn into text.
     vars(parser)["color"] = False
-    # Commands that only read set DONE: they are done when their reader closes the output.
+    # Commands that only read set DONE, because nothing is left to do when the output is closed.
     parser.set_defaults(opens_screen=False, code_without_reader=NOT_ALL_DONE)
     parser.add_argument("--version", action="version", version=f"muster {__version__}")
     add_arguments(parser)
@@ -131,7 +131,7 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
 
 
 def add_socket(parser: argparse.ArgumentParser) -> None:
-    """Adds ``-L`` and ``-S``.
+    """Adds ``-L``, ``-S`` and ``--without-agents``.
 
     Commands that do not query tmux have these options too, because a shell alias may contain them.
     """
@@ -144,20 +144,20 @@ def add_socket(parser: argparse.ArgumentParser) -> None:
         default=[],
         type=_server_token,
         metavar="SERVER",
-        help="another tmux server that cannot be queried has none of your agents; muster names "
-        "it, for example 1234@56789-0a1b2c3d; may be given more than once",
+        help="a tmux server that has none of your agents and cannot be queried; use the name in "
+        "muster's message, for example 1234@56789-0a1b2c3d; may be given more than once",
     )
 
 
 def add_screen(parser: argparse.ArgumentParser) -> None:
-    """Adds the options of the commands that open a screen."""
+    """Adds ``--ascii`` and ``--read-only``, for commands that open a screen."""
     parser.add_argument("--ascii", action="store_true", help="show only ASCII characters")
     parser.add_argument("--read-only", action="store_true", help="disable all changes")
     parser.set_defaults(opens_screen=True)
 
 
 def add_workspaces(parser: argparse.ArgumentParser) -> None:
-    """Adds workspaces as words, for commands without other words."""
+    """Adds workspaces as positional arguments, for commands without other positional arguments."""
     parser.add_argument("workspaces", nargs="*", metavar="WORKSPACE", help="see `muster --help`")
 
 
@@ -191,7 +191,7 @@ def add_asking(parser: argparse.ArgumentParser, *, of_deaths: bool = True) -> No
 
     Args:
         parser: The command's parser.
-        of_deaths: Whether the command changes agents because they are dead.
+        of_deaths: Whether to add ``--mass-death``, because the command changes dead agents.
     """
     parser.add_argument("--reason", default="", metavar="TEXT", help="recorded in the audit log")
     parser.add_argument("--dry-run", action="store_true", help="show the plan, change nothing")
@@ -200,7 +200,7 @@ def add_asking(parser: argparse.ArgumentParser, *, of_deaths: bool = True) -> No
         parser.add_argument(
             "--mass-death",
             action="store_true",
-            help="go ahead even if most agents died at once; --yes alone does not",
+            help="continue even if most agents died at once; --yes alone does not continue",
         )
 
 
@@ -214,7 +214,7 @@ def _server_token(text: str) -> str:
 
     if not is_token(text):
         raise argparse.ArgumentTypeError(
-            "must name a server as muster does, for example 1234@56789-0a1b2c3d, "
+            "must name a server as muster's messages do, for example 1234@56789-0a1b2c3d, "
             f"not {quoted_name(text, 80)}"
         )
     return text

@@ -17,8 +17,8 @@ PAGE = Page(
     """\
 Adds an agent to its task's registry and to the global registry, as one change, and prints
 its id. Checks the task's limits (max_agents, max_concurrent, max_depth). Start the
-session directly afterwards; its name must be `agent_` and the id. Without --task,
-muster uses the only task.""",
+agent's session directly after this command. The session's name must be `agent_`
+followed by the id. Without --task, muster uses the only task.""",
     (("id=$(muster register fixer --task TASK-1 --prompt 'Repair it')", "in a script"),),
     "0 done; 1 a limit is reached; 2 wrong usage or no such task",
 )
@@ -44,7 +44,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--reuse",
         action="store_true",
-        help="print the id of an active agent of this type instead, if one exists",
+        help="if an active agent of this type exists, only print its id",
     )
     add_json(parser)
 

@@ -32,7 +32,7 @@ PAGE = Page(
 Prints everything about one agent: the verdict and its reason, every field of its
 entry, its session and processes, parent and children, and its files. Then prints its
 last reports and findings, and its actions in the audit log. AGENT is a complete id. If
-several entries have the id, the active one is shown.""",
+several entries have the id, the active entry is shown.""",
     (
         ("muster show fixer-215911-8c90c7", "why is this agent a zombie?"),
         ("muster show fixer-215911-8c90c7 --json | jq .entry.prompt", "one field of the entry"),
@@ -46,7 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_socket(parser)
     add_workspace_option(parser)
     parser.add_argument("agent", metavar="AGENT", help="the complete id of an agent")
-    parser.add_argument("--task", metavar="ID", help="the task, if several have such an agent")
+    parser.add_argument("--task", metavar="ID", help="the task, if several list this id")
     add_json(parser)
     parser.set_defaults(code_without_reader=DONE)
 
@@ -121,7 +121,7 @@ def _concerns(entry: Entry, agent_id: str) -> bool:
 
 
 def _of_task(roll: RollCall, task_id: str | None) -> RollCall:
-    """Returns the part of a roll call with one task; the whole roll call without an id."""
+    """Returns a roll call with only one task; the whole roll call if `task_id` is None."""
     if task_id is None:
         return roll
     workspaces = tuple(

@@ -15,24 +15,27 @@ _LONGEST_COMMAND = 64
 """The longest word, in characters, for which a command is suggested."""
 
 _COMPARED_AT_MOST = 256
-"""The longest name, in characters, that is compared; the time grows with the length squared."""
+"""The longest name, in characters, for which similar names are searched.
+
+The time of the search grows with the square of the length.
+"""
 
 
 def mistaken_command(word: str, commands: Collection[str]) -> str | None:
-    """Returns a message about a first word that resembles a command, or None.
+    """Returns a message if a word is probably a mistyped command, otherwise None.
 
-    An existing file is a workspace, never a mistyped command.
+    If a file with this name exists, the word is a workspace and not a command.
     """
     if not word or len(word) > _LONGEST_COMMAND or "/" in word or os.path.lexists(word):
         return None
-    near = _near(word, commands, 2)
-    if not near:
+    similar = _similar(word, commands, 2)
+    if not similar:
         return None
-    return f"there is no command {quoted_name(word)}; did you mean {' or '.join(near)}?"
+    return f"there is no command {quoted_name(word)}; did you mean {' or '.join(similar)}?"
 
 
 def nearest(roll: RollCall, ids: Iterable[str], problems: Iterable[str]) -> list[str]:
-    """Returns lines with suggestions for ids that no agent and no orphan has.
+    """Returns advice for unknown ids: similar ids, or the unreadable files that may list the ids.
 
     Args:
         roll: The roll call.
@@ -44,30 +47,30 @@ def nearest(roll: RollCall, ids: Iterable[str], problems: Iterable[str]) -> list
     problems = list(problems)
     unseen = unread_registries(roll, nearby=True)
     if unseen and any(problem.startswith("no ") for problem in problems):
-        return [*unseen, "An unread file may list the agent."]
+        return [*unseen, "An unreadable file may list the agent."]
     known = [row.key.id for row in roll.agents()]
     return nearest_of([*known, *(session.name for session in roll.orphans)], ids, problems)
 
 
 def nearest_of(known: Sequence[str], names: Iterable[str], problems: Iterable[str]) -> list[str]:
-    """Returns a line that suggests known names; no line if no name is similar."""
+    """Returns one line that suggests the similar known names; no line without a similar name."""
     if not any(problem.startswith("no ") for problem in problems):
         return []
     given = set(names)
     short = [name for name in known if len(name) <= _COMPARED_AT_MOST]
-    near = {
-        similar
+    similar = {
+        candidate
         for name in given
         if len(name) <= _COMPARED_AT_MOST
-        for similar in _near(name, short, 3)
+        for candidate in _similar(name, short, 3)
     }
     # Quoted for a shell, because the user will type or paste the name.
-    words = [typed_word(name) for name in sorted(near - given)]
+    words = [typed_word(name) for name in sorted(similar - given)]
     suggestions = ", ".join(word for word in words if word is not None)
     return [f"did you mean {suggestions}?"] if suggestions else []
 
 
-def _near(name: str, known: Collection[str], count: int) -> list[str]:
+def _similar(name: str, known: Collection[str], count: int) -> list[str]:
     import difflib  # Imported late, because the import is slow.
 
     return difflib.get_close_matches(name, known, count)

@@ -34,11 +34,12 @@ PAGE = Page(
 Prints the last progress reports, findings and stream log lines of an agent, ordered
 by time. A line without a time follows the line before it. Does not query tmux.
 
-With --follow, prints new lines until it is interrupted. Follows also files that are created,
-replaced or truncated later. An incomplete last line is printed as soon as it is complete. Lines of
-the log that are not JSON are printed unchanged; such lines of other files are only counted.
+With --follow, prints new lines until you interrupt the command, also of files that are
+created, replaced or truncated later. An incomplete last line is printed when complete.
+Lines of the log that are not JSON are printed unchanged. Lines of other files that are
+not JSON are only counted.
 
-With --json, prints one object a line: `source`, `timestamp` as in the file, `at` in
+With --json, prints one object per line: `source`, `timestamp` as in the file, `at` in
 seconds since the epoch, and the content of the line.""",
     (
         ("muster tail -f fixer-215911-8c90c7", "what is the agent doing?"),
@@ -54,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_socket(parser)
     add_workspace_option(parser)
     parser.add_argument("agent", metavar="AGENT", help="the complete id of an agent")
-    parser.add_argument("--task", metavar="ID", help="the task, if several have such an agent")
+    parser.add_argument("--task", metavar="ID", help="the task, if several list this id")
     parser.add_argument(
         "--follow", "-f", action="store_true", help="print new lines until interrupted"
     )
@@ -79,7 +80,7 @@ class _Files:
     """The output files of an agent. If one file is unreadable, the other files are still read.
 
     Attributes:
-        problems: Maps the name of each unreadable file to the present error.
+        problems: Maps the name of each unreadable file to the error of the last reading.
     """
 
     def __init__(self, files: Mapping[str, AgentFile[Any]]) -> None:
@@ -87,7 +88,7 @@ class _Files:
         self.problems: dict[str, str] = {}
 
     def read(self, count: int | None = None) -> dict[str, Batch[Any]]:
-        """Returns the last `count` records of each file, or the new ones if `count` is None."""
+        """Returns the last `count` records of each file; only new records if `count` is None."""
         batches: dict[str, Batch[Any]] = {}
         for name, file in self._files.items():
             try:
@@ -129,7 +130,7 @@ def run(options: argparse.Namespace) -> int:
             )
             if not any(batch.size for batch in batches.values()) and not options.json:
                 where = ", ".join(shown_name(file.path) for file in opened.values())
-                _warn([f"{shown_name(options.agent)} has written nothing: {where}"])
+                _warn([f"{shown_name(options.agent)} has written nothing to {where}"])
             return NOT_ALL_DONE if files.problems else DONE
         while True:
             sys.stdout.flush()
@@ -137,7 +138,8 @@ def run(options: argparse.Namespace) -> int:
                 wait_for_reader(FOLLOW_EVERY)
             batches = files.read()
             _warn(
-                f"{shown_name(opened[name].path)} was replaced or truncated; from its beginning:"
+                f"{shown_name(opened[name].path)} was replaced or truncated; "
+                "the lines from its beginning follow"
                 for name, batch in batches.items()
                 if batch.restarted
             )
@@ -158,11 +160,11 @@ def _print(batches: Mapping[str, Batch[Any]], as_json: bool) -> None:
             isinstance(record, LogLine) and record.kind is LogKind.RAW for record in batch.records
         )
         if raw:
-            _warn([f"{name}: not JSON, printed unchanged: {some(raw, 'line')}"])
+            _warn([f"{name}: {some(raw, 'line')} printed unchanged: not JSON"])
         if left_out := batch.malformed - raw:
             # Lines of a log that are not JSON are left out only if they are too long.
             reason = "too long" if name == STREAM_LOG.name else "not JSON"
-            _warn([f"{name}: {reason}, left out: {some(left_out, 'line')}"])
+            _warn([f"{name}: {some(left_out, 'line')} left out: {reason}"])
 
 
 def _warn(lines: Iterable[str]) -> None:

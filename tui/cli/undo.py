@@ -20,7 +20,7 @@ PAGE = Page(
     """\
 Takes back the last change of the registries, or the change with the given ID (see
 `muster log`). Restores each field and counter in both registries. A field that another
-process changed later is not restored. An agent that was killed is not restored either.
+process has changed after the action is not restored, and neither is a killed agent.
 Shows the plan and asks first.""",
     (("muster undo --dry-run", "what would that take back?"),),
 )
@@ -31,7 +31,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(parser)
     add_socket(parser)
     add_workspace_option(parser)
-    parser.add_argument("action_id", nargs="?", metavar="ID", help="the action")
+    parser.add_argument("action_id", nargs="?", metavar="ID", help="the action's id")
     add_asking(parser, of_deaths=False)
     add_json(parser)
 

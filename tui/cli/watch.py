@@ -35,14 +35,14 @@ PAGE = Page(
     """\
 Prints the roll call, then a line for each change: an agent appears, disappears, or has
 a new verdict, status or progress; an orphan appears or disappears; tmux starts or stops
-answering; a registry becomes readable or unreadable. Runs until it is interrupted or
-its output is closed.
+answering; a registry becomes readable or unreadable. Runs until muster is interrupted,
+or the reader of the output closes it.
 
 With --json each line is an object with `event` and `at` (seconds since the epoch). The
 first event is `roll`; its `roll` is the document of `muster list --json`. Then:
 
   agent-came, agent-went, agent-changed
-      `agent`, `task`, `registry`, `ordinal` (among entries with the same id),
+      `agent`, `task`, `registry`, `ordinal` (0 for the first entry with this id),
       `verdict`, `status`, `progress`, `note`, and `changed`: [before, after] of each
       changed field
   orphan-came, orphan-went            `session`, `created`
@@ -71,16 +71,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 class _Rolls:
-    """A queue of roll calls from the collector's thread to the printing thread."""
+    """A queue of roll calls from the thread that makes them to the thread that prints changes."""
 
     def __init__(self) -> None:
         self._rolls: deque[RollCall] = deque()
         self._read, self._write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
 
     def put(self, roll: RollCall) -> None:
-        """Adds a roll call; may be called in any thread."""
+        """Adds a roll call. Any thread may call this."""
         self._rolls.append(roll)
-        # A full pipe wakes the reader, too.
+        # If the pipe is full, it wakes the reader anyway.
         with contextlib.suppress(BlockingIOError):
             os.write(self._write, b"\0")
 
@@ -136,9 +136,10 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 
 def _settled(rolls: _Rolls, policy: Policy) -> RollCall:
-    """Returns the first roll call with certain verdicts; after a time limit, the last roll call.
+    """Returns the first roll call without unknown verdicts; after a time limit, the newest one.
 
-    So agents that died before muster started are not reported as changes.
+    muster calls an agent dead only after two answers of tmux. Without this wait, each agent that
+    died before muster started would be reported as a change.
     """
     from tui.model.roll import Verdict
 
@@ -146,7 +147,7 @@ def _settled(rolls: _Rolls, policy: Policy) -> RollCall:
     give_up_at = float("inf")
     while True:
         for roll in rolls.wait(min(_LOOK_AT_READER, give_up_at - time.monotonic())):
-            # Without a time, tmux has not been queried yet.
+            # If `asked_at` is 0, tmux has not been queried yet.
             if roll.answer.asked_at:
                 last = roll
                 now = time.monotonic()

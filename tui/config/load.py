@@ -15,7 +15,7 @@ from tui.errors import UsageError
 from tui.model.policy import POLICY_SETTINGS, Policy, PolicySetting
 
 CONFIG_VARIABLE = "MUSTER_CONFIG"
-"""The environment variable that names a settings file instead of the usual one."""
+"""The environment variable that names the settings file."""
 
 _LARGEST = 1 << 20
 
@@ -25,8 +25,8 @@ class SettingsError(UsageError):
 
     Attributes:
         path: The settings file.
-        problems: The problems, each with its remedy.
-        keys: The key bindings of the file, which are not checked yet.
+        problems: Messages about the problems, each with a remedy.
+        keys: The key bindings in the file, not checked.
     """
 
     def __init__(
@@ -48,12 +48,12 @@ def settings_path(
     """Returns the path of the settings file.
 
     Args:
-        environment: The environment of the process.
-        named: The value of ``--config``.
+        environment: The environment variables.
+        named: The value of ``--config``; None or empty without this option.
 
     Returns:
-        The path, and whether the user named this file. If so, the file must exist. The path is
-        None if the user names no file and has no home directory.
+        Two values: the path, and whether the user named this path, so that the file must exist.
+        The path is None if the user named no file and has no home directory.
     """
     given = named or environment.get(CONFIG_VARIABLE)
     if given:
@@ -69,14 +69,14 @@ def settings_path(
 
 
 def load_settings(environment: Mapping[str, str], named: str | None = None) -> Settings:
-    """Loads the settings file; returns the defaults if no file exists.
+    """Loads the settings file; returns the defaults if the usual file does not exist.
 
     Args:
-        environment: The environment of the process.
-        named: The value of ``--config``.
+        environment: The environment variables.
+        named: The value of ``--config``; None or empty without this option.
 
     Raises:
-        SettingsError: A named file does not exist, or the file cannot be read or is invalid.
+        SettingsError: The file cannot be read or is invalid, or the user named a missing file.
     """
     path, must_be_there = settings_path(environment, named)
     if path is None:
@@ -86,11 +86,11 @@ def load_settings(environment: Mapping[str, str], named: str | None = None) -> S
     except FileNotFoundError:
         if not must_be_there:
             return Settings()
-        raise SettingsError(path, ("the file does not exist; name another one",)) from None
+        raise SettingsError(path, ("the file does not exist; name another file",)) from None
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         if not must_be_there:
-            why += f"; use another file with --config or {CONFIG_VARIABLE} (/dev/null: none)"
+            why += f"; name another file with --config or {CONFIG_VARIABLE} (/dev/null: none)"
         raise SettingsError(path, (why,)) from None
     # Imported only here: the import takes 10 ms, and most users have no settings file.
     import tomllib
@@ -116,7 +116,7 @@ def _read(path: Path) -> str:
     with os.fdopen(fd, "rb") as file:
         mode = os.fstat(fd).st_mode
         if stat.S_ISDIR(mode) or stat.S_ISFIFO(mode):
-            raise ValueError("this is not a regular file")
+            raise ValueError("the settings file is not a regular file")
         content = file.read(_LARGEST + 1)
     if len(content) > _LARGEST:
         raise ValueError("the file is larger than a megabyte")
@@ -127,18 +127,18 @@ def _read(path: Path) -> str:
 
 
 def policy_from(environment: Mapping[str, str], base: Policy | None = None) -> Policy:
-    """Returns a policy with the values that the environment sets.
+    """Returns a policy with the values that environment variables set.
 
-    The variable of `start_grace` is ``MUSTER_START_GRACE``, and so on. Values are in the setting's
-    unit. Variables with former names still work.
+    Each setting has a variable, for example ``MUSTER_START_GRACE`` for `start_grace`. Former names
+    of variables work, too.
 
     Args:
-        environment: The environment of the process.
-        base: The policy for values that the environment does not set; None for the default.
+        environment: The environment variables.
+        base: The policy for values that no variable sets; None for the default policy.
 
     Raises:
-        UsageError: A value is not a number or is too small, or a setting has both its
-            present and its former variable.
+        UsageError: A value is not a number or is too small, or the present and the former variable
+            of one setting are both set.
     """
     given: dict[str, float] = {}
     for setting in POLICY_SETTINGS:
@@ -160,7 +160,7 @@ def policy_from(environment: Mapping[str, str], base: Policy | None = None) -> P
 
 
 def _variable_of(setting: PolicySetting, environment: Mapping[str, str]) -> str:
-    """Returns the variable that sets a policy field, or an empty string if no variable is set."""
+    """Returns the name of the variable that sets a policy field; empty if no variable is set."""
     names = filter(None, (setting.variable, setting.former_variable))
     used = [name for name in names if environment.get(name)]
     if len(used) > 1:

@@ -1,4 +1,4 @@
-"""The records of the settings, and the checks of the values in a settings file. Pure."""
+"""The settings as records, and the checks of the values in a settings file. Pure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ THEMES = (
     "catppuccin-mocha",
     "catppuccin-latte",
 )
-"""The themes that can be set: first muster's own themes, then Textual's."""
+"""The names of the themes: first muster's own themes, then Textual's."""
 
 KINDS = ("zombie", "stalled", "failed")
 """The changes of an agent that cause a notification."""
@@ -35,7 +35,7 @@ WAYS = ("toast", "bell", "osc9")
 """The ways to notify: on the screen, with the terminal's bell, as a desktop notification."""
 
 PLACEHOLDERS = ("id", "type", "task", "workspace", "kind", "count", "said", "host")
-"""The names in braces that a hook's arguments may contain."""
+"""The names in braces that the arguments of a notification's command may contain."""
 
 _LONGEST_KEY = 64
 _LONGEST_PAUSE = 3600.0
@@ -47,10 +47,10 @@ class Notify:
     """The settings for notifications.
 
     Attributes:
-        ways: The ways to notify of each kind of change; may be empty.
-        hooks: The command for each kind of change; empty for no command.
+        ways: Maps each of `KINDS` to the ways to notify; no ways for no notification.
+        hooks: Maps each of `KINDS` to a command and its arguments; empty for no command.
         pause: The shortest time between two notifications of one kind, in seconds.
-        hook_timeout: A hook that runs longer than this many seconds is killed.
+        hook_timeout: Seconds after which a running command is killed.
     """
 
     ways: Mapping[str, tuple[str, ...]] = field(
@@ -67,11 +67,11 @@ class Settings:
 
     Attributes:
         theme: One of `THEMES`.
-        ascii: Whether the screen is limited to ASCII; None decides by the locale.
+        ascii: Whether the screen shows only ASCII; if None, the locale decides.
         read_only: Whether muster refuses all changes of agents and files.
-        without_agents: The tmux servers of which the operator says that they have none of the
-            agents; see `tui.host.server_token`.
-        policy: The thresholds of the verdicts.
+        without_agents: The tmux servers that, as the operator says, have none of the agents. The
+            names have the format of `tui.host.server_token`.
+        policy: The times that a verdict needs.
         keys: Maps the id of a binding to the user's keys, separated by commas.
         notify: The settings for notifications.
         source: The settings file, or None for the defaults.
@@ -90,14 +90,14 @@ class Settings:
 def settings_from(table: Mapping[str, Any]) -> tuple[Settings, tuple[str, ...]]:
     """Makes settings from the content of a TOML file.
 
-    The ids and names of key bindings are not checked here.
+    The ids of bindings and the names of keys are not checked.
 
     Args:
         table: The table that `tomllib` returned.
 
     Returns:
-        The settings, with the default for each invalid value, and a message for each
-        invalid value that names the setting and the remedy.
+        Two values: the settings, with the default instead of each invalid value; and a message
+        for each invalid value, which names the setting and the remedy.
     """
     problems: list[str] = []
     values: dict[str, Any] = {}
@@ -140,7 +140,9 @@ def _take_section(name: str, table: Any, values: dict[str, Any], problems: list[
     for former, key in FORMER_KEYS.items():
         if former in keys and key in keys:
             values.pop(key, None)
-            problems.append(f"{former}: is the former name of {key}, which is set too; remove one")
+            problems.append(
+                f"{former}: is the former name of {key}; both are set: remove {former}"
+            )
 
 
 def _take(key: str, value: Any, values: dict[str, Any], problems: list[str]) -> None:
@@ -156,15 +158,17 @@ def _take(key: str, value: Any, values: dict[str, Any], problems: list[str]) -> 
 
 
 def meant(word: str, known: tuple[str, ...]) -> str:
-    """Returns a hint for an unknown word: the most similar known word, or where the words are."""
-    import difflib  # Imported only here, because it takes longer than the rest of the module.
+    """Returns a hint for an unknown word: a similar known word, or how to list all words."""
+    import difflib  # Imported only here, because the import is slow.
 
-    near = difflib.get_close_matches(word, known, 1) if len(word) <= _LONGEST_KEY else []
-    if not near:
+    similar = difflib.get_close_matches(word, known, 1) if len(word) <= _LONGEST_KEY else []
+    if not similar:
         # The name is known, but in another section.
-        near = [name for name in known if name.rpartition(".")[2] == word.rpartition(".")[2]]
-    near = [FORMER_KEYS.get(name, name) for name in near]
-    return f"did you mean {near[0]}?" if near else "`muster config --print` lists all"
+        similar = [name for name in known if name.rpartition(".")[2] == word.rpartition(".")[2]]
+    similar = [FORMER_KEYS.get(name, name) for name in similar]
+    if similar:
+        return f"did you mean {similar[0]}?"
+    return "`muster config --print` lists all names"
 
 
 def _shown(value: Any) -> str:
@@ -211,7 +215,10 @@ def _servers(value: Any) -> tuple[str, ...]:
     for word in value:
         if not is_token(word):
             example = '"1234@56789-0a1b2c3d"'
-            raise ValueError(f"must name servers as muster does, as {example}, not {_shown(word)}")
+            raise ValueError(
+                f"must name servers as muster's messages do, for example {example}, "
+                f"not {_shown(word)}"
+            )
     return tuple(value)
 
 
@@ -276,16 +283,16 @@ def _command(value: Any) -> tuple[str, ...]:
 
 
 def _braced(word: str) -> list[str]:
-    """Returns the identifiers in braces; other text in braces is ignored."""
+    """Returns the identifiers in braces; ignores other text in braces."""
     parts = word.split("{")[1:]
     names = [part.partition("}")[0] for part in parts if "}" in part]
     return [name for name in names if name.isidentifier()]
 
 
 def filled(command: tuple[str, ...], values: Mapping[str, str]) -> list[str]:
-    """Returns a hook's arguments with the names in braces replaced by values.
+    """Returns a notification's command with the names in braces replaced by values.
 
-    Each argument stays one argument. Braces inside a value are not replaced again.
+    Each argument stays one argument. Names in braces inside a value are not replaced.
     """
     return [command[0], *(_filled_word(word, values) for word in command[1:])]
 

@@ -13,10 +13,10 @@ _WIDE = 84
 
 
 def default_text(bindings: Iterable[tuple[str, str, str]]) -> str:
-    """Returns the file that `muster config --print` prints.
+    """Returns the text that `muster config --print` prints.
 
     Args:
-        bindings: The id, the keys and the description of each binding.
+        bindings: The id, the keys and the description of each key binding.
     """
     lines = _HEAD.format(
         themes=_wrapped(THEMES), variable=POLICY_SETTINGS[0].variable
@@ -58,13 +58,13 @@ _HEAD = """\
 # Refuse all changes, in the monitor and by kill, complete, undo and doctor --fix.
 #read_only = false
 
-# Other tmux servers that have none of your agents, for servers that cannot be queried. The note
-# of an unknown agent names such a server, for example "1234@56789-0a1b2c3d".
+# tmux servers that muster cannot query, and that have none of your agents. The note of an unknown
+# agent names such a server, for example "1234@56789-0a1b2c3d".
 #without_agents = []
 
 [policy]
-# The thresholds of the verdicts, in seconds. Environment variables take precedence:
-# {variable} and so on.
+# The times that verdicts need, in seconds. An environment variable takes precedence, for example
+# {variable}.
 """
 
 _NOTIFY = """
@@ -75,14 +75,15 @@ _NOTIFY = """
 #zombie = ["toast"]
 #stalled = ["toast"]
 #failed = ["toast"]
-# The least number of seconds between two notifications; later events are combined. 1 to 3600.
+# The least number of seconds between two notifications, 1 to 3600. All events in this time cause
+# one notification.
 #pause = 10
-# A command to run as well: a list of a program and its arguments, or a string that is
-# split into words as by a shell. No shell runs. [] for none. Its arguments may contain
+# A command for each notification: a list of a program and its arguments, or a string that is
+# split into words as by a shell. No shell runs. [] for no command. The arguments may contain
 # {values}
 # which are replaced by values. If the event concerns several agents, {{id}}, {{type}},
 # {{task}} and {{workspace}} are lists with commas. Values come from registries: put "--"
-# before a value that is an argument of its own, as in ["notify-send", "--", "{{said}}"].
+# before a value that is a whole argument, as in ["notify-send", "--", "{{said}}"].
 #on_zombie = []
 #on_stalled = []
 #on_failed = []

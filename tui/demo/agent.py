@@ -1,7 +1,7 @@
-"""The program of one demo agent; each session of the demo runs it.
+"""The program of a demo agent, which runs in the agent's session.
 
-The program is started as ``python -m tui.demo.agent``. It ends as soon as the demo process has
-ended, even if the demo process was killed.
+The program is started as ``python -m tui.demo.agent``. The program ends as soon as the demo
+process ends, even if the demo process was killed.
 """
 
 from __future__ import annotations
@@ -54,14 +54,19 @@ class Lifeline:
         """Sleeps for a number of seconds; forever if `seconds` is None.
 
         Raises:
-            _DemoGoneError: The demo ended meanwhile.
+            _DemoGoneError: The demo process has ended.
         """
         if self._poll.poll(None if seconds is None else seconds * 1000):
             raise _DemoGoneError
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Plays one agent until its role or the demo ends."""
+    """Runs one agent until the agent's role or the demo ends.
+
+    Args:
+        arguments: Optionally ``--helper``; then the demo's directory, the demo's speed, the id of
+            the task, and the id of the agent.
+    """
     *options, root, speed, task_id, agent_id = arguments
     stage = Stage(Path(root), float(speed))
     if not stage.root.name.startswith(ROOT_PREFIX):
@@ -80,7 +85,7 @@ def main(arguments: Sequence[str]) -> int:
             lifeline.wait(_CURTAIN_PAUSE)
         _play(stage, member, lifeline)
     except (_DemoGoneError, FileNotFoundError):
-        # The last agent removes the directory; several may try at once.
+        # The last agent removes the directory. Several agents may try at the same time.
         if not _is_held(stage):
             shutil.rmtree(stage.root, ignore_errors=True)
     return 0
@@ -122,7 +127,7 @@ def _play(stage: Stage, member: Member, lifeline: Lifeline) -> None:
 
 
 def _perform(stage: Stage, member: Member, index: int, lifeline: Lifeline) -> bool:
-    """Reports one step; returns whether the agent goes on."""
+    """Reports one step; returns whether the agent continues with the next step."""
     step = member.role.steps[index]
     try:
         if _is_over(stage, member):
@@ -142,7 +147,7 @@ def _perform(stage: Stage, member: Member, index: int, lifeline: Lifeline) -> bo
 
 
 def _is_over(stage: Stage, member: Member) -> bool:
-    """Returns whether this agent has a terminal status in the registry, and so must end."""
+    """Whether this agent must end, because it has a terminal status in the registry."""
     snapshot = read_task(stage.task_registry(member.task_id))
     return any(
         agent.id == member.id and is_terminal(agent.status) for agent in snapshot.record.agents

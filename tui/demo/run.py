@@ -1,7 +1,7 @@
 """Runs the demo: agents on a private tmux server, in a temporary workspace.
 
 At the end, every process is killed, and every file is removed. If the demo process is killed, the
-agents notice this, and clean up.
+agents end, and the last agent removes the files.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from tui.model.policy import Policy
 NOT_STARTED = 2
 """The exit code if the demo could not be started."""
 
-# The size of sun_path in unix(7), without the final NUL.
+# The size of sun_path in unix(7), in bytes, without the final NUL.
 _LONGEST_SOCKET = 107
 _SHORT = "/tmp"  # noqa: S108 - mkdtemp makes a private directory in it
 
@@ -83,7 +83,7 @@ def run_demo(settings: Settings) -> int:
     Returns:
         The exit code of the monitor, or 2 if the demo could not be started.
     """
-    # The private server is separate from a tmux in which this may run.
+    # muster may itself run inside tmux; the demo must not use that server.
     for name in ("TMUX", "TMUX_PANE"):
         os.environ.pop(name, None)
     try:
@@ -97,7 +97,8 @@ def run_demo(settings: Settings) -> int:
                 demo.policy,
                 settings,
                 clear_up,
-                # The demo's agents are on its own server. What else runs here must not matter.
+                # All agents of the demo are on the private server, so other tmux servers cannot
+                # make an agent unknown.
                 set_aside=SetAside(all=True),
             )
     except DemoError as error:
@@ -107,10 +108,10 @@ def run_demo(settings: Settings) -> int:
 
 @contextmanager
 def running(speed: float = 1.0) -> Iterator[Demo]:
-    """Runs a demo inside a `with` block; removes the whole demo at the end.
+    """Runs a demo until the `with` block ends, then removes the demo.
 
     Args:
-        speed: The number of story seconds in one real second.
+        speed: How many seconds of the story pass in one real second.
 
     Raises:
         DemoError: The demo cannot be started.
@@ -171,7 +172,7 @@ def _deploy(stage: Stage) -> None:
 
 
 def _clear_up(stage: Stage) -> None:
-    """Kills every process of the demo and removes its files."""
+    """Kills every process of the demo, and removes the demo's files."""
     left = _end_processes(stage.socket)
     shutil.rmtree(stage.root, ignore_errors=True)
     if left:
@@ -182,7 +183,7 @@ def _clear_up(stage: Stage) -> None:
 
 
 def _end_processes(socket: Path) -> tuple[process_tree.Process, ...]:
-    # tmux is not queried: its server may hang, and it does not know processes that left a pane.
+    # tmux is not queried, because it may hang, and does not know processes that left a pane.
     left: tuple[process_tree.Process, ...] = ()
     for _ in range(_ROUNDS):
         servers = process_tree.processes_with_argument(f"-S{socket}")
@@ -216,13 +217,16 @@ class _Interruptions:
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         for number, before in self._before.items():
             signal.signal(number, before)
-        # End as the delayed signal demands, unless an exception ends the program already.
+        # A delayed signal ends the program now, unless an exception ends it already.
         if self._pending is not None and kind not in (KeyboardInterrupt, SystemExit):
             _end_by(self._pending)
 
     @contextmanager
     def let_through(self) -> Iterator[None]:
-        """Lets signals end the program inside a `with` block; a delayed signal ends it at once."""
+        """Lets signals end the program until the `with` block ends.
+
+        If a signal was delayed before the block, the block is not run, and the program ends.
+        """
         try:
             self._open = True
             if self._pending is not None:

@@ -1,4 +1,4 @@
-"""The files of the demo, and the functions that write the demo's agents into these files.
+"""The files of the demo, and the functions that create the files and write reports into them.
 
 The demo and its agents use the public operations of `registry`, like any orchestrator in Python.
 """
@@ -43,7 +43,7 @@ class Stage:
 
     Attributes:
         root: A private directory that only this demo uses.
-        speed: The number of story seconds in one real second.
+        speed: How many seconds of the story pass in one real second.
     """
 
     root: Path
@@ -56,12 +56,12 @@ class Stage:
 
     @property
     def lifeline(self) -> Path:
-        """A FIFO that the demo holds open; all agents end when it is closed."""
+        """A FIFO that the demo process holds open. When the demo process ends, all agents end."""
         return self.root / "lifeline"
 
     @property
     def curtain(self) -> Path:
-        """A file that is created when every agent is registered, so that the agents may start."""
+        """A file that the demo creates after all agents are registered. Agents wait for it."""
         return self.root / "curtain"
 
     @property
@@ -84,7 +84,7 @@ class Stage:
         return self.workspace / task_id / TASK_REGISTRY
 
     def command(self, member: Member, *, helper: bool = False) -> tuple[str, ...]:
-        """Returns the command of an agent's session, or of an agent's helper process."""
+        """Returns the command that runs in an agent's session, or as an agent's helper process."""
         # -P: the working directory may contain a module with the same name as one of muster's.
         program = (sys.executable, "-P", "-m", "tui.demo.agent")
         options = ("--helper",) if helper else ()
@@ -115,13 +115,13 @@ class Member:
 
 
 def member_of(role: Role, task_id: str, parent: str, started: float) -> Member:
-    """Returns a member with a new id, in the format of orchestrators."""
+    """Returns an agent with a new id in the format that orchestrators use."""
     agent_id = f"{role.type}-{datetime.fromtimestamp(started):%H%M%S}-{secrets.token_hex(3)}"
     return Member(agent_id, role, task_id, parent)
 
 
 def task_id_of(made: float) -> str:
-    """Returns a new task id, in the format of orchestrators."""
+    """Returns a new id for a task, in the format that orchestrators use."""
     return f"TASK-{datetime.fromtimestamp(made):%Y%m%d-%H%M%S}-{secrets.token_hex(4)}"
 
 
@@ -231,9 +231,10 @@ def enlist(stage: Stage, member: Member, started: float) -> None:
 
 
 def tell_past(stage: Stage, member: Member, started: float, now: float) -> None:
-    """Reports the steps that an agent did before the demo started, with times in the past."""
+    """Writes the reports of the steps that an agent did before the demo started."""
     past = member.role.steps[: member.role.past]
-    # The last report of a working agent is newer than its session, so the session is its own.
+    # If a session is newer than the agent's last report, the session may be another agent's. So
+    # the last report of a working agent has the present time.
     silent = member.role.silent if member.role.is_finished else 0.0
     *earlier, last = _moments(started, now - silent, len(past)) or [started]
     for step, moment in zip(past, earlier, strict=False):
@@ -247,7 +248,7 @@ def _moments(first: float, last: float, count: int) -> list[float]:
 
 
 def status_after(role: Role, index: int) -> str:
-    """Returns the status that an agent reports with a step of its role."""
+    """Returns the status that an agent with a role reports with the step at `index`."""
     if index == len(role.steps) - 1:
         if role.ending in (Ending.COMPLETES, Ending.LEAKS):
             return "completed"
@@ -257,11 +258,11 @@ def status_after(role: Role, index: int) -> str:
 
 
 def report(stage: Stage, member: Member, step: Step, status: str, moment: float) -> None:
-    """Reports a step in the agent's own files, then in both registries.
+    """Reports a step in the agent's output files, then in both registries.
 
     Raises:
         RegistryError: A registry cannot be changed; the task's registry may be changed already.
-        OSError: The agent's files no longer exist.
+        OSError: The agent's output files no longer exist.
     """
     note(stage, member, step, status, moment)
     when = stamp(moment)
@@ -278,7 +279,7 @@ def report_now(stage: Stage, member: Member, step: Step, status: str) -> None:
 
     Raises:
         RegistryError: A registry cannot be changed, or does not contain the agent.
-        OSError: The agent's files no longer exist.
+        OSError: The agent's output files no longer exist.
     """
     note(stage, member, step, status, time.time(), without="progress")
     task = stage.task_registry(member.task_id)
@@ -310,7 +311,7 @@ def report_now(stage: Stage, member: Member, step: Step, status: str) -> None:
 def note(
     stage: Stage, member: Member, step: Step, status: str, moment: float, without: str = ""
 ) -> None:
-    """Appends a step to the agent's own files.
+    """Appends a step to the agent's output files.
 
     Args:
         stage: The demo.
@@ -318,10 +319,11 @@ def note(
         step: The step.
         status: The status of the agent after the step.
         moment: The time of the step, seconds since the epoch.
-        without: A folder whose file is not written.
+        without: The folder of the file that is not written: `progress`, `findings` or `logs`;
+            empty to write all files.
 
     Raises:
-        OSError: The files no longer exist.
+        OSError: The folders no longer exist.
     """
     for folder, name, line in _lines(member, step, status, stamp(moment)):
         if folder == without:

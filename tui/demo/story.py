@@ -12,9 +12,9 @@ class Ending(Enum):
 
     COMPLETES = auto()
     FAILS = auto()
-    LEAKS = auto()  # reports that it completed, but its session stays
+    LEAKS = auto()  # reports the status completed, but the session stays
     DIES = auto()  # exits without a report
-    STALLS = auto()  # keeps running without further reports
+    STALLS = auto()  # runs on without further reports
     CYCLES = auto()  # continues with the step `again`
 
 
@@ -41,7 +41,7 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """One agent of the story. Times are in seconds.
+    """The behaviour of one agent of the story. Times are in seconds.
 
     Attributes:
         type: The type of the agent, unique in the story.
@@ -52,12 +52,12 @@ class Role:
         ending: The behaviour after the last step.
         pace: The time between two steps.
         ago: The time between the agent's start and the start of the demo.
-        past: The number of steps before the start of the demo.
-        silent: The time between the agent's last step and the start of the demo, if the agent had
-            ended before.
+        past: How many steps the agent did before the start of the demo.
+        silent: The time between the agent's last step and the start of the demo. Only for an agent
+            that finished before the demo.
         later: Whether a step of the parent starts this agent.
-        again: The number of the step to which the agent goes back after the last one.
-        helper: Whether the agent keeps a process that has left the agent's session.
+        again: The index of the step that follows the last step, if `ending` is CYCLES.
+        helper: Whether the agent starts a process that leaves the agent's session.
         script: Whether the agent reports through `muster report`, like a shell script.
     """
 
@@ -98,10 +98,10 @@ class Task:
 
 
 STALL_AFTER = 20.0
-"""Seconds of silence after which an agent is stalled; working agents report more often."""
+"""Seconds without a report after which an agent is stalled. Working agents report more often."""
 
 ORPHAN_GRACE = 4.0
-"""The smallest age of an orphan in seconds; a new agent is registered before this age."""
+"""The smallest age of an orphan, in seconds. The session of a new agent is registered earlier."""
 
 SPAWN_DELAY = 1.5
 """Seconds between the start of a new agent's session and its entry in the registries."""

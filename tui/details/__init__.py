@@ -1,1 +1,1 @@
-"""The details of one agent, for the panel and `muster show`."""
+"""The details of one agent, for the monitor's details panel and for `muster show`."""

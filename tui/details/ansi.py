@@ -1,7 +1,7 @@
-"""Converts a captured pane to safe pieces of text with colours. Pure.
+"""Converts a captured tmux pane to safe pieces of text with colours. Pure.
 
-SGR sequences (colours and text attributes) become styles. Hyperlinks lose their target;
-line-drawing characters are translated. All other escape sequences become visible text
+SGR sequences (colours and text attributes) become styles. Hyperlinks are replaced by their text.
+Line-drawing characters are translated. All other escape sequences become visible text
 (`tui.text.sanitize.harmless`).
 """
 
@@ -51,7 +51,7 @@ State = dict[str, bool | Color]
 
 
 def screen_rows(lines: Iterable[str]) -> tuple[Row, ...]:
-    """Returns the lines of a pane as unwrapped rows; a style continues on the next line."""
+    """Returns the lines of a pane as unwrapped rows. A style stays on until it is turned off."""
     state: State = {}
     shift = [False]
     return tuple(Row(tuple(_pieces(line, state, shift)), wrap=False) for line in lines)
@@ -77,7 +77,7 @@ def _piece(text: str, state: State, shift: list[bool]) -> Iterator[Piece]:
 
 
 def _apply(parameters: str, state: State) -> None:
-    """Applies the parameters of an SGR sequence to the style; ignores unknown parameters."""
+    """Changes the style as the parameters of an SGR sequence say; ignores unknown parameters."""
     words = iter(parameters.split(";"))
     for word in words:
         code, *sub = word.split(":")
@@ -114,7 +114,10 @@ def _extended_words(words: Iterator[str]) -> Color | None:
 
 
 def _extended(sub: list[str]) -> Color | None:
-    """Returns the colour of ``5;n`` or ``2;r;g;b``; ``2:space:r:g:b`` has a colour space."""
+    """Returns the colour for the numbers after 38 or 48, or None if the numbers are invalid.
+
+    The forms are ``5;n``, ``2;r;g;b`` and, with a colour space, ``2:space:r:g:b``.
+    """
     kind, *values = sub
     if kind == "2" and len(values) > 3:
         values = values[1:]

@@ -15,13 +15,13 @@ def chart(points: Sequence[Point], width: int, height: int, *, ascii_only: bool)
     """Draws a chart in which each percentage is valid until the next point.
 
     Args:
-        points: The points, ordered by time. Percentages are limited to 0 to 100.
-        width: The cells of each line, at least 1.
+        points: The points, ordered by time. Percentages are limited to the range from 0 to 100.
+        width: The width of the chart in cells, at least 1.
         height: The number of lines, at least 1.
-        ascii_only: Whether only ASCII may be used.
+        ascii_only: Whether to draw with ASCII characters.
 
     Returns:
-        The lines from the top, each of that width; no lines if `points` is empty.
+        The lines from the top; no lines if `points` is empty.
     """
     if not points:
         return []
@@ -41,7 +41,7 @@ def chart(points: Sequence[Point], width: int, height: int, *, ascii_only: bool)
 
 
 def _columns(points: Sequence[Point], width: int) -> list[float]:
-    """Returns the percentage at the end of each column."""
+    """Returns the percentage at the end of each column's time span."""
     first, last = points[0][0], points[-1][0]
     span = last - first
     columns: list[float] = []

@@ -38,7 +38,7 @@ _SHOWN = frozenset(
 )
 
 _PARTS_AT_MOST = 200
-"""How many lines of one field of the registry are shown."""
+"""How many lines of one registry field are shown."""
 
 _DEEPEST = 6
 """How many nested levels are shown as lines; deeper values are shown as JSON."""
@@ -54,11 +54,10 @@ class Field:
 
     Attributes:
         label: The name of the fact; empty if the line continues the line before.
-        value: A harmless text of one line; empty if the parts of the value follow.
+        value: Safe text on one line; empty if the following lines show the value.
         link: The agent that the line links to, or None.
-        data: The keys of the JSON document for which this line stands, with their values. Empty
-            for a line that is a part of another key's value.
-        level: How deep this line is nested in the lines above; 0 for the top.
+        data: The JSON data of this line; empty if the data of another line contains this fact.
+        level: The number of levels by which the line is indented.
         problem: Whether the line reports a problem.
     """
 
@@ -138,7 +137,10 @@ def relatives(row: AgentRow, task: TaskRoll | None) -> tuple[AgentRow | None, li
 
 
 def _relatives(row: AgentRow, task: TaskRoll | None) -> Iterator[Field]:
-    """Yields a line for the parent, and for each child; the parent's JSON has all children."""
+    """Yields a line for the parent and a line for each child.
+
+    The JSON data of all relatives is in the parent's line.
+    """
     record = row.record
     parent, children = relatives(row, task)
     name = shown_name(record.parent) if record.parent else "-"
@@ -168,7 +170,10 @@ def _relative_json(row: AgentRow) -> dict[str, Any]:
 def _session_of(
     row: AgentRow, processes: tuple[Process, ...] | None, now: float
 ) -> Iterator[Field]:
-    """Yields a line for the session's name, whose JSON has all facts, and a line for each fact."""
+    """Yields a line for the session's name and a line for each fact about the session.
+
+    The JSON data of all facts is in the first line.
+    """
     name, session, other = row.record.tmux_session, row.session, row.name_reused_by
     data = {
         "session": None if session is None else _session_json(session),
@@ -273,7 +278,7 @@ def _file(facts: FileFacts, now: float) -> Field:
 
 
 def _place(row: AgentRow, task: TaskRoll | None, files: tuple[FileFacts, ...]) -> Iterator[Field]:
-    """Yields the task and its registries, with the agent's files as JSON."""
+    """Yields lines for the task and its registries. Their JSON data includes the agent's files."""
     registry = str(row.key.registry)
     files_json = {"files": [asdict(facts) | {"path": str(facts.path)} for facts in files]}
     if task is None:
@@ -294,7 +299,7 @@ def _place(row: AgentRow, task: TaskRoll | None, files: tuple[FileFacts, ...]) -
 
 
 def _when(written: str | None, parsed: float | None, now: float) -> str:
-    """Returns a time in the registry's format, with its age."""
+    """Returns a time as it is written in the registry, and how long ago this time was."""
     if written is None:
         return "-"
     if parsed is None:
@@ -303,7 +308,7 @@ def _when(written: str | None, parsed: float | None, now: float) -> str:
 
 
 def exactly(moment: float, now: float) -> str:
-    """Returns a time in the local time zone, with its age.
+    """Returns a time in the local time zone, and how long ago this time was.
 
     Args:
         moment: The time, seconds since the epoch.

@@ -21,13 +21,11 @@ _CLOCK = 19
 
 
 def merged(batches: Mapping[str, Batch[Any]]) -> Iterator[tuple[str, AgentLine]]:
-    """Yields the records of several files in the order of time, with the names of their files.
+    """Yields the records of several files, ordered by time, each with the name of its file.
 
-    The records of one file keep their order. A record without a time gets:
-
-    - the time of the record before it;
-    - at the beginning of a file, the first time in the file;
-    - in a file without any times, the time of the file's last change.
+    The records of one file keep their order. A record without a time follows the record before it.
+    If the first records of a file have no time, they get the first time in the file. In a file
+    without times, all records get the time of the file's last change.
     """
     return (
         (name, record)
@@ -54,7 +52,7 @@ def record_json(source: str, record: AgentLine) -> dict[str, Any]:
 
 
 def record_lines(record: AgentLine) -> Iterator[str]:
-    """Yields a record as harmless lines: time, title and text, then further lines of text."""
+    """Yields the lines of a record; the first line has the time and the title."""
     when = f"{_clock(record):{_CLOCK}}  "
     title, text = _title_and_text(record)
     first, *further = _cut(text)

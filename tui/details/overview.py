@@ -1,4 +1,4 @@
-"""The Overview tab: everything about the line under the cursor, as rows. Pure."""
+"""The Overview tab of the details panel: everything about the selected line, as rows. Pure."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def overview(
     """Returns the rows about the agent, task, workspace or session of a line.
 
     Args:
-        line: The line under the cursor; None for no rows.
-        roll: The roll call of the line.
+        line: The line under the cursor; None if there is no line, which gives no rows.
+        roll: The roll call that contains the line.
         more: Data from an agent's files and registries; only used for an agent's line.
         now: Seconds since the epoch.
     """
@@ -42,7 +42,15 @@ def overview(
 def field(
     name: str, value: str, style: str = "", target: AgentKey | None = None, level: int = 0
 ) -> Row:
-    """Returns a row with a name and a value; only the name if the value is empty."""
+    """Returns a row with a name and a value, or with only the name if the value is empty.
+
+    Args:
+        name: The name; `error` and `warning` give the row the style of errors.
+        value: The value; safe text.
+        style: The style of the value.
+        target: The agent to which the row links, or None.
+        level: The number of nested levels, for the indentation.
+    """
     if name in ("error", "warning"):
         style = "error"
     if not value:
@@ -68,7 +76,7 @@ def _orphan(item: Session, now: float) -> Iterator[Row]:
 
 
 def _row(fact: Field) -> Row:
-    """Returns the row of a fact about an agent or a session."""
+    """Returns the row of a field of an agent or a session."""
     if not fact.label:
         return row("  " * fact.level + fact.value, hang=2)
     style = "error" if fact.problem else "link" if fact.link is not None else ""
@@ -82,7 +90,7 @@ def _task(task: TaskRoll, now: float) -> Iterator[Row]:
     if state.error is not None:
         yield field("error", harmless(state.error))
         if record is not None:
-            yield row(f"This content is from {age_in_words(now - state.read_at)} ago.")
+            yield row(f"This content was read {age_in_words(now - state.read_at)} ago.")
     if state.hot_journal is not None:
         yield field("warning", harmless(state.hot_journal))
     if state.database is not None:

@@ -1,4 +1,4 @@
-"""The contents of the panel's other tabs, as rows of safe text. Pure."""
+"""The contents of the details panel's tabs, except Overview, as rows of safe text. Pure."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _SEVERITY_STYLES = {"critical": "error", "high": "error", "medium": "warning", "
 
 
 def _clock(at: float | None, written: str | None) -> str:
-    """Returns a time in the local time zone, or the text in the file if this is not a time."""
+    """Returns the time `at` in the local time zone, or the safe text `written` if `at` is None."""
     if at is None:
         return harmless(written, 24) if written else ""
     try:
@@ -35,7 +35,7 @@ def _clock(at: float | None, written: str | None) -> str:
 def _around(
     tail: Tail[ProgressReport] | Tail[AgentFinding] | Tail[LogLine], what: str
 ) -> Iterator[Row]:
-    """Yields messages about a file: errors, a missing file, lines that are not shown."""
+    """Yields messages about a file: an error, a missing file, or lines that are not shown."""
     if tail.error is not None:
         yield row((harmless(tail.error, 400), "error"))
     elif tail.size is None:
@@ -174,7 +174,7 @@ def audit(record: Record, agent_id: str | None, file: str | None) -> tuple[Row, 
     Args:
         record: The audit log.
         agent_id: The agent; None for all agents.
-        file: The registry under its name in the log; None for all registries.
+        file: The name of the registry in the log; None for all registries.
     """
     return tuple(_audit(record, agent_id, file))
 
@@ -184,7 +184,7 @@ def _concerns(entry: Entry, agent_id: str | None, file: str | None) -> bool:
         return file is None or any(change.file == file for change in entry.changes)
     if entry.session is not None and entry.session.agent == agent_id:
         return True
-    # In any file, because the global registry also has an entry with the agent's id.
+    # The file does not matter, because the global registry also has an entry with the agent's id.
     return any(change.agent == agent_id for change in entry.changes)
 
 
@@ -194,7 +194,7 @@ def _audit(record: Record, agent_id: str | None, file: str | None) -> Iterator[R
     undone = record.log.taken_back
     entries = [entry for entry in record.log.entries if _concerns(entry, agent_id, file)]
     if not entries and record.error is None:
-        yield row(("The audit log has no changes of this line.", "dim"))
+        yield row(("The audit log has no changes of the selected line.", "dim"))
     for entry in reversed(entries[-200:]):
         yield row((entry_title(entry, entry.place in undone), "bold"), hang=2)
         for detail in entry_details(entry):

@@ -1,4 +1,4 @@
-"""Reads the source of the panel's open tab, in its own thread."""
+"""Reads the data of the details panel's open tab in a separate thread."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from collections.abc import Callable, Hashable
 from tui.details.sources import PanelSource
 
 STUCK = 5.0
-"""If a thread is blocked for this many seconds, a new thread takes over its work."""
+"""Seconds after which a new thread replaces a reading thread that is blocked."""
 
 _log = logging.getLogger(__name__)
 
 
 class Follower:
-    """Reads one source repeatedly, until another source is followed.
+    """Reads one source repeatedly, until `follow` is called with another source.
 
     A file system or a tmux server that does not answer blocks only the reading thread. If a result
-    arrives after `follow` was called with another source, the result is dropped.
+    arrives after a call of `follow` with another source, the result is dropped.
 
     Args:
         deliver: Called with the source's key and its new content, in the reading thread.
@@ -35,7 +35,7 @@ class Follower:
         self._busy_since: float | None = None
 
     def follow(self, key: Hashable, source: PanelSource) -> None:
-        """Follows another source from now on. Does not block."""
+        """Starts to read another source repeatedly. Does not block."""
         with self._change:
             self._wanted, self._told = (key, source), True
             busy = self._busy_since
@@ -48,7 +48,7 @@ class Follower:
             self._change.notify_all()
 
     def wake(self) -> None:
-        """Reads the source again now, because its content may have changed."""
+        """Makes the thread read the source at once. Does not block."""
         with self._change:
             self._told = True
             self._change.notify_all()
@@ -85,7 +85,7 @@ class Follower:
     def _wait(
         self, thread: int, current: tuple[Hashable, PanelSource] | None
     ) -> tuple[Hashable, PanelSource] | None:
-        """Waits for the next reading; returns its source, or None if another thread took over."""
+        """Waits until a source must be read; returns it, or None if another thread took over."""
         with self._change:
             if current is not None:
                 self._change.wait_for(

@@ -1,6 +1,6 @@
 """The rows of a page: pieces of text with styles, wrapped to a width. Pure.
 
-The text is safe to show: `tui.text.sanitize.harmless` was applied to it.
+The text is safe to show, because the caller applied `tui.text.sanitize.harmless` to it.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from registry.dataclass import dataclass
 from tui.model.roll import AgentKey
 
 Piece = tuple[str, str | Style]
-"""A harmless text, and the name of its style or the style itself."""
+"""A text that is safe to show, and its style or the name of the style."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def row(*pieces: Piece | str, hang: int = 0, target: AgentKey | None = None) -> 
 
 
 def wrapped(unwrapped: Row, width: int) -> tuple[tuple[Piece, ...], ...]:
-    """Returns the lines of a row, at most `width` cells wide, broken between words if possible."""
+    """Breaks a row into lines of at most `width` cells, between words if possible."""
     if not unwrapped.wrap or width < 1 or cell_len(unwrapped.text) <= width:
         return (unwrapped.pieces,)
     hang = unwrapped.hang if unwrapped.hang < width // 2 else 0
@@ -72,7 +72,7 @@ def _break(text: str, room: int) -> int:
     if text[end : end + 1] == " ":
         return end
     space = text.rfind(" ", 0, end)
-    # Not at a space of the indentation, which would leave an empty line.
+    # A break in the indentation would leave an empty line.
     return space if space > 0 and text[:space].strip() else end
 
 
@@ -89,17 +89,17 @@ def _split(pieces: Iterable[Piece], at: int) -> tuple[list[Piece], list[Piece]]:
 
 
 def marked(pieces: Iterable[Piece], query: str) -> Iterator[Piece]:
-    """Yields the pieces with each occurrence of the query in the style `match`; ignores case.
+    """Yields the pieces of a line; gives each occurrence of the query the style `match`.
 
     Args:
         pieces: The pieces of one line.
-        query: The query, case-folded; empty for no matches.
+        query: The text to find, case-folded; empty for no matches. The case is ignored.
     """
     whole = list(pieces)
     text = "".join(part for part, _ in whole)
     folded = text.casefold()
     if not query or len(folded) != len(text):
-        # Positions differ if a letter folds to two letters, so nothing is marked.
+        # If a letter folds to two letters, positions in the two texts differ.
         yield from whole
         return
     done = 0

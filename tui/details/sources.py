@@ -1,7 +1,7 @@
-"""The sources of the panel: an agent's fields, output files, pane and audit log.
+"""The data sources of the details panel: an agent's fields, output files, pane and audit log.
 
-While a tab is open, a thread reads its source repeatedly. Each reading returns the present
-content, or None if the content has not changed.
+While a tab is open, a thread reads the tab's source repeatedly. Each reading returns the content,
+or None if the content is unchanged.
 """
 
 from __future__ import annotations
@@ -34,16 +34,16 @@ _LOG_EVERY = 1.0
 
 
 class PanelSource(Protocol):
-    """A source of the panel. Only one thread at a time may use it.
+    """A data source of the details panel. Only one thread at a time may use a source.
 
     Attributes:
-        every: Seconds until the next reading; None to read only on request.
+        every: Seconds between two readings; None to read only on request.
     """
 
     every: float | None
 
     def read(self) -> object | None:
-        """Returns the content, or None if the content has not changed. May block."""
+        """Returns the content, or None if the content is unchanged. May block."""
 
     def close(self) -> None:
         """Closes open files."""
@@ -78,11 +78,11 @@ class FieldsSource:
         self._before: Fields | None = None
 
     def read(self) -> Fields | None:
-        """Reads the entry; returns None if the entry has not changed."""
+        """Reads the entry and the facts about the files; returns None if both are unchanged."""
         try:
             entry = self._task.entry(self._agent.id, self._agent.ordinal)
         except (RegistryError, OSError):
-            # The task's line in the roll reports the error.
+            # The task's line in the roll call shows the error.
             entry = None
         fields = Fields(entry, self._task.output_facts(self._agent.id))
         changed = fields != self._before
@@ -95,11 +95,11 @@ class FieldsSource:
 
 @dataclass(frozen=True, slots=True)
 class Tail(Generic[Line]):
-    """The last records of one of an agent's output files.
+    """The last records of an agent's output file.
 
     Attributes:
         records: The records, in the order of the file.
-        malformed: The number of lines that were read but are invalid or too long.
+        malformed: The number of lines that are left out, because they are invalid or too long.
         earlier: Whether the file has records before `records`.
         torn: Whether the last line is incomplete.
         size: The size of the file in bytes; None if the file does not exist.
@@ -115,13 +115,13 @@ class Tail(Generic[Line]):
 
 
 class FileSource(Generic[Line]):
-    """The source of the last records of one of an agent's output files.
+    """The source of the last records of an agent's output file.
 
     Args:
         task: The agent's task.
         agent_id: The agent's id in the registry; untrusted.
         source: The kind of file.
-        keep: The largest number of records that are kept.
+        keep: The largest number of records that `read` returns.
     """
 
     every: float | None = FILE_EVERY
@@ -132,7 +132,7 @@ class FileSource(Generic[Line]):
         self._tail: Tail[Line] | None = None
 
     def read(self) -> Tail[Line] | None:
-        """Reads the new lines; returns all kept records, or None if nothing changed."""
+        """Reads the new lines; returns the last records, or None if the file is unchanged."""
         before = self._tail
         try:
             tail = self._read(before)
@@ -176,11 +176,11 @@ class Screen:
 
 
 class PaneSource:
-    """The source of a session's first pane. The pane is captured on request, after new output.
+    """The source of a session's first pane.
 
-    tmux reports the time of the last output in whole seconds. More output in the same second does
-    not change this time. So if the last output was in the second of a capture, one more capture
-    follows.
+    The pane is captured on request, when the session's time of the last output changes. tmux
+    reports this time in whole seconds. So if the last output was in the second of a capture, the
+    pane is captured once more, `PANE_EVERY` later.
     """
 
     def __init__(
@@ -217,7 +217,7 @@ class PaneSource:
 
 
 def _same(one: Screen, other: Screen) -> bool:
-    """Returns whether two captures have the same content; their times may differ."""
+    """Whether two captures have the same content; the times of the last output may differ."""
     if one.captured is None or other.captured is None:
         return one == other
     return replace(one, captured=replace(one.captured, activity=other.captured.activity)) == other
@@ -237,7 +237,7 @@ class Record:
 
 
 class AuditSource:
-    """The source of a workspace's audit log, which is read again after each change of the file."""
+    """The source of a workspace's audit log."""
 
     every: float | None = _LOG_EVERY
 

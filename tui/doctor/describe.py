@@ -15,7 +15,7 @@ from tui.text.sanitize import some
 
 
 def by_file(findings: Iterable[Issue]) -> Mapping[str, list[Issue]]:
-    """Groups the findings by file; findings without a file are under "tmux sessions"."""
+    """Maps the path of each file to its findings; "tmux sessions" stands for no file."""
     grouped: dict[str, list[Issue]] = {}
     for finding in findings:
         place = str(finding.file) if finding.file is not None else "tmux sessions"
@@ -24,7 +24,7 @@ def by_file(findings: Iterable[Issue]) -> Mapping[str, list[Issue]]:
 
 
 def description(finding: Issue) -> str:
-    """Returns the agent, the field and the problem of a finding."""
+    """Returns a line about a finding: the agent, the field and the problem."""
     names = [finding.agent, finding.field if finding.field != "agents" else None]
     if finding.kind is IssueKind.ORPHAN:
         names = [str(finding.found)]
@@ -33,7 +33,7 @@ def description(finding: Issue) -> str:
 
 
 def label(finding: Issue) -> str:
-    """Returns a short name of the finding's agent, session, field or file."""
+    """Returns a short name for what a finding is about: an agent, a session, a field or a file."""
     if finding.agent is not None:
         return finding.agent or "(no id)"
     if finding.kind is IssueKind.ORPHAN:
@@ -53,14 +53,17 @@ def repair(finding: Issue) -> str:
             return "complete or roll back the interrupted commit"
         case IssueKind.UNREADABLE:
             return (
-                "put the kept state in place of the broken text, which is kept in a file; "
-                "undo restores the broken text"
+                "replace the broken text by the valid state that muster kept; another file keeps "
+                "the broken text, and undo restores the broken text"
             )
         case IssueKind.NOT_IN_GLOBAL:
             return "copy the agent's entry from the task's registry to the global registry"
         case IssueKind.LOST:
             status, parent = shown_name(finding.fix["status"]), shown_name(finding.fix["parent"])
-            return f"put the agent back with status {status} under {parent}, as its files prove"
+            return (
+                f"list the agent again, with status {status} and parent {parent}, as the agent's "
+                "files prove"
+            )
         case IssueKind.NOT_LISTED:
             return "list the task in the global registry"
         case IssueKind.HIERARCHY if not finding.fix:
@@ -70,7 +73,7 @@ def repair(finding: Issue) -> str:
         case IssueKind.STATUS:
             return f"write status {_value(finding.fix)} in the global registry"
         case IssueKind.ZOMBIE:
-            return "set its status to terminated, with the reason session_not_found"
+            return "set the agent's status to terminated, with the reason session_not_found"
         case _:
             return f"write {finding.field} {_value(finding.fix)}"
 
@@ -80,7 +83,7 @@ def _value(value: Any) -> str:
 
 
 def propose_fix(examination: Examination) -> Preview:
-    """Returns the plan of `--fix` as a preview that the user can confirm."""
+    """Returns the plan of `muster doctor --fix`, which the user must confirm."""
     fixable = examination.fixable
     files: dict[Path, None] = {}
     for finding in fixable:

@@ -1,7 +1,8 @@
 """Examines workspaces and their agents, for the monitor and for `muster doctor`.
 
-If the first reading finds problems, the registries are read a second time. A writer changes the
-task's registry before the global registry, so the two registries differ for a moment.
+If the first reading finds problems, the registries are read a second time, and only problems of
+both readings are reported. The reason: a writer changes the task's registry before the global
+registry, so the two registries differ for a moment.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from tui.model.verdict import JUST_STARTED
 from tui.text.sanitize import some
 
 SETTLED = 0.75
-"""Seconds between the two readings; a writer finishes its change in this time."""
+"""Seconds between the two readings. A writer finishes a change in less time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +38,12 @@ class Examination:
     """The result of an examination.
 
     Attributes:
-        files: The findings about whole files: unreadable, or with a hot journal.
-        tasks: The findings of each task, with their repairs.
-        globals_: The findings of each global registry; repaired after all tasks.
+        files: The findings about whole files: unreadable files, and interrupted commits.
+        tasks: The findings about each task.
+        globals_: The findings about each global registry, which are repaired after all tasks.
         sessions: The differences between the registries and tmux.
         zombies: The plan that gives all zombies a terminal status.
-        unsure: Messages about the parts that could not be examined, with the reasons.
+        unsure: Messages about parts that could not be examined, with the reasons.
         roll: The roll call that was examined.
     """
 
@@ -56,7 +57,7 @@ class Examination:
 
     @property
     def findings(self) -> tuple[Issue, ...]:
-        """All findings: first those of files, then of tasks, global registries and sessions."""
+        """All findings in this order: files, tasks, global registries, sessions."""
         jobs = (*self.tasks, *self.globals_)
         return (*self.files, *(f for job in jobs for f in job.findings), *self.sessions)
 
@@ -78,9 +79,8 @@ def examine(
     Args:
         workspaces: The workspaces of the roll call.
         roll: The roll call.
-        where: The options for commands in the advice, so that these commands find the same
-            workspaces.
-        settled: Seconds until the second reading.
+        where: The options that the commands in the advice need to find these workspaces.
+        settled: Seconds between the two readings.
     """
     look = _look(workspaces, roll)
     if look.findings:
@@ -134,7 +134,7 @@ def _look(workspaces: Sequence[Workspace], roll: RollCall) -> Found:
         for state in states
         if state.error is not None and state.hot_journal is None
     }
-    # What does not answer would hang here too. The roll call says so.
+    # A workspace that did not answer the roll call would block this thread, too.
     hanging = {workspace.path for workspace in roll.workspaces if workspace.error == NO_ANSWER}
     sources = (state.source for state in states if state.workspace not in hanging)
     answering = (workspace for workspace in workspaces if workspace.path not in hanging)
@@ -169,7 +169,7 @@ def _sessions(
             None,
             "session",
             session.name,
-            "has a name like an agent's session, but no registry lists it",
+            "is named like an agent's session, but no registry lists this session",
             advice=f"if this session is not needed, end it: {_kill(session.name, where.options)}",
         )
 
@@ -178,7 +178,7 @@ def _kill(name: str, options: Iterable[tuple[str, str]]) -> str:
     command = command_line("muster", "kill", names=(name,), options=options)
     if command is not None:
         return command
-    return f"select {whole_name(name)} in the monitor and press k; its name cannot be typed"
+    return f"select {whole_name(name)} in the monitor and press k; no shell command can name it"
 
 
 class _Ending(NamedTuple):
@@ -193,12 +193,12 @@ class _Ending(NamedTuple):
     refusal: str = ""
 
     def advice(self, lead: str) -> str:
-        """Returns the text `lead` and the command, or the refusal."""
+        """Returns `lead` followed by the command, or only the refusal if there is no command."""
         return f"{lead}: {self.command}" if self.command else self.refusal
 
 
 def _endings(roll: RollCall, where: Where) -> dict[AgentKey, _Ending]:
-    """Maps each leaked or stalled agent to the advice on how to end its session."""
+    """Maps each leaked or stalled agent to the way to end the agent's session."""
     rows = [row for row in roll.agents() if row.verdict in _OF_SESSIONS]
     plan = checked_kill(plan_kill(roll, rows), roll)
     planned = {step.row.key for step in plan.steps if step.row is not None}
@@ -208,11 +208,11 @@ def _endings(roll: RollCall, where: Where) -> dict[AgentKey, _Ending]:
     for row in rows:
         chosen = named.get(row.key.id)
         if row.key not in planned:
-            reason = refused.get(row.key.id, "its registry has two entries with its id")
-            endings[row.key] = _Ending(refusal=f"muster would not end its session: {reason}")
+            reason = refused.get(row.key.id, "the registry has two entries with the agent's id")
+            endings[row.key] = _Ending(refusal=f"muster would not end the session: {reason}")
         elif chosen is not None and chosen.key != row.key:
             path = shown_name(row.key.registry)
-            refusal = f"another entry of {path} has the same id: remove one of the entries"
+            refusal = f"another entry of {path} has the same id; remove one of the entries"
             endings[row.key] = _Ending(refusal=refusal)
         else:
             options = where.options if chosen is not None else where.only(row.key.registry)

@@ -27,7 +27,7 @@ class _Fix(Protocol):
 
 
 class _Results:
-    """The outcomes so far."""
+    """Collects the outcomes of the repairs."""
 
     def __init__(self) -> None:
         self.steps: list[StepOutcome] = []
@@ -35,7 +35,7 @@ class _Results:
         self.problems: list[str] = []
 
     def fix(self, fix: _Fix, findings: tuple[Issue, ...], audit: Audit) -> None:
-        """Repairs the findings in one registry, or in a task's and the global registry."""
+        """Repairs findings with the given function, and adds the outcomes."""
         if not findings:
             return
         try:
@@ -54,7 +54,7 @@ class _Results:
             self.steps.append(StepOutcome(label(finding), Result.LEFT, reason))
 
     def add(self, outcome: Outcome) -> None:
-        """Adds the outcome of another action."""
+        """Adds the outcome of an action on agents."""
         self.steps += outcome.steps
         self.written |= dict.fromkeys(outcome.written)
         self.problems += outcome.problems
@@ -68,19 +68,19 @@ def _done(finding: Issue) -> str:
 
 
 def carry_out_fix(examination: Examination, tmux: Tmux, reason: str) -> Outcome:
-    """Repairs the findings that are still present; logs each pass first. Blocks.
+    """Repairs the findings that are still present. Logs each repair before it is made. Blocks.
 
     The order is:
 
-    1. hot journals, because they block all writes;
-    2. broken registries of which a whole state is kept;
-    3. each task together with the global registry;
-    4. counters that only the global registry has;
-    5. zombies, whose new status changes the counters, which are correct by then.
+    1. interrupted commits, because their journals block all writes;
+    2. unreadable registries of which muster kept a valid state;
+    3. the findings of each task, in the task's registry and the global registry;
+    4. counters of the global registries;
+    5. zombies, because a new status changes counters, which must be correct before.
 
     Args:
-        examination: The confirmed examination.
-        tmux: The server of the roll call. It is queried again before zombies are repaired.
+        examination: The examination; the user has confirmed the repairs.
+        tmux: The server of the roll call. The server is queried before zombies are repaired.
         reason: The operator's reason; may be empty.
     """
     results = _Results()
@@ -109,7 +109,7 @@ def _restore(finding: Issue, path: Path, audit: Audit, results: _Results) -> Non
         return
     results.written[path] = None
     results.problems += restored.problems
-    detail = f"kept state put in place of the broken text, now in {shown_name(restored.aside)}"
+    detail = f"the kept state was written; the broken text is in {shown_name(restored.aside)}"
     results.steps.append(StepOutcome(label(finding), Result.DONE, detail))
 
 

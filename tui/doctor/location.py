@@ -1,4 +1,4 @@
-"""The options with which a command finds the same workspaces and the same tmux server."""
+"""The options with which a command finds the doctor's workspaces and tmux server."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class Where:
         return (*(("-w", str(path)) for path in self.workspaces), *socket)
 
     def only(self, registry: Path) -> tuple[tuple[str, str], ...]:
-        """Returns the options for one registry alone."""
+        """Returns the options that select only one registry."""
         return Where(self.socket, (registry,)).options
 
 
@@ -41,7 +41,9 @@ ANYWHERE = Where()
 
 
 def where_of(workspaces: Sequence[Workspace], socket: Path) -> Where:
-    """Returns the options that a command needs in this directory and environment.
+    """Returns the options with which a command finds the given workspaces and socket.
+
+    A default workspace or socket needs no option.
 
     Args:
         workspaces: The workspaces that the command must find.

@@ -44,10 +44,10 @@ def _one(character: str) -> str:
 
 
 def ascii_only(text: str) -> str:
-    """Returns a text in ASCII with the same width in cells.
+    """Returns a text in ASCII that has the same width in cells.
 
     Args:
-        text: Safe text.
+        text: A text that is safe to show.
     """
     if text.isascii():
         return text
@@ -58,9 +58,9 @@ def ascii_only(text: str) -> str:
 
 
 def is_ascii_locale(environment: Mapping[str, str]) -> bool:
-    """Returns whether the locale's encoding is not UTF-8.
+    """Whether the locale's encoding is not UTF-8.
 
-    Returns False if no locale is set: containers and ssh often set none, and use UTF-8.
+    False if no locale is set, because containers and ssh often set no locale, but use UTF-8.
     """
     for name in ("LC_ALL", "LC_CTYPE", "LANG"):
         value = environment.get(name)

@@ -1,9 +1,8 @@
 """Makes untrusted text safe to show, and formats ages and sizes. Pure.
 
 All text from registries, tmux and logs goes through `harmless` before it is shown on the screen or
-on standard output. Names by which an operator chooses (ids, session names, paths) go through
-`registry.text` instead, because two different names must never look the same, and `harmless` drops
-some characters.
+on standard output. Ids, session names and paths go through `registry.text` instead. `harmless`
+drops some characters, but two different names must never look the same.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Any
 from registry.text import NAME_AT_MOST, is_invisible, shown_name
 
 SHOWN_AT_MOST = 4096
-"""How many characters of one text are processed; the rest is cut off."""
+"""How many characters of one text are shown; the rest is cut off."""
 
 # Categories of characters that move the cursor, start an escape sequence, or reorder or hide
 # text, and of characters that terminals draw differently: control, format (bidi marks, zero
@@ -28,21 +27,21 @@ _COMBINING_AT_MOST = 2
 
 _CHUNKS_OF_A_PIECE = 10_000
 
-# Variation selectors and the keycap mark. In some terminals and versions of tmux they change
-# the width of the character before them, in others they do not.
+# Variation selectors and the keycap mark. Some terminals and versions of tmux change the width of
+# the character before such a mark, others do not.
 _WIDENING = frozenset({*map(chr, range(0xFE00, 0xFE10)), "\u20e3"})
 
 _SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\x1b": "\\e"}
 
 
 def harmless(text: str, limit: int = SHOWN_AT_MOST) -> str:
-    """Makes a text safe to show on one line: control characters are shown as escapes.
+    """Makes a text safe to show on one line: control characters become escapes.
 
-    The text is cut first, so the cost is limited for any input.
+    The text is cut before the characters are examined, so the time is limited.
 
     Args:
         text: Any text.
-        limit: The number of characters to keep.
+        limit: The number of characters to keep; ``…`` replaces the rest.
     """
     cut = text[:limit]
     if cut.isascii() and cut.isprintable():
@@ -70,16 +69,16 @@ def harmless(text: str, limit: int = SHOWN_AT_MOST) -> str:
 
 
 def _is_filler(character: str, category: str) -> bool:
-    """Returns whether a character is invisible and could make two texts look the same.
+    """Whether a character is invisible, and could make two texts look the same.
 
-    Returns False for combining marks, which `harmless` counts separately. Returns False
-    for the blank braille character too, because charts in agents' output contain it.
+    False for combining marks, which `harmless` counts separately. False for the blank braille
+    character, too, because charts in agents' output contain this character.
     """
     return category not in ("Mn", "Me") and character != "\u2800" and is_invisible(character)
 
 
 class _Escapes(dict[int, str]):
-    """Maps each character code to the text that is shown; computed at the first use."""
+    """Maps each character code to the text that is shown; computes a text at its first use."""
 
     def __missing__(self, code: int) -> str:
         character = chr(code)
@@ -93,9 +92,9 @@ _ESCAPES = _Escapes({0x0A: "\n"})
 
 
 def inert(text: str) -> str:
-    """Escapes all control characters in a text of several lines, except the line feed.
+    """Escapes all control characters except the line feed.
 
-    Unlike `harmless` it neither cuts the text nor drops characters.
+    Unlike `harmless`, this function does not cut the text, and drops no characters.
     """
     if text.isascii() and (text.isprintable() or text.replace("\n", "").isprintable()):
         return text
@@ -110,12 +109,12 @@ def _escaped(character: str) -> str:
 
 
 def named(agent_id: str | None, limit: int = NAME_AT_MOST) -> str:
-    """Returns an agent's id as a text that looks different for each id, or ``(no id)``."""
+    """Returns an agent's id as safe text, or ``(no id)``. Different ids look different."""
     return shown_name(agent_id, limit) if agent_id else "(no id)"
 
 
 def harmless_lines(text: str, limit: int = SHOWN_AT_MOST) -> list[str]:
-    """Makes a text safe to show on several lines; only line ends keep their effect."""
+    """Splits a text into lines that are safe to show; expands tabs."""
     cut = text[:limit] + ("…" if len(text) > limit else "")
     return [harmless(line.expandtabs(4)) for line in cut.replace("\r\n", "\n").split("\n")]
 
@@ -211,7 +210,7 @@ def size(count: int) -> str:
 
 
 def short_size(count: int) -> str:
-    """Returns a number of bytes in at most five characters, rounded so that it seldom changes."""
+    """Returns a number of bytes in at most five characters, rounded to two significant digits."""
     amount = float(count)
     for unit in ("B", "K", "M", "G", "T"):
         if _coarse(amount) < 1000 or unit == "T":
@@ -222,7 +221,7 @@ def short_size(count: int) -> str:
 
 
 def short_percent(percent: float) -> str:
-    """Returns a percentage in at most five characters, rounded so that it seldom changes."""
+    """Returns a percentage in at most five characters, rounded to two significant digits."""
     return f"{min(_coarse(percent) if percent >= 10 else round(percent), 9999):.0f}%"
 
 
@@ -242,10 +241,10 @@ def as_json(value: Any) -> str:
 
 
 def json_pieces(value: Any) -> Iterator[str]:
-    """Yields the text that `as_json` returns, piece by piece.
+    """Yields the text that `as_json` returns, in pieces, so that large values need less memory.
 
-    The encoder makes millions of short strings from a large value. All these strings together
-    would need many times the memory of the text.
+    The encoder makes millions of short strings from a large value. All strings together would need
+    many times the memory of the text.
     """
     chunks = json.JSONEncoder(indent=2).iterencode(value)
     while piece := "".join(itertools.islice(chunks, _CHUNKS_OF_A_PIECE)):

@@ -1,1 +1,1 @@
-"""The promises that `registry.agent_output` keeps."""
+"""Tests of `registry.agent_output`."""

@@ -1,1 +1,1 @@
-"""The promises that `registry.audit` keeps."""
+"""Tests of `registry.audit`."""

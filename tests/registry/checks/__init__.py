@@ -1,1 +1,1 @@
-"""The promises that `registry.checks` keeps."""
+"""Tests of `registry.checks`."""

@@ -1,1 +1,1 @@
-"""The promises that `registry.operations` keeps."""
+"""Tests of `registry.operations`."""

@@ -1,1 +1,1 @@
-"""The promises that `registry.schema` keeps."""
+"""Tests of `registry.schema`."""

@@ -1,1 +1,1 @@
-"""The promises that `registry.sources` keeps."""
+"""Tests of `registry.sources`."""

@@ -1,1 +1,1 @@
-"""The promises that `registry.storage` keeps."""
+"""Tests of `registry.storage`."""

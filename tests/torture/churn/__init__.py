@@ -1,1 +1,1 @@
-"""Orchestrators and agents at random work on one workspace, some killed; see `__main__`."""
+"""Orchestrators and agents that work on one workspace at random, and kills; see `__main__`."""

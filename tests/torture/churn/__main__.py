@@ -1,18 +1,18 @@
-"""Lets orchestrators and agents loose on one workspace, kills some, and counts what is wrong.
+"""Runs orchestrators and agents on one workspace, kills some of them, and counts the faults.
 
     uv run --group dev python -m tests.torture.churn --kills 5000
 
-They register, withdraw, report, terminate, clean up and create, against each other at
-random; some are killed, mostly in the middle of something. After every ten kills there
-is a quiet moment, and then:
+The workers register, withdraw, report, terminate, clean up and create at random, at the same time.
+Some workers are killed, most of them in the middle of an operation. After every ten kills, all
+workers are stopped, and these conditions are checked:
 
-- each registry, recovered, is whole and its counters say what there is to count;
-- every registration and every report that was acknowledged is there, no agent twice;
-- the global registry says what the tasks' say, but for agents that a clean-up of the
-  workspace ended in a task's registry before it was killed: it says so after the next;
-- after one clean-up more the two say the same, of every agent.
+- each registry is valid after recovery, and its counters are correct;
+- every acknowledged registration and report is present, and no agent is listed twice;
+- the global registry agrees with the tasks' registries. Exception: agents that a clean-up ended in
+  a task's registry before the clean-up was killed;
+- after one more clean-up, the registries agree without exception.
 
-Prints what it counted; ends with 1 if anything was wrong.
+Prints the counts; ends with 1 after a fault.
 """
 
 from __future__ import annotations
@@ -30,30 +30,30 @@ from registry.schema import counters
 from tests.support.seclusion import seclude
 from tests.torture.churn.crowd import Churn, Counts
 
-# A killed process leaves the same in the system's memory, whatever disk is beneath.
+# The files of a killed process are the same in memory and on any disk.
 _MEMORY = "/dev/shm"
 
-# Registries only grow: so many kills see one workspace.
+# Registries only grow, so a workspace is used only for this number of kills.
 _ROUND = 100
 
 
 def main(arguments: list[str]) -> int:
-    """The command line; returns the exit status."""
+    """Runs the command line; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.torture.churn", description=(__doc__ or "").split("\n")[0]
     )
-    parser.add_argument("--kills", type=int, default=300, help="how many workers are killed")
-    parser.add_argument("--workers", type=int, default=5, help="how many work at once")
+    parser.add_argument("--kills", type=int, default=300, help="the number of kills")
+    parser.add_argument("--workers", type=int, default=5, help="the number of workers")
     parser.add_argument("--worker", choices=("ours", "naive"), default="ours")
-    parser.add_argument("--seed", default="muster", help="for what is left to chance")
-    parser.add_argument("--directory", help="beneath which; else in memory, if there is some")
+    parser.add_argument("--seed", default="muster", help="the seed of the random choices")
+    parser.add_argument("--directory", help="for temporary files; default: memory")
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
     asked = parser.parse_args(arguments)
-    # Every recovery warns; here that is no news.
+    # Every recovery logs a warning, which is expected here.
     log = logging.getLogger("registry")
     log.addHandler(logging.NullHandler())
     log.propagate = False
-    # Otherwise a clean-up leaves an agent's own end to its writer for ten seconds.
+    # Otherwise a clean-up waits ten seconds for an agent's own final report.
     counters.END_DELAY = 0.0
     counts = Counts()
     began = time.monotonic()

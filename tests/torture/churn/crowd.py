@@ -1,4 +1,4 @@
-"""The workers of a churn: started, killed, brought to rest; and what is found then."""
+"""Starts and kills the workers of a churn, and checks the registries when no worker runs."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ from tests.support.registries import (
 from tests.torture.churn.workers import PATIENCE, TASKS, Place, work
 from tests.torture.kills.members import Member
 
-# How many are killed between two quiet moments.
+# The number of kills between two checks.
 _KILLS_BETWEEN = 10
 
 
 @dataclass(slots=True)
 class Counts:
-    """What was done, and what was wrong.
+    """Counts of operations, kills and faults.
 
     Attributes:
-        kills: By what the victim was at.
-        done: Operations that were acknowledged, by name.
-        quiet_moments: How often everything was looked at.
-        recovered: Commits that somebody finished or dropped for a dead one.
-        behind: Agents that the global registry had at work and their task had not,
-            because a clean-up was killed between the two; all were caught up.
-        faults: By kind: "torn", "counters", "lost", "twice", "disagree", "stuck",
-            "problem" (an operation that left the global registry out).
-        complaints: The first few, in words.
-        seconds: How long it took.
+        kills: By the operation that was interrupted.
+        done: The acknowledged operations, by name.
+        quiet_moments: The number of checks while no worker runs.
+        recovered: The commits of killed workers that another worker finished or rolled back.
+        behind: The agents that are active in the global registry but not in the task's registry,
+            because a clean-up was killed in between. The next clean-up must repair this.
+        faults: By kind: "torn", "counters", "lost", "twice", "disagree", "stuck", "problem" (an
+            operation did not change the global registry).
+        complaints: Descriptions of the first faults.
+        seconds: The duration.
     """
 
     kills: Counter[str] = field(default_factory=Counter)
@@ -57,17 +57,17 @@ class Counts:
     seconds: float = 0.0
 
     def complain(self, fault: str, what: object) -> None:
-        """Counts a fault, and keeps the first ones in words."""
+        """Counts a fault; describes it if it is one of the first."""
         self.faults[fault] += 1
         if len(self.complaints) < 20:
             self.complaints.append(f"{fault}: {str(what)[:500]}")
 
     def as_json(self) -> dict[str, Any]:
-        """For a machine to read."""
+        """Returns the counts as a JSON object."""
         return {name: getattr(self, name) for name in self.__slots__}
 
     def as_text(self) -> str:
-        """For somebody to read."""
+        """Returns the counts as text for a reader."""
         lines = [f"kills: {self.kills.total()}"]
         lines += [f"  {number:6} during {what}" for what, number in self.kills.most_common()]
         lines.append(f"operations: {self.done.total()}")
@@ -82,7 +82,7 @@ class Counts:
 
 
 class Churn:
-    """Workers on one workspace."""
+    """The workers on one workspace."""
 
     def __init__(
         self, directory: Path, counts: Counts, *, seed: str, workers: int, naive: bool
@@ -97,11 +97,11 @@ class Churn:
         self._members: dict[int, Member] = {}
         self._started = 0
         self._at: dict[int, str] = {}
-        # How long an operation takes, in seconds; learnt by listening.
+        # The mean duration of an operation in seconds, measured.
         self._usual = 0.002
         self._since: dict[int, float] = {}
         self._stop, self._keep = -1, -1
-        # What must be there, and what may be.
+        # The agents that must be present, and the agents that may be present.
         self._registered: set[str] = set()
         self._leaving: set[str] = set()
         self._gone: set[str] = set()
@@ -110,7 +110,7 @@ class Churn:
         self._clean_ups_killed = 0
 
     def run(self, kills: int) -> None:
-        """Kills that many workers, with a quiet moment after every few."""
+        """Kills this number of workers; after every few kills, stops all workers and checks."""
         for first in range(0, kills, _KILLS_BETWEEN):
             self._stop, self._keep = os.pipe()
             try:
@@ -129,7 +129,7 @@ class Churn:
         self._members[member.hear] = member
 
     def _kill_one(self) -> None:
-        """Kills a worker soon after it has begun something, and starts another."""
+        """Kills a worker soon after it has begun an operation, and starts another worker."""
         self._listen_for(self._dice.uniform(0, 0.02))
         self._at.clear()
         deadline = time.monotonic() + PATIENCE
@@ -196,7 +196,7 @@ class Churn:
                     self._steps_done[detail[0]] = int(detail[1])
 
     def _look(self) -> None:
-        """What holds at a quiet moment."""
+        """Checks the registries while no worker runs."""
         self._counts.quiet_moments += 1
         paths = [*map(self._place.task, TASKS), self._place.global_]
         registries: list[Json] = []
@@ -206,7 +206,7 @@ class Churn:
                 registries.append(load(path))
             except json.JSONDecodeError as error:
                 self._counts.complain("torn", f"{path.name}: {error}")
-                # Nothing that comes after it could be judged.
+                # No later check makes sense.
                 path.unlink()
         if len(registries) < len(paths):
             self._place.make()

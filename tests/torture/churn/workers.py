@@ -1,6 +1,6 @@
-"""What a worker does to a workspace, at random, until it is told to stop or is killed.
+"""A worker that carries out random operations on a workspace, until it is stopped or killed.
 
-It says what it begins, and that it is done:
+The worker reports the begin and the end of each operation:
 
     begun OPERATION [DETAIL]
     done OPERATION [DETAIL]
@@ -40,12 +40,12 @@ from tests.torture.kills.members import Telling, Voice
 
 TASKS = ("TASK-1", "TASK-2")
 
-# After that nobody waits any more: it tells of a deadlock, not of a slow machine.
+# A longer wait is a deadlock, even on a slow machine.
 PATIENCE = 120.0
 
 MAX_AGENTS = 60
 
-# How many a clean-up is told are dead, at most.
+# The largest number of agents that a clean-up gets as dead.
 _DEAD_AT_ONCE = 4
 
 
@@ -61,11 +61,11 @@ class Place:
         return self.root / "registry" / "GLOBAL_REGISTRY.json"
 
     def task(self, task_id: str) -> Path:
-        """A task's registry."""
+        """Returns the path of a task's registry."""
         return self.root / task_id / "AGENT_REGISTRY.json"
 
     def make(self) -> None:
-        """Makes all of them."""
+        """Creates all registries."""
         for task_id in TASKS:
             create_task_registry(
                 self.root,
@@ -78,14 +78,14 @@ class Place:
 
 
 class _FailedError(Exception):
-    """A deployment that failed."""
+    """A deployment that failed on purpose."""
 
 
 class Worker:
-    """One that does everything.
+    """A worker that carries out all operations.
 
-    Its own agent is withdrawn by nobody, and its progress is its own to report: it
-    rises by 1 a report, in steps of a thousandth.
+    No other worker withdraws this worker's own agent or reports for it. The progress of this agent
+    grows by a thousandth with each report.
     """
 
     def __init__(self, place: Place, stop: int, voice: Voice) -> None:
@@ -98,7 +98,7 @@ class Worker:
         logging.getLogger("registry").addHandler(Telling(voice))
 
     def run(self) -> None:
-        """Works until it is told to stop."""
+        """Works until the worker is stopped."""
         ways: tuple[tuple[int, Callable[[], None]], ...] = (
             (3, self._register),
             (2, self._fail_to_deploy),
@@ -124,7 +124,7 @@ class Worker:
             try:
                 return [each["id"] for each in read_registry(task)["agents"]]
             except (BusyRegistryError, CorruptRegistryError):
-                # Somebody is at it, or has just died of it.
+                # Another worker is writing the registry, or was killed while it wrote.
                 recover_registry(task, timeout=PATIENCE)
 
     def _some(self, ids: Collection[str], share: float) -> list[str]:
@@ -264,7 +264,7 @@ class Worker:
 
 
 class NaiveWorker:
-    """One that registers agents as the first design did: two files, no lock, no journal."""
+    """A worker that registers agents in two files, without lock and journal, for comparison."""
 
     def __init__(self, place: Place, stop: int, voice: Voice) -> None:
         self._place = place
@@ -272,7 +272,7 @@ class NaiveWorker:
         self._voice = voice
 
     def run(self) -> None:
-        """Works until it is told to stop."""
+        """Works until the worker is stopped."""
         number = 0
         while not select.select([self._stop], [], [], 0)[0]:
             number += 1
@@ -308,14 +308,14 @@ class NaiveWorker:
 
 
 def work(place: Place, stop: int, keep: int, voice: Voice, *, naive: bool) -> None:
-    """What a forked worker does.
+    """Runs a forked worker.
 
     Args:
-        place: Where.
-        stop: Can be read from once it is to stop.
-        keep: The other end, which only the parent may hold.
-        voice: To say what it does.
-        naive: Whether to be the naive one.
+        place: The workspace.
+        stop: A descriptor that becomes readable when the worker must stop.
+        keep: The other end of `stop`, which only the parent may hold open.
+        voice: Reports the operations.
+        naive: Whether to run a `NaiveWorker`.
     """
     os.close(keep)
     (NaiveWorker if naive else Worker)(place, stop, voice).run()

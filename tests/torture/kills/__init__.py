@@ -1,1 +1,1 @@
-"""Faults that are made on purpose: writers killed at every moment of a commit."""
+"""Kills writers at every moment of a commit, and checks the files."""

@@ -1,14 +1,13 @@
-"""Kills writers, and counts what that did to their registries.
+"""Kills writers, and counts the faults in their registries.
 
     uv run --group dev python -m tests.torture.kills --kills 10000
 
-Three parts, all of them unless told otherwise. `small` and `large`: a commit is
-killed at every system call and in the middle of every write, while it is taken back
-because the disk is full, and in the recovery that follows. `crowd`: writers are killed
-at random moments among other writers, half of the time beside a peer.
+There are three parts; by default all of them run. `small` and `large` kill a commit at every
+system call, in the middle of every write, while a commit is taken back because the disk is full,
+and in the recovery. `crowd` kills writers at random moments while other writers work, half of the
+time together with a peer.
 
-Prints what it counted, also when it is interrupted; ends with 1 then, and if
-anything was wrong.
+Prints the counts, also after an interrupt. Ends with 1 after a fault or an interrupt.
 """
 
 from __future__ import annotations
@@ -33,21 +32,20 @@ from tests.torture.kills.verdicts import Counts
 
 _PARTS = ("small", "large", "crowd")
 
-# How much of a write is carried out: one byte, half, all but one byte.
+# The share of a write that is carried out: one byte, half, all but one byte.
 _SHARES = (1e-9, 0.5, 1.0)
 
-# Commits of which each step is refused, as if the disk was full.
+# Commits whose calls are refused one by one, as if the disk was full.
 _REFUSED = ("LockedRegistryFile grows", "two files grow,", "two files shrink and grow")
 
 _CASES = 22
 
-# A killed process leaves the same in the system's memory, whatever disk is beneath;
-# where there is none, nobody waits for it.
+# The files of a killed process are the same in memory and on any disk; memory is faster.
 _MEMORY = "/dev/shm"
 
 
 def kill_small(directory: Path, wanted: int, seed: str, counts: Counts) -> None:
-    """Kills commits of small texts: all that can happen to them."""
+    """Kills commits of small texts in every possible way."""
     for case in _lean(commits(directory, SMALL)):
         sweep = Sweep(case, counts, seed)
         sweep.kill_commit()
@@ -59,7 +57,7 @@ def kill_small(directory: Path, wanted: int, seed: str, counts: Counts) -> None:
 
 
 def kill_large(directory: Path, wanted: int, seed: str, counts: Counts) -> None:
-    """Kills commits of texts that no system writes at one go."""
+    """Kills commits of texts that are too large for a single write."""
     for case in _lean(commits(directory, LARGE)):
         sweep = Sweep(case, counts, seed)
         sweep.kill_commit()
@@ -68,7 +66,7 @@ def kill_large(directory: Path, wanted: int, seed: str, counts: Counts) -> None:
 
 
 def kill_naive(directory: Path, counts: Counts, seed: str) -> None:
-    """Kills a writer that keeps no journal: what would be seen if it were ours."""
+    """Kills a writer that keeps no journal, to show which faults the tests find."""
     for case in _lean(naive_commits(directory)):
         sweep = Sweep(case, counts, seed)
         sweep.kill_commit()
@@ -77,8 +75,8 @@ def kill_naive(directory: Path, counts: Counts, seed: str) -> None:
 
 def _lean(cases: Iterable[Case]) -> Iterable[Case]:
     for case in cases:
-        # Children are forked by the hundred: what is here now need not be looked
-        # through, and so copied, in each of them.
+        # Hundreds of children are forked. Without this, the garbage collection of each child would
+        # copy all memory.
         gc.freeze()
         yield case
         gc.unfreeze()
@@ -99,7 +97,7 @@ def _kill(directory: Path, asked: argparse.Namespace, counts: Counts) -> None:
 
 
 def main(arguments: list[str]) -> int:
-    """The command line; returns the exit status."""
+    """Runs the command line; returns the exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m tests.torture.kills", description=(__doc__ or "").split("\n")[0]
     )
@@ -107,16 +105,16 @@ def main(arguments: list[str]) -> int:
         "--kills",
         type=int,
         default=300,
-        help="how many at random: in the crowd, and of recoveries and refusals; "
-        "those at every system call come on top",
+        help="the number of random kills: in the crowd, in recoveries and in refusals; "
+        "the kills at every system call are additional",
     )
-    parser.add_argument("--part", action="append", choices=_PARTS, help="again for another one")
+    parser.add_argument("--part", action="append", choices=_PARTS, help="may be repeated")
     parser.add_argument("--writer", choices=("ours", "naive"), default="ours")
-    parser.add_argument("--seed", default="muster", help="for what is left to chance")
-    parser.add_argument("--directory", help="beneath which; else in memory, if there is some")
+    parser.add_argument("--seed", default="muster", help="the seed of the random choices")
+    parser.add_argument("--directory", help="for temporary files; default: memory")
     parser.add_argument("--json", action="store_true", help="print the counts as JSON")
     asked = parser.parse_args(arguments)
-    # Every recovery warns; here that is no news.
+    # Every recovery logs a warning, which is expected here.
     log = logging.getLogger("registry")
     log.addHandler(logging.NullHandler())
     log.propagate = False

@@ -1,4 +1,4 @@
-"""The commits that are cut off: what was there, what is done, what is there after."""
+"""The commits that are interrupted, with the texts before and after."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ LARGE = 1_000_000
 _SMALL_ONLY = tuple(f"finish_agents, two files {shape}" for shape in ("grow", "shrink"))
 
 Files = Mapping[Path, bytes]
-"""Every file in a case's directories."""
+"""Every file in the directories of a case."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,13 +41,13 @@ class Case:
     """One operation on one registry, or on two.
 
     Attributes:
-        name: What it is called in reports.
-        paths: The registries; a task's first.
-        before: Their texts when it begins.
-        after: Their texts when it is done.
-        act: Does it.
-        promised: Which of the two is there once it said that it was done.
-        kept: Whether a commit before left its journal.
+        name: The name in reports.
+        paths: The registries, the task's registry first.
+        before: The texts before the operation.
+        after: The texts after the operation.
+        act: Carries out the operation.
+        promised: Which texts must be present after the operation was acknowledged.
+        kept: Whether a journal of a finished commit is present.
     """
 
     name: str
@@ -59,15 +59,15 @@ class Case:
     kept: bool = False
 
     def lay_out(self) -> None:
-        """Makes everything as it was before."""
+        """Creates the files as they are before the operation."""
         there = dict(zip(self.paths, self.before, strict=True))
-        # One journal is written over what a commit before left; of two the other is made.
+        # One journal replaces a journal of a finished commit; the second journal is new.
         if self.kept:
             there[journal_path(self.paths[0].resolve())] = kept_journal()
         self.put(there)
 
     def files(self) -> Files:
-        """What is there now."""
+        """Returns the present files."""
         return {
             each: each.read_bytes()
             for path in self.paths
@@ -75,7 +75,7 @@ class Case:
         }
 
     def put(self, files: Files) -> None:
-        """Makes the files what they were, and no others."""
+        """Creates exactly these files, and removes all others."""
         for path in self.paths:
             path.parent.mkdir(parents=True, exist_ok=True)
             for each in path.parent.iterdir():
@@ -87,10 +87,10 @@ class Case:
 
 @dataclass(frozen=True, slots=True)
 class _Draft:
-    """A case whose texts are yet to be made.
+    """A case without texts.
 
     Attributes:
-        growth: Of each text, whether it grows (1), shrinks (-1) or keeps its length (0).
+        growth: For each text, whether it grows (1), shrinks (-1) or keeps its length (0).
     """
 
     name: str
@@ -100,10 +100,10 @@ class _Draft:
 
 
 def commits(directory: Path, size: int) -> Iterator[Case]:
-    """Commits of this library: to one file and to two, with fsync and without.
+    """Yields commits of this library: to one file and to two, with and without fsync.
 
-    One at a time: what is in memory when a child is forked makes that slower. For
-    the same reason there are fewer that are large, one for each way to the disk.
+    Yields one case at a time, because a fork takes longer if the process has more memory. For the
+    same reason, there are fewer large cases.
     """
     drafts = [*_locked(size), *_two_files(size)]
     if size == LARGE:
@@ -116,7 +116,7 @@ def commits(directory: Path, size: int) -> Iterator[Case]:
 
 
 def naive_commits(directory: Path) -> Iterator[Case]:
-    """The same changes to one file, made by a writer that keeps no journal."""
+    """Yields the changes of one file, made by a writer that keeps no journal."""
     drafts = (
         _Draft(
             f"naive {shape}",
@@ -158,7 +158,7 @@ def _outcome(case: Case) -> tuple[bytes, ...]:
 
 
 def _shapes(size: int) -> Iterable[tuple[str, int, Json, Json]]:
-    # Every letter differs, so that a text of which only a part was written shows.
+    # Every letter differs, so that a partly written text is noticed.
     def text(letter: str, length: int) -> Json:
         return task_registry(agent("busy", prompt=letter * length), note=letter * 40)
 
@@ -200,7 +200,7 @@ def _atomic(size: int) -> Iterable[_Draft]:
 
 
 def _two_files(size: int) -> Iterable[_Draft]:
-    # The status grows by two letters; `completed_at` is replaced.
+    # The status grows by two letters, and `completed_at` is replaced.
     fields = {
         1: {},
         0: {"completed_at": NOW + "." * 2},
@@ -232,7 +232,7 @@ def _text(registry: Json) -> bytes:
 
 @contextlib.contextmanager
 def nothing_by_chance() -> Iterator[None]:
-    """Every operation writes the same each time: the same time, the same transaction."""
+    """Makes every operation write the same time and transaction until the block ends."""
     with contextlib.ExitStack() as stack:
         for module in (atomic, finish):
             stack.enter_context(mock.patch.object(module, "timestamp", lambda: NOW))

@@ -1,4 +1,4 @@
-"""Disks that fail, and writers that die while they write to them."""
+"""Disks that fail, and writers that are killed in a write."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _CALLS = ("pwrite", "ftruncate", "fsync", "fdatasync")
 
 
 def calls(case: Case, name: str) -> int:
-    """How many times a case makes a call of `os`."""
+    """Returns how often a case calls a function of `os`."""
     case.lay_out()
     with mock.patch.object(os, name, wraps=getattr(os, name)) as call:
         case.act()
@@ -27,7 +27,7 @@ def calls(case: Case, name: str) -> int:
 
 
 def _calls_of_change(case: Case, name: str) -> int:
-    """The same, without those that end the journals: the change stands without them."""
+    """Counts the calls before the journals are marked as ended, when the change is final."""
     case.lay_out()
     end, before = commit._end, []
     with mock.patch.object(os, name, wraps=getattr(os, name)) as call:
@@ -44,7 +44,7 @@ def _calls_of_change(case: Case, name: str) -> int:
 
 @contextlib.contextmanager
 def dying_in_write(number: int, share: float) -> Iterator[None]:
-    """Dies in one of the writes, when that share of its bytes is written, but not all."""
+    """Kills this process in a write, after the given share of the bytes is written."""
     whole = os.pwrite
     made = 0
 
@@ -68,7 +68,7 @@ def _part(length: int, share: float) -> int:
 
 @contextlib.contextmanager
 def _failing_once(name: str, number: int) -> Iterator[None]:
-    """Says of one call that the disk is full; of a write half is carried out before."""
+    """Makes one call report a full disk; a failing write first writes half of the data."""
     whole = getattr(os, name)
     made = 0
 
@@ -87,7 +87,7 @@ def _failing_once(name: str, number: int) -> Iterator[None]:
 
 
 def refused(case: Case) -> list[Case]:
-    """The same commit on a disk that fails once, for every call at which it may fail."""
+    """Returns one case for every call at which the disk may fail."""
     found = []
     for name in _CALLS:
         found += [_refused(case, name, each) for each in range(_calls_of_change(case, name))]

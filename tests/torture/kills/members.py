@@ -1,4 +1,4 @@
-"""Forked processes that say what they do, until they are killed."""
+"""Forked processes that report what they do, until they are killed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 
 class Member:
-    """A forked process that says what it does, a line for each thing."""
+    """A forked process that reports each step on one line."""
 
     def __init__(self, name: str, role: Callable[[Voice], None]) -> None:
         self.name = name
@@ -28,13 +28,13 @@ class Member:
         os.close(say)
 
     def lines(self) -> list[list[str]]:
-        """What it said since; waits for something, and is empty when it is gone."""
+        """Waits for new lines of the process; returns no lines if the process has ended."""
         last_activity = os.read(self.hear, 1 << 16)
         *whole, self._rest = (self._rest + last_activity).split(b"\n")
         return [line.decode("ascii").split(" ", 1) for line in whole]
 
     def end(self) -> list[list[str]]:
-        """Waits for its end; its last words."""
+        """Waits for the end of the process; returns its last lines."""
         last = []
         while said := self.lines():
             last += said
@@ -44,19 +44,19 @@ class Member:
 
 
 class Voice:
-    """What a member says it with."""
+    """The reporting end of a member."""
 
     def __init__(self, name: str, pipe: int) -> None:
         self.name = name
         self._pipe = pipe
 
     def say(self, word: str, what: str = "") -> None:
-        """Says what it does, and to what."""
+        """Reports a step and its object."""
         os.write(self._pipe, f"{word} {what}\n".encode("ascii"))
 
 
 class Telling(logging.Handler):
-    """Says "recovered" when a commit of somebody who died was."""
+    """Reports "recovered" when the library recovers the commit of a killed process."""
 
     def __init__(self, voice: Voice) -> None:
         super().__init__(logging.WARNING)

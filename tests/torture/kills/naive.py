@@ -1,4 +1,4 @@
-"""A writer as one writes it at first: under the lock, in place, and with no journal."""
+"""A simple writer for comparison: writes in place under the lock, without a journal."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 def naive_write(path: Path, text: bytes) -> None:
-    """Replaces a registry's text."""
+    """Replaces the text of a registry."""
     fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
     try:
         fcntl.flock(fd, fcntl.LOCK_EX)

@@ -1,4 +1,4 @@
-"""Kills at every system call of a commit, in the middle of every write, and in recovery."""
+"""Kills commits at every system call, in the middle of every write, and in the recovery."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ Opener = Callable[[Path], object]
 
 @dataclass(frozen=True, slots=True)
 class Left:
-    """What a killed commit left.
+    """The files after a killed commit.
 
     Attributes:
-        case: Which commit.
-        files: Everything that lay there.
+        case: The commit.
+        files: All files in the directories of the case.
         acknowledged: Whether the commit had been acknowledged.
-        when: When it was killed.
+        when: A description of the moment of the kill.
     """
 
     case: Case
@@ -40,7 +40,7 @@ class Left:
     when: str
 
     def fingerprint(self) -> bytes:
-        """The same for states that recovery cannot tell apart."""
+        """Returns a digest that is equal for states that recovery cannot distinguish."""
         known = blake2b(digest_size=16)
         for part in (self.case.promised.encode(), b"acknowledged" * self.acknowledged):
             known.update(part + b"\n")
@@ -52,11 +52,11 @@ class Left:
 class Sweep:
     """The kills of one case.
 
-    What a commit leaves is a matter of the files alone, and it leaves the same at
-    many of its system calls: every kill is real, what it left is recovered once.
+    Many kills leave the same files, and recovery depends only on the files. So every kill is made,
+    but equal files are recovered only once.
 
     Attributes:
-        lefts: Every state that was left with a journal, once.
+        lefts: The different states that were left with a journal.
     """
 
     def __init__(self, case: Case, counts: Counts, seed: str) -> None:
@@ -67,7 +67,7 @@ class Sweep:
         self._seen: set[bytes] = set()
 
     def kill_commit(self) -> None:
-        """Kills the commit at its first system call, its second, and so on to the last."""
+        """Kills the commit before its first system call, then before the second, and so on."""
         case = self._case
         for call in itertools.count(1):
             case.lay_out()
@@ -82,7 +82,7 @@ class Sweep:
         """Kills the commit in the middle of each of its writes.
 
         Args:
-            shares: How much of the write is carried out.
+            shares: The shares of a write that are carried out before the kill.
         """
         case = self._case
         for write, share in itertools.product(range(calls(case, "pwrite")), shares):
@@ -98,17 +98,17 @@ class Sweep:
             self._account(case, "write cut short", ended.acknowledged, when)
 
     def kill_refusals(self, wanted: int) -> None:
-        """Kills the commit after the disk refused it, while it is made undone.
+        """Kills the commit while it is taken back because the disk refused a call.
 
         Args:
-            wanted: How many kills, over all the calls that a disk may refuse.
+            wanted: The total number of kills, for all calls that a disk may refuse.
         """
         chances: list[tuple[Case, int]] = []
         for each in refused(self._case):
             each.lay_out()
             ended = run_to_call(each.act, None)
             judge(self._counts, each, ended.acknowledged, "refused")
-            # The first half is a commit as any other.
+            # The first half of the calls is like a commit without a fault.
             chances += [(each, call) for call in range(ended.calls // 2, ended.calls + 1)]
         for each, call in self._dice.sample(chances, min(wanted, len(chances))):
             each.lay_out()
@@ -117,7 +117,7 @@ class Sweep:
                 self._account(each, "refusal", ended.acknowledged, f"killed at call {call}")
 
     def let_a_peer_in(self) -> None:
-        """Has a peer change what was left before anybody recovers it: its change must stay."""
+        """Lets a peer change the files before the recovery; checks that the change stays."""
         case = self._case
         ways = itertools.cycle(openers(case).items())
         for left, path in itertools.product(self.lefts, case.paths):
@@ -134,7 +134,7 @@ class Sweep:
                 self._counts.complain("lost", what)
 
     def kill_recoveries(self, wanted: int) -> None:
-        """Kills whoever recovers what was left, at its system calls; the next one must do it."""
+        """Kills a recovery at a system call, and checks the next recovery."""
         ends: dict[tuple[int, str], int] = {}
         for number in range(wanted if self.lefts else 0):
             which = number * len(self.lefts) // wanted
@@ -164,10 +164,10 @@ class Sweep:
             self.lefts.append(left)
 
     def _recover(self, left: Left) -> bool:
-        """Opens what was left, in each of the ways, and judges what comes out.
+        """Recovers the files in each possible way, and checks the result.
 
         Returns:
-            Whether it was the first of its kind; another one would come out the same.
+            Whether the files were new. Equal files are not recovered a second time.
         """
         fingerprint = left.fingerprint()
         if fingerprint in self._seen:
@@ -182,7 +182,7 @@ class Sweep:
             except LockTimeoutError:
                 self._counts.complain("stuck", f"{case.name}, {when}")
             except CorruptRegistryError:
-                # A registry that is beyond recovery; `judge` sees it too.
+                # The registry cannot be recovered; `judge` counts it too.
                 pass
             self._counts.recoveries += 1
             judge(self._counts, case, left.acknowledged, when)
@@ -190,7 +190,7 @@ class Sweep:
 
 
 def openers(case: Case) -> dict[str, Callable[[], None]]:
-    """The ways in which a case's registries may be opened next, by name."""
+    """Maps names to the ways in which the registries of a case may be opened next."""
 
     def enter(path: Path) -> None:
         with LockedRegistryFile(path, timeout=_PATIENCE):

@@ -1,7 +1,7 @@
-"""Writers that are killed at random moments and replaced, all on the same registries.
+"""Kills writers of the same registries at random moments, and replaces them.
 
-Every writer says which update it begins, and afterwards that it is done. At the
-end every update that was acknowledged must be there once, any other at most once.
+Every writer tells which update it begins, and tells when the update is done. At the end, every
+acknowledged update must be present once, and every other update at most once.
 """
 
 from __future__ import annotations
@@ -28,29 +28,29 @@ from tests.support.registries import agent, global_registry, rewrite, task_regis
 from tests.torture.kills.members import Member, Telling, Voice
 from tests.torture.kills.verdicts import Counts
 
-# After that nobody waits any more: it tells of a deadlock, not of a slow machine.
+# A longer wait is a deadlock, even on a slow machine.
 _PATIENCE = 120.0
 _WRITERS = 4
 
-# Kills of one round.
+# The number of kills in one round.
 _ROUND = 150
 
-# What a peer does between its updates, so that the others have their turn.
+# The pause of a peer between two updates, so that other processes get the lock.
 _BREATH = 0.02
 
 
 def torture(directory: Path, wanted: int, seed: str, counts: Counts) -> None:
-    """Kills that many writers, a round of them at a time; a peer is at every other round.
+    """Kills writers in rounds. In every second round, a peer without the library writes too.
 
     Args:
-        directory: Where the registries are to lie.
-        wanted: How many writers are killed. No peer is: what it leaves half written
-            nobody can finish.
-        seed: For the dice.
-        counts: What happened, and what was wrong.
+        directory: The directory for the registries.
+        wanted: The number of writers to kill. Peers are not killed, because no process can finish
+            what a killed peer has half written.
+        seed: The seed of the random choices.
+        counts: Counts the events and the faults.
     """
     for number in range(math.ceil(wanted / _ROUND)):
-        # Registries only grow: every round begins with new ones.
+        # Registries only grow, so every round begins with new ones.
         here = directory / str(number)
         kills = min(_ROUND, wanted - number * _ROUND)
         _torture(here, kills, number % 2, f"{seed} {number}", counts)
@@ -85,7 +85,7 @@ class _Crowd:
         self._members: dict[int, Member] = {}
         self._peers: list[Member] = []
         self._started = 0
-        # How long a commit takes, in seconds; learnt by listening.
+        # The mean duration of a commit in seconds, measured.
         self._usual = 0.001
         self._holding: dict[int, float] = {}
         self._stay, self._stop = os.pipe()
@@ -97,7 +97,7 @@ class _Crowd:
             self._enlist(self._writer)
 
     def kill_one(self) -> None:
-        """Kills a writer at a random moment, mostly of a commit, and starts another."""
+        """Kills a writer at a random moment, usually in a commit, and starts another writer."""
         writers = [member for member in self._members.values() if member not in self._peers]
         victim = self._dice.choice(writers)
         if self._dice.random() < 0.9:
@@ -196,8 +196,8 @@ class _Crowd:
             try:
                 careful_update(str(self.task), append)
             except (json.JSONDecodeError, TimeoutError):
-                # A writer died just now and nobody was there yet, or this machine has
-                # no time for slow pollers; nothing was changed.
+                # A writer was killed and no process has recovered the registry yet, or the machine
+                # is too busy for a process that polls. Nothing was changed.
                 voice.say("refused")
             else:
                 voice.say("done", mark)
@@ -228,7 +228,7 @@ def _judge(crowd: _Crowd, *, halves_count: bool, counts: Counts) -> None:
         both = mark.startswith("two")
         if mark not in in_task or (both and mark not in in_global):
             counts.complain("lost", f"crowd: {mark} was acknowledged")
-    # A peer that writes one file of a commit that was cut off undoes it there.
+    # If a peer writes one file of an interrupted commit, the commit is undone in this file.
     for mark in crowd.begun if halves_count else ():
         if mark.startswith("two") and (mark in in_task) != (mark in in_global):
             counts.complain("halved", f"crowd: {mark}")

@@ -1,6 +1,6 @@
-"""Children that are killed at a given system call, by ptrace(2).
+"""Kills child processes at a given system call, with ptrace(2).
 
-The parent should be lean: it forks once for every kill.
+The parent should use little memory, because it forks once for every kill.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _SETOPTIONS = 0x4200
 _O_TRACESYSGOOD = 0x1
 _O_EXITKILL = 0x100000
 
-# With O_TRACESYSGOOD a stop at a system call is told from a signal by this bit.
+# With O_TRACESYSGOOD, this bit distinguishes a stop at a system call from a signal.
 _SYSCALL_STOP = signal.SIGTRAP | 0x80
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -30,12 +30,12 @@ _DONE = b"done"
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """How a child ended.
+    """The end of a child process.
 
     Attributes:
-        calls: How many system calls it made, or was about to make.
-        killed: Whether it was killed; else it ended by itself.
-        acknowledged: Whether it had said that its action was done.
+        calls: The number of system calls that the child made or was about to make.
+        killed: Whether the child was killed. If False, it ended by itself.
+        acknowledged: Whether the child had reported that its action was done.
     """
 
     calls: int
@@ -44,15 +44,15 @@ class Run:
 
 
 def run_to_call(action: Callable[[], object], last: int | None) -> Run:
-    """Has a child do something, and kills it when it is about to make a system call.
+    """Runs an action in a child, and kills the child before one of its system calls.
 
-    Nothing of a process reaches a file between two system calls: killed before each
-    of them, it has been killed after each of them, too.
+    A process changes no file between two system calls. So a kill before each system call is also a
+    kill after each system call.
 
     Args:
-        action: What it does; that it was done is said to the parent afterwards,
-            and the calls are counted until after that.
-        last: Before which call it dies, counted from 1. None: it lives.
+        action: The action. The child reports the end of the action to the parent.
+        last: The number of the system call before which the child is killed, counted from 1; None
+            for no kill.
     """
     pid, hear = _fork(_be_traced, action)
     try:
@@ -63,11 +63,11 @@ def run_to_call(action: Callable[[], object], last: int | None) -> Run:
 
 
 def stop_at_calls(action: Callable[[], object], look: Callable[[], object]) -> Run:
-    """Has a child do something, and looks at the world before each system call of its.
+    """Runs an action in a child, and calls a function before each system call of the child.
 
     Args:
-        action: What it does.
-        look: Called while the child is stopped.
+        action: The action.
+        look: The function, which is called in the parent while the child is stopped.
     """
     pid, hear = _fork(_be_traced, action)
     try:
@@ -78,7 +78,7 @@ def stop_at_calls(action: Callable[[], object], look: Callable[[], object]) -> R
 
 
 def run(action: Callable[[], object]) -> Run:
-    """Has a child do something, which may kill it."""
+    """Runs an action in a child; the action may kill the child."""
     pid, hear = _fork(lambda: None, action)
     try:
         _, status = os.waitpid(pid, 0)
@@ -111,7 +111,7 @@ def _fork(begin: Callable[[], object], action: Callable[[], object]) -> tuple[in
 
 
 def _step(pid: int, dies: Callable[[int], bool]) -> tuple[int, int]:
-    """Lets a child go from call to call; how many there were, and its exit status."""
+    """Runs a child from call to call; returns the number of calls, and the exit status."""
     _, status = os.waitpid(pid, 0)
     assert os.WIFSTOPPED(status), f"not traced: {status}"
     _ask(_SETOPTIONS, pid, _O_TRACESYSGOOD | _O_EXITKILL)
@@ -127,7 +127,7 @@ def _step(pid: int, dies: Callable[[int], bool]) -> tuple[int, int]:
         if pending != _SYSCALL_STOP:
             continue
         pending = 0
-        # It stops twice for every call: before it is carried out, and after that.
+        # The child stops twice for every call: before and after the call.
         within = not within
         calls += within
         if within and dies(calls):

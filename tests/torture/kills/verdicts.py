@@ -1,4 +1,4 @@
-"""What was found after a kill, and what was found wrong with it."""
+"""Counts what kills left behind, and the faults that were found."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ FAULTS = ("torn", "mixed", "lost", "halved", "doubled", "left_behind", "stuck")
 
 @dataclass(slots=True)
 class Counts:
-    """How many were killed, what they left, and what was wrong.
+    """Counts of kills, of the states after the kills, and of faults.
 
     Attributes:
-        kills: By what was being done: "commit", "write cut short", "refusal" (the
-            disk was full, and the change is being taken back), "recovery", "crowd".
-        states: What commits left, by kind; one entry a kill of a commit.
-        recoveries: How often what was left was opened again, and judged.
-        peer_changes: What a peer changed between a kill and the recovery.
-        recovered: Commits that the members of a crowd finished or dropped.
-        acknowledged: Updates of a crowd that were acknowledged.
-        torn: Registries that did not parse, after recovery.
-        mixed: Registries that parsed and were neither as before nor as after; also
-            before recovery, as any peer could have read them.
-        lost: Acknowledged changes that were gone, and refused ones that were there.
-        halved: Changes of two files that were in one of them only.
-        doubled: Changes that were there twice.
-        left_behind: Files that lay beside a registry, after recovery.
-        stuck: Recoveries that did not end.
-        seconds: How long it took.
-        complaints: The first few faults, in words.
+        kills: By the interrupted action: "commit", "write cut short", "refusal" (the disk was
+            full, and the change is being taken back), "recovery", "crowd".
+        states: The states of the files after killed commits, by kind.
+        recoveries: The number of recoveries with a check.
+        peer_changes: The number of changes that a peer made between a kill and the recovery.
+        recovered: The commits that the members of a crowd finished or rolled back.
+        acknowledged: The acknowledged updates of a crowd.
+        torn: The registries that were invalid JSON after the recovery.
+        mixed: The registries that were valid JSON, but had neither the old nor the new text. Texts
+            before the recovery count too, because a peer could have read them.
+        lost: The acknowledged changes that were missing, and refused changes that were present.
+        halved: The changes of two files that were present in only one file.
+        doubled: The changes that were present twice.
+        left_behind: The files that were left in a registry's directory after the recovery.
+        stuck: The recoveries that did not end.
+        seconds: The duration.
+        complaints: Descriptions of the first faults.
     """
 
     kills: Counter[str] = field(default_factory=Counter)
@@ -56,21 +56,21 @@ class Counts:
     complaints: list[str] = field(default_factory=list)
 
     def complain(self, fault: str, what: str) -> None:
-        """Counts a fault, and keeps the first ones in words."""
+        """Counts a fault; describes it if it is one of the first."""
         setattr(self, fault, getattr(self, fault) + 1)
         if len(self.complaints) < 20:
             self.complaints.append(f"{fault}: {what}")
 
     def faults(self) -> int:
-        """All that was wrong."""
+        """Returns the number of all faults."""
         return sum(getattr(self, fault) for fault in FAULTS)
 
     def as_json(self) -> dict[str, Any]:
-        """For a machine to read."""
+        """Returns the counts as a JSON object."""
         return {each.name: getattr(self, each.name) for each in fields(self)}
 
     def as_text(self) -> str:
-        """For somebody to read."""
+        """Returns the counts as text for a reader."""
         lines = [f"kills: {self.kills.total()}"]
         lines += [f"  {number:6} {what}" for what, number in self.kills.items()]
         lines.append("states that killed commits left:")
@@ -85,7 +85,7 @@ class Counts:
 
 
 def parses(data: bytes) -> bool:
-    """Whether a peer could read it."""
+    """Whether a peer could read the text."""
     try:
         json.loads(data)
     except ValueError:
@@ -94,7 +94,7 @@ def parses(data: bytes) -> bool:
 
 
 def looks(data: bytes | None, before: bytes, after: bytes) -> str:
-    """What a text is, between before and after."""
+    """Describes a text in comparison with the texts before and after the commit."""
     if data is None:
         return "gone"
     if data == before:
@@ -109,7 +109,7 @@ def looks(data: bytes | None, before: bytes, after: bytes) -> str:
 
 
 def kind(case: Case, files: Files) -> str:
-    """What a killed commit left, in words."""
+    """Describes the files that a killed commit left."""
     parts = []
     for path, before, after in zip(case.paths, case.before, case.after, strict=True):
         text = files.get(journal_path(path.resolve()))
@@ -121,14 +121,14 @@ def kind(case: Case, files: Files) -> str:
 
 
 def look_for_mixes(counts: Counts, case: Case, files: Files, when: str) -> None:
-    """What a peer would read that does not wait for recovery: one state or none."""
+    """Counts registries that a peer would read before the recovery, but never existed."""
     for path, before, after in zip(case.paths, case.before, case.after, strict=True):
         if looks(files.get(path), before, after) == "mixed":
             counts.complain("mixed", f"{case.name}, {when}: {path.name}, before recovery")
 
 
 def judge(counts: Counts, case: Case, acknowledged: bool, when: str) -> None:
-    """What everybody may demand of the files once they were recovered."""
+    """Checks the files after a recovery, and counts the faults."""
     files = case.files()
     found = [
         looks(files.get(path), before, after)
@@ -136,7 +136,7 @@ def judge(counts: Counts, case: Case, acknowledged: bool, when: str) -> None:
     ]
     said = f"{case.name}, {when}: {' | '.join(found)}"
     if not set(found) <= {"before", "after"}:
-        # Room that is still reserved parses, but is neither.
+        # A text with reserved space is valid JSON, but is neither the old nor the new text.
         counts.complain("torn" if {"torn", "under way", "gone"} & set(found) else "mixed", said)
     elif len(set(found)) > 1:
         counts.complain("halved", said)

@@ -1,1 +1,1 @@
-"""The promises that `tui.actions` keeps."""
+"""Tests of `tui.actions`."""

@@ -119,7 +119,7 @@ def test_another_text_is_refused(value: str, capsys: pytest.CaptureFixture[str])
     assert settings == Settings() and "without_agents: must name servers" in problems[0]
     with pytest.raises(SystemExit):
         main.main(["list", f"--without-agents={value}"])
-    assert "must name a server as muster does" in capsys.readouterr().err
+    assert "must name a server as muster's messages do" in capsys.readouterr().err
 
 
 def test_the_demo_searches_no_other_server(

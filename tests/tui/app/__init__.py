@@ -1,1 +1,1 @@
-"""The promises that `tui.app` keeps."""
+"""Tests of `tui.app`."""

@@ -256,7 +256,7 @@ async def test_the_record_is_of_the_agent_under_the_cursor(files: Files) -> None
         assert "it was gone" in paper.text
         await pilot.press("down")
         await calm(pilot)
-        assert "has no changes of this line" in paper.text
+        assert "has no changes of the selected line" in paper.text
         await pilot.press("home")
         await calm(pilot)
         assert "it was gone" in paper.text, "a task's record is that of all its agents"

@@ -1,1 +1,1 @@
-"""The promises that `tui.cli` keeps."""
+"""Tests of `tui.cli`."""

@@ -1,4 +1,4 @@
-"""`muster register` and `muster report`, as scripts and hooks run them."""
+"""Tests of `muster register` and `muster report`, as scripts and hooks run them."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_where_there_is_no_room_the_limit_is_named_and_the_code_is_1(files: File
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (("register", "fixer"), "choose one with --task: TASK-1, TASK-2"),
+        (("register", "fixer"), "several tasks; choose one with --task: TASK-1, TASK-2"),
         (("register", "fixer", "--task", "TASK-9"), "there is no task 'TASK-9'"),
         (("register", "a/b", "--task", "TASK-1"), "field 'type' is 'a/b'"),
         (("register", "a", "--task", "TASK-1", "--parent", "who"), "agent 'who' not found"),
@@ -140,7 +140,7 @@ def test_an_agent_of_two_tasks_has_to_be_told_apart(files: Files) -> None:
     assert muster(files, "register", "a", "--id", "twin", "--task", "TASK-1").returncode == 0
     files.global_registry.unlink()
     assert muster(files, "register", "a", "--id", "twin", "--task", "TASK-2").returncode == 0
-    assert "choose with --task: TASK-1, TASK-2" in refusal(muster(files, "report", "twin"))
+    assert "choose a task with --task: TASK-1, TASK-2" in refusal(muster(files, "report", "twin"))
     assert muster(files, "report", "twin", "--task", "TASK-2", "here").returncode == 0
 
 

@@ -1,4 +1,4 @@
-"""One module a command: what each has, what it imports, and what holds for all of them."""
+"""Tests of every command's module: its contents, its imports, and the rules for all commands."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LIGHT = {
     "registry.errors", "registry.text", "registry.schema.layout", "registry.schema.records",
     "registry.schema.session_names",
 }  # fmt: skip
-"""What help may import of our own, beyond commands and packages without contents."""
+"""The modules of this repository that `--help` may import, besides the commands."""
 
 
 def imported(code: str) -> set[str]:

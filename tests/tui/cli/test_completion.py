@@ -1,4 +1,4 @@
-"""Completion: the words that are offered, and that shells take them."""
+"""Tests of completion: the offered words, and the scripts in real shells."""
 
 from __future__ import annotations
 
@@ -126,7 +126,7 @@ def test_any_line_is_completed_or_not(words: list[str]) -> None:
 
 
 def ask_bash(files: Files, directory: Path, *words: str) -> list[str]:
-    """What bash would offer with a `muster` on its PATH."""
+    """Returns the words that bash offers if `muster` is on PATH."""
     program = directory / "bin" / "muster"
     program.parent.mkdir(exist_ok=True)
     program.write_text(f'#!/bin/sh\nexec {shlex.join(MUSTER)} "$@"\n')

@@ -1,4 +1,4 @@
-"""`muster doctor` as a user runs it: on the real workspace, on broken ones, with real tmux."""
+"""Tests of `muster doctor` as a user runs it: on valid and broken workspaces, with real tmux."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def run(*arguments: object, cwd: Path) -> Done:
 
 
 def at_this_hour(workspace: Path, agent_id: str, task_id: str | None = None) -> None:
-    """Moves an agent's life to now, so that a session that is made now may be its own."""
+    """Moves an agent's times to now, so that a new session may be the agent's."""
     path = task_registry(workspace, task_id) if task_id else task_registry(workspace)
     task = read(path)
     for each in task["agents"]:
@@ -52,7 +52,7 @@ def at_this_hour(workspace: Path, agent_id: str, task_id: str | None = None) -> 
 
 @pytest.fixture
 def alive(server: RealTmux, workspace: Path) -> RealTmux:
-    """The one active agent of the workspace has its session."""
+    """Starts the session of the only active agent of the workspace."""
     server.start(f"agent_{ZOMBIE}")
     at_this_hour(workspace, ZOMBIE)
     return server
@@ -63,7 +63,7 @@ def contents(workspace: Path) -> dict[Path, bytes]:
 
 
 def break_it(workspace: Path) -> None:
-    """Drift of every kind that can be set right."""
+    """Adds differences of every kind that can be repaired."""
     task = read(task_registry(workspace, FIXED))
     task.update(active_count=3, completed_count=None)
     del task["total_spawned"]

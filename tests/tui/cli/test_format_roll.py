@@ -1,4 +1,4 @@
-"""The roll, plans and outcomes as text and as JSON."""
+"""Tests of the roll call, plans and outcomes as text and as JSON."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one reads without a screen: list, show, tail and watch, as a user runs them."""
+"""Tests of `list`, `show`, `tail` and `watch`, as a user runs them."""
 
 from __future__ import annotations
 
@@ -194,7 +194,7 @@ def test_what_an_agent_wrote_is_merged_by_time(files: Files) -> None:
     assert found == [
         "▸ working 5 %: one", "not json \\e[2J", "two", "! low: three", "▸ working: four",
     ]  # fmt: skip
-    assert done.stderr == "muster: log: not JSON, printed unchanged: 1 line\n"
+    assert done.stderr == "muster: log: 1 line printed unchanged: not JSON\n"
     last = muster(files, "tail", "top", "-n", "1", "--only", "progress", "--json")
     assert json.loads(last.stdout)["message"] == "four"
 
@@ -202,12 +202,12 @@ def test_what_an_agent_wrote_is_merged_by_time(files: Files) -> None:
 def test_a_log_line_that_is_too_long_is_said_to_be_left_out(files: Files) -> None:
     append(files, "logs", "top", "stream", "x" * (LONGEST_LINE + 1))
     done = muster(files, "tail", "top", "--only", "log")
-    assert (done.stdout, done.stderr) == ("", "muster: log: too long, left out: 1 line\n")
+    assert (done.stdout, done.stderr) == ("", "muster: log: 1 line left out: too long\n")
     append(files, "logs", "top", "stream", "short")
     done = muster(files, "tail", "top", "--only", "log")
     assert done.stdout.strip().endswith("short")
-    assert "log: not JSON, printed unchanged: 1 line\n" in done.stderr
-    assert "log: too long, left out: 1 line\n" in done.stderr
+    assert "log: 1 line printed unchanged: not JSON\n" in done.stderr
+    assert "log: 1 line left out: too long\n" in done.stderr
 
 
 def test_a_last_line_that_has_no_end_is_said(files: Files) -> None:

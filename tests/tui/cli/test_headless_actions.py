@@ -1,4 +1,4 @@
-"""The headless commands on live agents, as a user runs them."""
+"""Tests of the commands that change live agents, as a user runs them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.workspaces import Files, entry
 
 @pytest.fixture
 def files(tmp_path: Path) -> Files:
-    """A live agent beside two whose names begin alike; a zombie; one that leaked."""
+    """A workspace with a live agent, two agents with similar ids, a zombie, and a leaked agent."""
     return Files(
         tmp_path,
         {

@@ -1,4 +1,4 @@
-"""`--help` is a man page: it is whole, true, and fits a terminal."""
+"""Tests of `--help`: it is complete and correct, and fits a terminal."""
 
 from __future__ import annotations
 

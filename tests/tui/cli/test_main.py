@@ -1,4 +1,4 @@
-"""The command line without a screen, as a user runs it."""
+"""Tests of the command line without a screen, as a user runs it."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def test_a_task_that_is_named_as_an_agent_is_explained(workspace: Path, nobody: 
     task = task_registry(workspace).parent.name
     done = run_muster("kill", task, "-S", nobody, "-w", workspace, "--yes")
     assert done.returncode == 2
-    assert "name tasks with --task" in done.stderr
+    assert "of a task, use --task" in done.stderr
 
 
 def test_followed_the_log_goes_on_as_it_grows(workspace: Path, nobody: Path) -> None:

@@ -1,4 +1,4 @@
-"""Metrics in the OpenMetrics text format, read back by its own parser."""
+"""Tests of the OpenMetrics text, which the parser of the client library reads."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ LIVE = answered(session("agent_live"))
 
 
 def measured(*waits: float) -> LockMetrics:
-    """Numbers of locks that were had after these waits."""
+    """Returns lock metrics after these waits, in seconds."""
     made = LockMetrics()
     for wait in waits:
         one = LockMetrics(acquisitions=1, waited=wait, longest_wait=wait)

@@ -1,4 +1,4 @@
-"""Nothing that acts on a terminal gets out, whichever command says it and wherever it came in."""
+"""Tests that no control character reaches a terminal, from any source and by any command."""
 
 from __future__ import annotations
 
@@ -29,22 +29,22 @@ from tui.host.tmux import Tmux
 from tui.host.tmux_types import TmuxSnapshot
 
 DATA = "x\x1b[2J\x1b]0;t\x07\x9b31m\u202e\u2028\u200b\r\nFORGED\x7f\x00\ud800"
-"""What may stand in a registry: each kind of character that acts, and a line of its own."""
+"""Texts for a registry: each kind of control character, and a line break."""
 
 GIVEN = "x\x1b[2J\x1b]0;t\x07\x9b31m\u202e\u2028\u200b\r\nFORGED\x7f\udcff"
-"""The same as far as an argument, a variable or a path can hold it."""
+"""The texts of `DATA` that an argument, a variable or a path can contain."""
 
 SAFE = "fixer-1"
 
 ENDLESS = {"--follow", "-f"}
 
 MONITORS = {"", "demo"}
-"""Both need a terminal, and say so here."""
+"""The commands that need a terminal, and say so in this test."""
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> Files:
-    """A workspace in whose every text there is something that acts on terminals."""
+    """A workspace in which every text contains control characters."""
     made = Files(
         tmp_path / GIVEN.replace("/", "_"),
         {
@@ -79,7 +79,7 @@ def files(tmp_path: Path) -> Files:
 
 @pytest.fixture(autouse=True)
 def tmux(files: Files, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A tmux that has all the sessions, some more, and a socket of such a name; the socket."""
+    """A tmux server with the sessions and some more, whose socket has such a name."""
     socket = files.path.parent / "s"
     names = (DATA, f"agent_{SAFE}", "agent_odd", "agent_old", "agent_writer-1", f"agent_{DATA}")
     made = [session(each, number=n, created=time.time() - 30) for n, each in enumerate(names)]
@@ -97,13 +97,13 @@ def tmux(files: Files, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture(autouse=True)
 def kept_output(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is left to print after an error is not thrown away: these descriptors are pytest's."""
+    """Keeps the output that an error would discard, because these descriptors are pytest's."""
     monkeypatch.setattr(main, "discard_output", lambda: None)
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Path:
-    """A settings file with such keys and values."""
+    """Writes a settings file with these keys and values."""
     made = tmp_path / f"{GIVEN.replace('/', '_')}.toml"
     quoted = json.dumps(DATA.rstrip("\ud800")).replace("\x7f", "\\u007f")
     made.write_text(
@@ -117,7 +117,7 @@ def settings(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def said(capfd: pytest.CaptureFixture[str]) -> Iterator[Any]:
-    """Runs muster, looks at all that it says, and hands out standard output."""
+    """Runs muster, checks all of its output, and returns standard output."""
 
     def run(*arguments: str) -> str:
         try:
@@ -141,13 +141,13 @@ def said(capfd: pytest.CaptureFixture[str]) -> Iterator[Any]:
 
 
 def plain_words(action: argparse.Action) -> list[str]:
-    """What can stand at a position, so that a command gets as far as it can."""
+    """Returns the words for a positional argument with which a command works."""
     known = {"agent": SAFE, "type": "fixer", "shell": "bash", "message": "half"}
     return [known[action.dest]] if action.dest in known else []
 
 
 def lines_of(command: str) -> Iterator[list[str]]:
-    """Command lines with each of a command's options and arguments, from its parser."""
+    """Returns command lines with each option and argument of a command, from the parser."""
     parser = parser_of(command)
     actions = [each for each in parser._actions if each.dest != "help"]
     needed = [word for each in actions if not each.option_strings for word in plain_words(each)]
@@ -179,7 +179,7 @@ def lines_of(command: str) -> Iterator[list[str]]:
 
 
 def with_places(command: str, line: list[str], files: Files, socket: Path) -> list[str]:
-    """The line with the workspace and the socket named, where the command takes them."""
+    """Adds the workspace and the socket to a line, if the command takes them."""
     options = {name for each in parser_of(command)._actions for name in each.option_strings}
     words = [command] if command else []
     if "-w" in options:

@@ -1,1 +1,1 @@
-"""The promises that `tui.config` keeps."""
+"""Tests of `tui.config`."""

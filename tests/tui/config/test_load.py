@@ -1,4 +1,4 @@
-"""What a user may set."""
+"""Tests of loading the settings."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_no_death_is_proven_for_less(text: str) -> None:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where settings lie; nothing is there."""
+    """A directory for settings, without a file."""
     monkeypatch.delenv("MUSTER_CONFIG", raising=False)
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "none yet"))
     return tmp_path / "none yet" / "muster" / "config.toml"
@@ -102,7 +102,7 @@ def test_unreadable_settings_come_with_a_remedy(
         raise PermissionError(13, "Permission denied")
 
     monkeypatch.setattr("tui.config.load._read", refused)
-    with pytest.raises(SettingsError, match=r"Permission denied; use another file with --config"):
+    with pytest.raises(SettingsError, match=r"Permission denied; name another file with --config"):
         load_settings({"XDG_CONFIG_HOME": str(home.parent.parent)})
 
 

@@ -1,4 +1,4 @@
-"""What a settings file may say, and what is said of one that is wrong."""
+"""Tests of the values in a settings file, and of the messages about wrong values."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ def test_a_time_with_both_of_its_names_is_an_error_that_names_both(former: Polic
     for value in (7, "soon"):
         settings, problems = settings_from({"policy": {former.name: 7, former.former: value}})
         assert settings.policy == Policy()
-        said = f"is the former name of {former.key}, which is set too; remove one"
+        said = f"is the former name of {former.key}; both are set: remove {former.former_key}"
         assert problems[-1] == f"{former.former_key}: {said}"
 
 

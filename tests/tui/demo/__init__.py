@@ -1,1 +1,1 @@
-"""The promises that `tui.demo` keeps."""
+"""Tests of `tui.demo`."""

@@ -1,4 +1,4 @@
-"""The demo: a roll worth looking at, and nothing left of it afterwards."""
+"""Tests of the demo: it shows all verdicts, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def until(condition: Callable[[], object], what: str, seconds: float = PATIENCE)
 
 
 def processes_of(root: Path) -> list[str]:
-    """Every process that names the demo in its arguments or its environment."""
+    """Returns every process that names the demo in its arguments or its environment."""
     found = []
     for pid in filter(str.isdecimal, os.listdir("/proc")):
         if int(pid) == os.getpid():
@@ -63,7 +63,7 @@ def is_gone(root: Path) -> bool:
 
 
 class Show:
-    """A demo that runs, and every roll call of it."""
+    """A running demo, and every roll call of it."""
 
     def __init__(self, demo: Demo, before: float) -> None:
         self.demo = demo
@@ -71,7 +71,7 @@ class Show:
         self.rolls: list[RollCall] = []
 
     def rows(self, agent_type: str) -> list[AgentRow]:
-        """What was said of an agent, without repetitions."""
+        """Returns the different rows of an agent, in order."""
         rows = [
             row for roll in self.rolls for row in roll.agents() if row.record.type == agent_type
         ]
@@ -305,7 +305,7 @@ def test_it_plays_whatever_tmux_does_to_names(
 
 
 class Bystander:
-    """A user's own tmux, from which the demo is started."""
+    """A user's tmux server, in which the demo is started."""
 
     def __init__(self, home: Path, sockets: Path) -> None:
         self.marker = home / "configuration-was-read"
@@ -322,7 +322,7 @@ class Bystander:
         ).stdout
 
     def state(self) -> str:
-        """All that a visitor could have changed."""
+        """Returns everything that the demo could have changed in this server."""
         return self._tmux(
             *("list-panes", "-a", "-F", "#{session_name} #{pane_id} #{pane_pid} #{history_bytes}"),
             *(";", "show-options", "-g", ";", "show-environment", "-g", ";", "list-clients"),
@@ -368,7 +368,7 @@ class Terminal:
             return
 
     def opened(self) -> dict[str, object]:
-        """What the monitor was given, once it is open."""
+        """Waits until the monitor is open; returns the arguments of the monitor."""
 
         def noted() -> bool:
             self.drain()

@@ -1,1 +1,1 @@
-"""The promises that `tui.details` keeps."""
+"""Tests of `tui.details`."""

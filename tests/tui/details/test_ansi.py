@@ -1,4 +1,4 @@
-"""What a pane shows keeps its colours and nothing else."""
+"""Tests that a pane's content keeps its colours, and that no escape sequence remains."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Progress over time, drawn."""
+"""Tests of the chart of progress over time."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HEIGHTS = st.integers(1, 8)
 
 
 def heights(lines: list[str]) -> list[int]:
-    """How much of each column is filled, in eighths of a line."""
+    """Returns the height of each column, in eighths of a line."""
     return [sum(" ▁▂▃▄▅▆▇█".index(cell) for cell in column) for column in zip(*lines, strict=True)]
 
 

@@ -1,4 +1,4 @@
-"""The overview, `muster show` and its JSON say the same of an agent."""
+"""Tests that the overview, `muster show` and its JSON contain the same facts."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an agent wrote of itself, in words and as JSON, merged by time."""
+"""Tests of an agent's output as text and as JSON, ordered by time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the tabs say, row by row."""
+"""Tests of the rows of the details panel's tabs."""
 
 from __future__ import annotations
 
@@ -135,7 +135,8 @@ def test_the_record_of_an_agent_is_what_was_done_to_it_newest_first() -> None:
     assert "reason 2" not in text and "2 lines of the log cannot be read" in text
     of_task = text_of(pages.audit(Record(log), None, "T/AGENT_REGISTRY.json"))
     assert "reason 1" in of_task and "reason 2" in of_task and "reason 3" not in of_task
-    assert "has no changes of this line" in text_of(pages.audit(Record(Log((), ())), "a", None))
+    empty = text_of(pages.audit(Record(Log((), ())), "a", None))
+    assert "no changes of the selected line" in empty
     assert "no permission" in text_of(pages.audit(Record(Log((), ()), "no permission"), "a", None))
 
 

@@ -1,4 +1,4 @@
-"""Reading the newest thing that is wanted, whatever the others do."""
+"""Tests that the reader reads the newest source, even if other sources are blocked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ SECONDS = 15.0
 
 
 class Source:
-    """Gives one thing after another; waits until it may."""
+    """A source that returns its contents one by one, and waits if the test says so."""
 
     def __init__(self, *found: object, every: float | None = None) -> None:
         self.every = every

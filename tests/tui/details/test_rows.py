@@ -1,4 +1,4 @@
-"""Rows wrapped to a width, and matches marked in them."""
+"""Tests of rows that are wrapped to a width, and of marked matches."""
 
 from __future__ import annotations
 

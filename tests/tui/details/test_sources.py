@@ -1,4 +1,4 @@
-"""What the panel reads, from real files and from a tmux that says what it is told."""
+"""Tests of the panel's sources, with real files and a scripted tmux."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_an_audit_log_that_cannot_be_read_says_so(tmp_path: Path) -> None:
 
 
 class PaneTmux(Tmux):
-    """Shows what it is told to show."""
+    """A tmux that returns given contents of a pane."""
 
     def __init__(self, *shown: PaneCapture | OSError) -> None:
         super().__init__(SOCKET)

@@ -1,1 +1,1 @@
-"""The promises that `tui.doctor` keeps."""
+"""Tests of `tui.doctor`."""

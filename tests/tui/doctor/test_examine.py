@@ -1,4 +1,4 @@
-"""Examining workspaces on disk, and setting right what was found, also when things move."""
+"""Tests of examining and repairing workspaces on disk, also while they change."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ QUICK = Policy(death_confirmation=0.01, orphan_grace=0.0, session_early_limit=36
 
 
 def there(*names: str) -> TmuxSnapshot:
-    """tmux has the sessions of these agents, all of them lively."""
+    """Returns an answer of tmux with the sessions of these agents, all with new output."""
     return answered(
         *(
             session(f"agent_{name}", number=number, created=NOW - 15, activity=NOW)

@@ -1,4 +1,4 @@
-"""The monitor keeps whole states of registries; the doctor offers them where a text is broken."""
+"""Tests that the monitor keeps valid states of registries, and that the doctor restores them."""
 
 from __future__ import annotations
 
@@ -89,9 +89,7 @@ def test_a_broken_registry_is_set_right_on_record_and_undo_brings_it_back(
     (issue,) = found.files
     assert issue.fixable and "lost" in issue.says and "with 1 agents" in issue.says
     plan = propose_fix(found)
-    assert (
-        "put the kept state in place of the broken text" in dict(plan.steps)[f"TASK-1/{path.name}"]
-    )
+    assert "replace the broken text by the valid state" in dict(plan.steps)[f"TASK-1/{path.name}"]
 
     outcome = carry_out_fix(found, TMUX, "two writers")
     (step,) = (each for each in outcome.steps if each.label == f"TASK-1/{path.name}")

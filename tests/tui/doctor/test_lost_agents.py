@@ -1,4 +1,4 @@
-"""The doctor finds agents that the registries lost, and puts them back: on disk, whole."""
+"""Tests that the doctor finds agents that the registries lost, and lists them again."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def files(tmp_path: Path) -> Files:
 def leave(
     files: Files, *statuses: str, agent_id: str = ID, kind: str = "progress", age: float = 600
 ) -> Path:
-    """Writes the file of an agent that no registry lists: a line for each status."""
+    """Writes the progress file of an agent that no registry lists: one line for each status."""
     path = files.registry().parent / kind / f"{agent_id}_{kind}.jsonl"
     path.parent.mkdir(exist_ok=True)
     with path.open("a") as file:
@@ -163,7 +163,7 @@ def test_a_folder_that_cannot_be_read_is_not_examined(files: Files) -> None:
     assert kinds(found) == [("unreadable", None), *PUT_BACK]
     assert [str(folder.resolve().parent) in reason for reason in found.unsure] == [True]
     text = "\n".join(examination_lines(found))
-    assert "put the agent back with status completed under orchestrator" in text
+    assert "list the agent again, with status completed and parent orchestrator" in text
 
 
 def test_without_a_global_registry_the_task_alone_gets_the_agent_back(files: Files) -> None:

@@ -1,1 +1,1 @@
-"""The promises that `tui.host` keeps, with real tmux, processes and files."""
+"""Tests of `tui.host`, with real tmux, processes and files."""

@@ -1,1 +1,1 @@
-"""The promises that `tui.live` keeps."""
+"""Tests of `tui.live`."""

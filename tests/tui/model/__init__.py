@@ -1,1 +1,1 @@
-"""The promises that `tui.model` keeps."""
+"""Tests of `tui.model`."""

@@ -1,1 +1,1 @@
-"""The promises that `tui.text` keeps."""
+"""Tests of `tui.text`."""

@@ -1,4 +1,4 @@
-"""Text in ASCII, as many cells wide."""
+"""Tests of text in ASCII, which keeps its width in cells."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names that look alike are told apart wherever one is chosen, and advice is safe to paste."""
+"""Tests that different names look different, and that commands in advice are safe to paste."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ LOOKALIKES = (
     "good\x1b",
     "-good",
 )
-"""Ids that cleaning, or an eye, takes for ``good``; or an option parser for something else."""
+"""Ids that look like ``good``, that become ``good`` when cleaned, or that look like an option."""
 
 
 @pytest.fixture
 def files(tmp_path: Path) -> Files:
-    """A live agent, and leaked ones that are easily taken for it."""
+    """A live agent, and leaked agents with similar ids."""
     leaked = (
         entry(each, "completed", tmux_session=f"agent_{n}") for n, each in enumerate(LOOKALIKES, 2)
     )
@@ -57,7 +57,7 @@ def tmux() -> ScriptedTmux:
 
 @pytest.fixture(autouse=True)
 def nobody_elses_registries(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No process of these sessions can be looked at, and none tells of other workspaces."""
+    """Makes the check for other registries' claims on a session find none."""
     monkeypatch.setattr("tui.actions.evidence.claims_on", lambda *_: {})
 
 

@@ -1,4 +1,4 @@
-"""Untrusted text made harmless, and made to fit."""
+"""Tests of untrusted text that is made safe to show, and cut to a width."""
 
 from __future__ import annotations
 

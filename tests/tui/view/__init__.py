@@ -1,1 +1,1 @@
-"""The promises that `tui.view` keeps."""
+"""Tests of `tui.view`."""

@@ -1,1 +1,1 @@
-"""The promises that `registry.storage.files` keeps, with several users and file systems."""
+"""Tests of `registry.storage.files`, with several users and file systems."""

@@ -1,1 +1,1 @@
-"""The promises that `tui.host.process` keeps, with real tmux and processes."""
+"""Tests of `tui.host.process`, with real tmux and processes."""
