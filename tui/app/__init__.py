@@ -1,1 +1,1 @@
-"""The monitor's screen. Only this package imports Textual."""
+"""The monitor's user interface. No other package imports Textual."""

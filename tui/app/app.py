@@ -1,4 +1,4 @@
-"""The Textual app: themes, keys, signals, and the actions that every screen has."""
+"""The monitor's Textual app: themes, signals, and the keys that work on every screen."""
 
 from __future__ import annotations
 
@@ -39,17 +39,18 @@ if TYPE_CHECKING:
     from tui.live.collector import LiveRoll
 
 WIDE = 120
-"""The smallest width, in columns, at which the panel is beside the roll."""
+"""The smallest width, in columns, at which the details panel is beside the agent list."""
 
 LOW = 18
-"""If the terminal has fewer lines, only the roll, the counts and the keys are shown."""
+"""If the terminal has fewer lines than this, the app shows no panel and no column titles."""
 
 TALL = 34
-"""If the terminal has at least this many lines, the panel below the roll gets more room."""
+"""If the terminal has at least this many lines, the panel below the agent list is higher."""
 
 _PUBLISH_EVERY = 15.0
 
-# Seconds after the start at which the modules in `_LATER` are imported; the roll is shown then.
+# Seconds after the start at which the modules in `_LATER` are imported. Usually, the agent list
+# is on the screen by then.
 _SHOWN_BY = 1.0
 _LATER = (
     "tui.actions.execute",
@@ -71,21 +72,22 @@ _INPUT = (events.InputEvent, events.Paste, events.Resize)
 
 
 class MusterApp(App[None]):
-    """Shows the live roll of workspaces.
+    """Shows the agents, tasks and orphaned sessions of workspaces, and updates them.
 
     Args:
         workspaces: The workspaces to show.
-        live: Delivers the roll calls. The caller starts and stops it.
+        live: The object that delivers the roll calls. The caller starts and stops this object.
         settings: The settings; None for the defaults.
+        notices: Messages to show when the app has started.
 
     Attributes:
-        roll_screen: The screen that shows the roll.
-        has_begun: Set when the app is ready.
+        roll_screen: The main screen.
+        has_begun: An event that is set when the app has started.
     """
 
     CSS_PATH = Path(__file__).with_name("app.tcss")
     TITLE = "muster"
-    # The palette's key is in BINDINGS, so that a user can change it.
+    # The palette's key is in BINDINGS, so that a user can change this key.
     ENABLE_COMMAND_PALETTE = False
     HORIZONTAL_BREAKPOINTS = [(0, "narrow"), (WIDE, "wide")]  # noqa: RUF012 - as Textual has it
     VERTICAL_BREAKPOINTS = [(0, "tiny"), (LOW, "low"), (TALL, "tall")]  # noqa: RUF012
@@ -143,11 +145,11 @@ class MusterApp(App[None]):
         self.roll_screen = RollScreen(workspaces, live, self._settings, notifier.see)
 
     def get_default_screen(self) -> Screen[None]:
-        """Returns the roll's screen, which is below all other screens."""
+        """Returns the main screen, which is below all other screens."""
         return self.roll_screen
 
     async def on_event(self, event: events.Event) -> None:
-        """Handles keys one after the other; see `TypeAhead`."""
+        """Handles each key after the previous key has taken effect; see `TypeAhead`."""
         if isinstance(event, _INPUT):
             self._collector.note_input()
         if isinstance(event, events.Key) and not event.is_forwarded:
@@ -156,29 +158,29 @@ class MusterApp(App[None]):
             await super().on_event(event)
 
     def on_resize(self) -> None:
-        """Frees the memory of results that Textual cached for the former size."""
+        """Frees the memory of results that Textual cached for the previous terminal size."""
         forget_sizes()
 
     def pop_screen(self) -> AwaitComplete:
-        """Closes the top screen, and schedules the collection of its memory."""
+        """Closes the top screen, and schedules a garbage collection."""
         self._collector.note_closed()
         return super().pop_screen()
 
     async def on_followed(self, message: Followed) -> None:
-        """Handles the next key."""
+        """Lets `TypeAhead` handle the next key."""
         await self._type_ahead.followed(message)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        """Returns Textual's filters, and the ASCII filter if it is used."""
+        """Returns Textual's line filters, and in ASCII mode also the ASCII filter."""
         return [*super().get_line_filters(), *self._ascii]
 
     def get_key_display(self, binding: Binding) -> str:
-        """Returns the name of a key; in ASCII mode arrows have names instead of symbols."""
+        """Returns the text that stands for a key on the screen; in ASCII mode, only ASCII text."""
         shown = super().get_key_display(binding)
         return binding.key if self._ascii and not shown.isascii() else shown
 
     def on_mount(self) -> None:
-        """Sets signal handlers and timers."""
+        """Installs signal handlers and timers."""
         logging.getLogger().addHandler(ToastHandler(self))
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -190,7 +192,7 @@ class MusterApp(App[None]):
         self.set_timer(_SHOWN_BY, self._import_the_rest)
 
     def on_ready(self) -> None:
-        """Quits if `exit` was called while the app was starting."""
+        """Shows the notices of the caller; quits if `exit` was called during the start."""
         self.has_begun.set()
         for notice in self._notices:
             self.notify(harmless(notice), severity="warning", timeout=30, markup=False)
@@ -200,7 +202,7 @@ class MusterApp(App[None]):
     def exit(
         self, result: None = None, return_code: int = 0, message: RenderableType | None = None
     ) -> None:
-        """Quits; if the app is still starting, it quits as soon as it is ready.
+        """Quits the app. During the start of the app, delays this until the app is ready.
 
         Textual cannot stop an app that is still starting.
         """
@@ -211,8 +213,8 @@ class MusterApp(App[None]):
 
     @work(thread=True)
     def _import_the_rest(self) -> None:
-        # Import all modules that a key may need later. Otherwise an update of muster days
-        # later would mix modules of two versions in this process.
+        # Import all modules that a key may need. If a key imported them days later, after an
+        # update of muster, this process would mix modules of two versions.
         for name in _LATER:
             import_module(name)
         self._collector.begin()
@@ -236,9 +238,10 @@ class MusterApp(App[None]):
         return self.screen is self.roll_screen and any(working_out(self))
 
     def on_key(self, event: events.Key) -> None:
-        """Ignores keys while a worker prepares the screen that a key opens; see `working_out`.
+        """Ignores keys while a worker prepares the screen for an earlier key; see `working_out`.
 
-        Textual calls this for each key before any binding acts.
+        Escape cancels this worker, and the keys for quitting work. Textual calls this method for
+        each key before any binding acts.
         """
         if not self._takes_no_keys:
             return
@@ -253,7 +256,7 @@ class MusterApp(App[None]):
         event.prevent_default()
 
     def action_help(self) -> None:
-        """Shows the keys of the present screen."""
+        """Opens the help for the present screen."""
         from tui.app.screens.help import help_of
 
         if self._takes_no_keys:
@@ -262,19 +265,19 @@ class MusterApp(App[None]):
         self.push_screen(help_)
 
     def action_suspend_process(self) -> None:
-        """Stops muster until the shell continues it."""
-        # Stop the whole job: the shell waits for its first process, which may be uv.
+        """Suspends muster; the shell's command `fg` continues muster."""
+        # Stop the whole job: the shell waits for the job's first process, which may be uv.
         stop(self)
 
     def action_command_palette(self) -> None:
-        """Opens the palette with all actions of this screen."""
+        """Opens the command palette, which finds the actions of the present screen by name."""
         from tui.app.palette import Palette
 
         if not (self._takes_no_keys or isinstance(self.screen, Palette)):
             self.push_screen(Palette())
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Returns whether a key has an effect now; keys without an effect are hidden."""
+        """Returns whether an action is possible now; False hides the key of the action."""
         if action == "help":
             return self.screen.id != HELP and not isinstance(self.screen, CommandPalette)
         return True

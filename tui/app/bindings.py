@@ -1,4 +1,4 @@
-"""Functions that read the key bindings of the monitor."""
+"""Reads the key bindings of the monitor's classes, for the help and the checks of keys."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from textual.binding import Binding
 from textual.dom import DOMNode
 
 CHANGING = frozenset({"kill", "kill.tree", "complete", "undo", "doctor.fix"})
-"""The ids of bindings that change agents or files; disabled in read-only mode."""
+"""The ids of the key bindings that change agents or files. Read-only mode disables these keys."""
 
 
 HELP = "help"
@@ -17,26 +17,29 @@ HELP = "help"
 
 
 def declared(node: type[DOMNode]) -> list[Binding]:
-    """Returns the bindings of a class and its bases, without the bindings of Textual's classes."""
+    """Returns the key bindings of a class and its base classes, except those of Textual."""
     own = [base for base in node.__mro__ if not base.__module__.startswith("textual.")]
     return [binding for base in own for binding in vars(base).get("BINDINGS", ())]
 
 
 def normal_keys(keys: str) -> list[str]:
-    """Splits keys at commas, and returns Textual's names: ``?`` becomes ``question_mark``."""
+    """Splits a text at commas into keys, and returns Textual's names of these keys.
+
+    For example, Textual's name of ``?`` is ``question_mark``.
+    """
     made = Binding.make_bindings([Binding(keys, "", "")])
     return [binding.key for binding in made]
 
 
 def keys_of(binding: Binding, keymap: Mapping[str, str]) -> list[str]:
-    """Returns the keys of a binding; the user's keys replace the default keys."""
+    """Returns the keys that the user set for a binding, or else the default keys."""
     return normal_keys(keymap.get(binding.id or "", binding.key))
 
 
 def shown_keys(
     app: App[None], bindings: Iterable[Binding], keymap: Mapping[str, str]
 ) -> Iterator[tuple[str, str]]:
-    """Yields the shown keys and the description of each action; each action is listed once."""
+    """Yields two texts for each action: its keys, separated by commas, and its description."""
     rows: dict[str, list[str]] = {}
     for binding in bindings:
         keys = rows.setdefault(binding.tooltip or binding.description, [])

@@ -1,8 +1,7 @@
-"""Runs the garbage collector when the user is idle, and after a screen was closed.
+"""Runs Python's garbage collector while the user is idle, and after a screen was closed.
 
-Closed screens are reference cycles, which only the garbage collector frees. Python's automatic
-collections would interrupt the drawing. With higher limits, automatic collections would be too
-rare.
+Closed screens are reference cycles, which only the garbage collector frees. Automatic collections
+interrupt the drawing, so this module makes them rare, and runs its own at these times.
 """
 
 from __future__ import annotations
@@ -12,28 +11,28 @@ import time
 from collections.abc import Callable
 
 QUIET = 1.0
-"""After this many seconds without input, the collector runs."""
+"""Seconds without input after which `Collector` collects garbage."""
 
 SOON = 0.1
-"""Seconds between the end of a screen and the collection; the new screen is drawn first."""
+"""Seconds from the closing of a screen to the collection; Textual draws the next screen first."""
 
-# The number of new objects at which a collection is worth its time.
+# With fewer new objects, a collection would free too little memory.
 _WORTH_IT = 2_000
 
 
 def hold() -> None:
-    """Stops the collector until the imports are done."""
+    """Disables the garbage collector until `Collector.begin` is called."""
     # Imports create many objects, but no garbage.
     gc.disable()
 
 
 def forget_sizes() -> None:
-    """Empties Textual's caches of geometry.
+    """Empties Textual's caches of computed positions and sizes.
 
-    The keys of the caches are positions and sizes. A terminal of another size needs few of the old
-    keys. Textual keeps up to 4,096 results of each method: 10 MB after 1,000 changes of size.
+    After a change of the terminal's size, most of the cached results are useless. Textual keeps
+    up to 4,096 results of each method: 10 MB after 1,000 changes of the size.
     """
-    # Imported late: `hold` and the first roll call come before the import of Textual.
+    # Imported here, because `run_monitor` imports this module before it imports Textual.
     from textual.css.scalar import Scalar
     from textual.geometry import Offset, Region, Size, Spacing
 
@@ -44,10 +43,10 @@ def forget_sizes() -> None:
 
 
 class Collector:
-    """Collects garbage while the user is idle.
+    """Collects garbage while the user is idle, and after a screen was closed.
 
     Args:
-        later: Calls a function after a number of seconds, in the thread of the app.
+        later: Calls a function after a number of seconds, in the app's thread.
         now: A monotonic clock, in seconds.
     """
 
@@ -64,7 +63,7 @@ class Collector:
         self._last_collection = 0.0
 
     def begin(self) -> None:
-        """Lets the collector run after the imports; does nothing if `hold` was not called."""
+        """Starts the collections after the imports; does nothing if `hold` was not called."""
         if gc.isenabled():
             return
         # Imported objects live until the end, so the collector can skip them.
@@ -76,19 +75,19 @@ class Collector:
         self._begun = True
 
     def note_input(self) -> None:
-        """Delays the collection, because the user is active."""
+        """Schedules a collection for the time when the user has made no input for `QUIET` s."""
         self._last_input = self._now()
         if self._begun and not self._waiting:
             self._waiting = True
             self._later(QUIET, self._collect_at_rest)
 
     def note_closed(self) -> None:
-        """Collects the closed screen soon, unless a collection has just run.
+        """Schedules a collection in `SOON` s, at most one in each `QUIET` s.
 
-        The user may close several screens in a row, without an idle time between them.
+        So memory is also freed if the user closes many screens without an idle time.
         """
         if self._begun and self._now() - self._last_collection >= QUIET:
-            # Set at once, so that one collection serves all screens closed until then.
+            # Set already here, so that this collection serves all screens closed before it runs.
             self._last_collection = self._now()
             self._later(SOON, self._collect)
 

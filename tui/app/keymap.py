@@ -1,4 +1,4 @@
-"""The keys of all bindings, and the checks of keys that a user sets."""
+"""Lists the key bindings of the monitor, and checks the keys that a user sets."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from tui.config.settings import meant
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """The bindings that are active together in one place, such as the roll.
+    """A part of the monitor, such as a screen, and the key bindings that are active there.
 
     Attributes:
-        name: The name of the place in messages to the user.
-        nodes: The classes whose bindings are active, the innermost first.
-        typing: Whether a text field has the focus in this place.
+        name: The name of the part in messages to the user.
+        nodes: The classes that define the bindings, the innermost widget first.
+        typing: Whether a text field has the focus.
     """
 
     name: str
@@ -57,12 +57,12 @@ _CHARACTERS = frozenset(
 ) | {"comma", "space"}
 _NAMED = frozenset(key.value for key in Keys) | _CHARACTERS
 
-# Terminals send the same bytes for both keys.
+# Terminals send the same bytes for both keys of a pair.
 _SAME = {"ctrl+i": "tab", "ctrl+m": "enter", "ctrl+[": "escape", "return": "enter"}
 
 
 def all_bindings() -> Iterator[Binding]:
-    """Yields each binding of the monitor once, in the order of the places."""
+    """Yields each key binding of the monitor once, in the order of `PLACES`."""
     seen: set[str | None] = set()
     for place in PLACES:
         for node in place.nodes:
@@ -73,7 +73,7 @@ def all_bindings() -> Iterator[Binding]:
 
 
 def documented() -> list[tuple[str, str, str]]:
-    """Returns the id, the keys and the description of each binding."""
+    """Returns the id, the default keys and the description of each key binding."""
     return [
         (binding.id or "", binding.key, binding.tooltip or binding.description)
         for binding in all_bindings()
@@ -84,10 +84,10 @@ def key_problems(keys: Mapping[str, str]) -> tuple[str, ...]:
     """Checks the keys that a user has set.
 
     Args:
-        keys: Maps the id of each binding to its keys, separated by commas.
+        keys: Maps the id of a binding to the new keys, separated by commas.
 
     Returns:
-        A message for each problem, which names the binding and the remedy.
+        A message for each problem; the message names the binding and the remedy.
     """
     known = {binding.id or "": binding for binding in all_bindings()}
     problems: list[str] = []
@@ -107,7 +107,7 @@ def _split(keys: str) -> list[str]:
 def _wrong(key: str) -> str | None:
     *modifiers, name = key.split("+")
     if not key or key.endswith("+"):
-        return f'{quoted_name(key, 40)} is not a key; the plus sign is "plus"'
+        return f'{quoted_name(key, 40)} is not a key; write "plus" for the plus sign'
     unknown = [modifier for modifier in modifiers if modifier not in _MODIFIERS]
     if unknown:
         names = ", ".join(sorted(_MODIFIERS))
@@ -124,7 +124,7 @@ def _own(binding: Binding) -> list[str]:
 
 
 def _is_typed(key: str) -> bool:
-    """Returns whether a key types a character."""
+    """Returns whether a key types a character into a text field."""
     if key in _CHARACTERS:
         return True
     character = key_to_character(key)
@@ -145,11 +145,11 @@ def _conflicts(keys: Mapping[str, str]) -> Iterator[str]:
                     yield f"{problem} the field of {place.name}; use another key"
                 other = taken.setdefault(key, binding)
                 if other.id == id_ or (key in _own(binding) and key in _own(other)):
-                    # Some defaults share a key; only one of them is active at a time.
+                    # Two defaults may share a key: only one of the two is active at a time.
                     continue
                 both = (key, frozenset((id_, other.id)))
                 if both not in told and (id_ in keys or other.id in keys):
                     told.add(both)
                     changed, rival = (id_, other.id) if id_ in keys else (other.id, id_)
                     problem = f"keys.{changed}: {quoted_name(key, 40)} is also the key of {rival}"
-                    yield f"{problem} in {place.name}; give one of them another key"
+                    yield f"{problem} in {place.name}; give one of the two another key"

@@ -1,6 +1,6 @@
 """Notifies the operator of agents that need attention.
 
-muster notifies with toasts, the bell, the terminal's own notifications, and hook commands.
+The ways are toasts, the bell, the terminal's own notifications, and hook commands.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ from tui.model.roll import AgentRow, RollCall
 from tui.text.sanitize import harmless
 
 GATHER = 1.0
-"""Events during this many seconds share one notification."""
+"""Seconds for which events of one kind are gathered for one notification."""
 
 _IDS_AT_MOST = 50
 
 
 class Notifier:
-    """Compares each roll call with the previous one, and notifies the operator of changes.
+    """Compares each roll call with the previous roll call, and notifies the operator of changes.
 
     Args:
         app: The app that shows toasts and runs timers and workers.
@@ -42,7 +42,7 @@ class Notifier:
         self._broken: set[str] = set()
 
     def see(self, roll: RollCall) -> None:
-        """Processes a roll call; called in the app's thread."""
+        """Compares a new roll call with the previous roll call; called in the app's thread."""
         if self._roll is not None and roll.workspaces == self._roll.workspaces:
             self._roll = roll
             return
@@ -88,7 +88,7 @@ class Notifier:
         problem = run_hook(words, self._notify.hook_timeout)
         if problem is None or words[0] in self._broken:
             return
-        # Report each command once, since it fails the same way each time.
+        # Report each failing command only once: a broken hook fails in the same way each time.
         self._broken.add(words[0])
         text = f"{harmless(problem, 300)}; correct the hook in the settings file, under [notify]"
         self._app.call_from_thread(
@@ -100,9 +100,9 @@ def osc9(text: str, *, inside_tmux: bool) -> str:
     """Returns the OSC 9 sequence that makes a terminal show a notification.
 
     Args:
-        text: Safe text.
-        inside_tmux: Whether to wrap the sequence, so that tmux passes it to the terminal. For
-            this, tmux also needs the option ``allow-passthrough``.
+        text: The text of the notification, without control characters.
+        inside_tmux: Whether to wrap the sequence for tmux. tmux passes a wrapped sequence to the
+            terminal if the tmux option ``allow-passthrough`` is on.
     """
     sequence = f"\x1b]9;{text}\x07"
     return f"\x1bPtmux;\x1b{sequence}\x1b\\" if inside_tmux else sequence

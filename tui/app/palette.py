@@ -1,4 +1,4 @@
-"""The command palette: all actions of the present screen, and the themes."""
+"""The command palette, which finds actions of the present screen and themes by name."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ _Do = Callable[[], Awaitable[object] | None]
 
 
 class Actions(Provider):
-    """Provides the actions that have a key on the screen behind the palette."""
+    """Provides the themes, and the actions that have a key on the screen behind the palette."""
 
     async def discover(self) -> Hits:
-        """Yields all actions, for a palette without typed text."""
+        """Yields all actions; Textual calls this method while no text is typed."""
         for says, help_, do in self._actions():
             yield DiscoveryHit(says, do, says, help_)
 
@@ -42,7 +42,7 @@ class Actions(Provider):
         for _, binding in active:
             actions.setdefault(binding.tooltip, set()).add(binding.action)
         for node, binding in active:
-            # A tooltip that several actions share does not distinguish them; use the description.
+            # If several actions share a tooltip, only their descriptions distinguish the actions.
             several = len(actions[binding.tooltip]) > 1
             says = binding.description if several else binding.tooltip or binding.description
             if says and says not in done:
@@ -69,10 +69,10 @@ class Palette(CommandPalette):
         super().__init__([Actions], placeholder="type the name of an action")
 
     def on_mount(self) -> None:
-        """Stops the blinking of the cursor, which would send output all the time."""
+        """Stops the blinking of the cursor; each blink would send output to the terminal."""
         self.query_one(Input).cursor_blink = False
 
     def _action_command_list(self, action: str) -> None:
-        # A list without a line on the screen has no pages, and Textual raises.
+        # If the terminal has no room for a line of the list, Textual raises LookupError.
         with suppress(*((LookupError,) if action.startswith("page_") else ())):
             super()._action_command_list(action)

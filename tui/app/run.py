@@ -50,9 +50,9 @@ def run_monitor(
         socket: The tmux socket.
         policy: The thresholds of the verdicts.
         settings: The settings of the monitor.
-        on_hangup: Called before the process ends because its terminal disappeared.
+        on_hangup: Called before the process ends because the terminal disappeared.
         notices: Messages to show when the monitor has started.
-        set_aside: Other tmux servers that are not considered.
+        set_aside: Other tmux servers that muster ignores.
 
     Returns:
         The exit code.
@@ -61,7 +61,7 @@ def run_monitor(
         SettingsError: The settings contain invalid keys.
     """
     garbage.hold()
-    # Limits how long the drawing thread waits for a reading thread, in seconds.
+    # A reading thread gives way to the drawing thread after this many seconds.
     sys.setswitchinterval(0.001)
     # Textual draws at fixed intervals; a shorter interval halves the delay of a change, and
     # costs nothing without a change. Textual reads the variable when it is imported.
@@ -85,18 +85,18 @@ def run_monitor(
 
 
 def _wait_for_hangup(leave: Callable[[], object], ended: int) -> None:
-    """Waits until the terminal disappears, and then calls a function.
+    """Waits until the terminal disappears, and then calls `leave`.
 
-    If the shell started muster with SIGHUP ignored, muster gets no signal. Textual would then read
-    the end of the input again and again.
+    If muster was started with SIGHUP ignored, muster gets no signal. Textual would then read the
+    end of the input in an endless loop.
 
     Args:
-        leave: The function.
-        ended: The reading end of a pipe, which is closed here. If its other end is closed first,
-            the function is not called.
+        leave: Called when the terminal has disappeared.
+        ended: The reading end of a pipe; this function closes it. If the writing end is closed
+            before the terminal disappears, `leave` is not called.
     """
     poll = select.poll()
-    # Errors and hang-ups are always reported.
+    # Even with an empty event mask, poll reports errors and hang-ups.
     poll.register(0, 0)
     poll.register(ended, 0)
     happened = {fd for fd, _ in poll.poll()}
@@ -125,8 +125,8 @@ def _run(app: MusterApp, on_hangup: Callable[[], object]) -> int:
         on_hangup()
         os._exit(_HUNG_UP)
 
-    # Not a handler of the event loop: writing to a vanished terminal blocks the drawing
-    # thread forever, and then the loop, which waits for this thread.
+    # The event loop cannot handle this signal: a write to a vanished terminal blocks the drawing
+    # thread forever, and the loop waits for this thread.
     before = signal.signal(
         signal.SIGHUP, lambda *_: threading.Thread(target=leave, name="muster-hangup").start()
     )
@@ -137,7 +137,7 @@ def _run(app: MusterApp, on_hangup: Callable[[], object]) -> int:
     watch.start()
     take_any_byte()
     try:
-        # While the app has the terminal, a signal ends only the app, so that it is restored.
+        # A signal ends only the app, which restores the terminal; then this process ends.
         with noting(lambda number: app.exit(None, 128 + number), signal.SIGTERM, signal.SIGINT):
             app.run()
     finally:

@@ -1,4 +1,4 @@
-"""The colour themes. Each verdict has its own colour, even on a terminal with 16 colours."""
+"""The colour themes. Each verdict has its own colour, also on a terminal with 16 colours."""
 
 from __future__ import annotations
 

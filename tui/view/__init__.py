@@ -1,1 +1,1 @@
-"""Views of a roll call: filter, sort order, folds and marks. Pure."""
+"""What the monitor shows of a roll call: filter, sort order, folds and marks. Pure."""

@@ -16,13 +16,13 @@ Value: TypeAlias = str | float | None
 
 @dataclass(frozen=True, slots=True)
 class AgentChange:
-    """An agent appeared, disappeared or changed.
+    """The event that an agent appeared, disappeared or changed.
 
     Attributes:
         event: ``agent-came``, ``agent-went`` or ``agent-changed``.
-        row: The agent's present row; for an agent that disappeared, its last row.
+        row: The agent's present row, or the last row of an agent that disappeared.
         task: The id of the agent's task.
-        changed: The changed fields, with their values before and after the change.
+        changed: Maps each changed field to its values before and after the change.
     """
 
     event: str
@@ -33,10 +33,11 @@ class AgentChange:
 
 @dataclass(frozen=True, slots=True)
 class OrphanChange:
-    """An orphaned session appeared or disappeared.
+    """The event that an orphaned session appeared or disappeared.
 
     Attributes:
         event: ``orphan-came`` or ``orphan-went``.
+        session: The orphaned session.
     """
 
     event: str
@@ -45,7 +46,13 @@ class OrphanChange:
 
 @dataclass(frozen=True, slots=True)
 class TmuxChange:
-    """The state of tmux changed, or another tmux server answers."""
+    """The event that the state of tmux changed, or that another tmux server answers.
+
+    Attributes:
+        before: The state in the earlier roll call.
+        state: The state in the later roll call.
+        detail: The server that answered, or why the state is unknown, in the later roll call.
+    """
 
     before: TmuxState
     state: TmuxState
@@ -55,12 +62,13 @@ class TmuxChange:
 
 @dataclass(frozen=True, slots=True)
 class RegistryChange:
-    """A task's registry, or a workspace with its global registry, became readable or unreadable.
+    """The event that a registry, workspace or database became readable or unreadable.
 
     Attributes:
         event: ``registry-unreadable`` or ``registry-readable``; ``registry-gone`` if an
             unreadable registry disappeared.
-        error: Why the registry or workspace cannot be read, or None.
+        path: The path of the task's registry, the workspace or the database.
+        error: Why muster cannot read the path; None for the other events.
     """
 
     event: str
@@ -77,8 +85,8 @@ def differences(before: RollCall, after: RollCall, wanted: Filter) -> Iterator[C
     Args:
         before: A roll call.
         after: A later roll call of the same workspaces.
-        wanted: A filter. Only agents and orphans that match the filter in at least one of the roll
-            calls are compared.
+        wanted: A filter. Changes of agents and orphans are only yielded if the agent or orphan
+            matches the filter in at least one of the two roll calls.
     """
     old_answer = before.answer.state, before.answer.detail
     if old_answer != (after.answer.state, after.answer.detail):
@@ -121,15 +129,15 @@ def _by_key(tasks: Iterable[TaskRoll]) -> _Agents:
     }
 
 
-def _news(roll: RollCall, other: RollCall) -> Iterator[TaskRoll]:
-    """Yields the tasks of a roll call that are new, or differ from those of another roll call."""
+def _changed_tasks(roll: RollCall, other: RollCall) -> Iterator[TaskRoll]:
+    """Yields the tasks of a roll call that are missing from another roll call, or differ there."""
     # The roll builder keeps the object of an unchanged task.
     same = {id(task) for task in other.tasks()}
     return (task for task in roll.tasks() if id(task) not in same)
 
 
 def state_of(row: AgentRow) -> dict[str, Value]:
-    """Returns those fields of an agent that are reported when they change."""
+    """Returns the fields of an agent whose changes are reported."""
     return {
         "verdict": row.verdict.value,
         "status": row.record.status,
@@ -138,7 +146,7 @@ def state_of(row: AgentRow) -> dict[str, Value]:
 
 
 def _agents(before: RollCall, after: RollCall, wanted: Filter) -> Iterator[AgentChange]:
-    old, new = _by_key(_news(before, after)), _by_key(_news(after, before))
+    old, new = _by_key(_changed_tasks(before, after)), _by_key(_changed_tasks(after, before))
     for key, (row, task, fields) in old.items():
         if key not in new and wanted.matches(fields):
             yield AgentChange("agent-went", row, task)

@@ -1,16 +1,16 @@
 """The filter language, which selects agents, tasks and orphans. Pure.
 
-A filter consists of words and terms. All words and terms must match; upper and lower case are
+A filter consists of parts, separated by spaces. All parts must match. Upper and lower case are
 equal.
 
     builder          the word occurs in an id, type, task, status, verdict or session
     status:blocked   the text occurs in this field; `KEYS` lists the fields
-    -verdict:live    the term ``verdict:live`` does not match; ``-`` can also negate a word
+    -verdict:live    ``verdict:live`` does not match; ``-`` can negate each part
     type:fix,test    one of the texts matches
     "two words"      the text with its spaces; also after a key: task:"two words"
 
-A part that is still being typed (``status:``, ``-``) excludes nothing. A part with an
-unknown key excludes nothing either, and is reported as a problem.
+An unfinished part (``status:``, ``-``) excludes nothing. A part with an unknown key excludes
+nothing either, and is reported as a problem.
 """
 
 from __future__ import annotations
@@ -30,10 +30,16 @@ WORD_KEYS = frozenset({"id", "type", "task", "status", "verdict", "session"})
 """The fields that are searched for a word without a key."""
 
 _LOOKED_AT = 1024
-"""The number of characters of a text that are searched; a line shows fewer characters."""
+"""The number of characters at the start of a text that are searched.
+
+A line on the screen shows fewer characters.
+"""
 
 Fields = Mapping[str, tuple[str, ...]]
-"""Maps each key to the texts of an item. A missing key matches nothing."""
+"""The texts of one agent, task, workspace or orphan that a filter searches.
+
+Maps the keys of `KEYS` to texts. A term with a missing key matches nothing.
+"""
 
 # Quotes keep white space in one term; an unclosed quote extends to the end.
 # Expressions are compiled at the first use, because the roll is seldom filtered.
@@ -57,12 +63,12 @@ class Term:
     negated: bool = False
 
     def concerns(self, key: str) -> bool:
-        """Returns whether the term searches the field that has this key."""
+        """Returns whether the term searches the texts under this key."""
         return self.key == key or (self.key is None and key in WORD_KEYS)
 
     def matches(self, fields: Fields) -> bool:
-        """Returns whether the term matches an item."""
-        # Loops are faster than generators; each typed key searches ten thousand agents.
+        """Returns whether the term matches an agent, task, workspace or orphan with these texts."""
+        # Loops are faster than generators; each typed character may search 10,000 agents.
         for key in WORD_KEYS if self.key is None else (self.key,):
             for text in fields.get(key, ()):
                 folded = text[:_LOOKED_AT].casefold()
@@ -74,7 +80,7 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A parsed filter. Its truth value is True if it excludes anything.
+    """A parsed filter. A filter that excludes nothing is false (`bool`).
 
     Attributes:
         terms: The terms, all of which must match.
@@ -90,14 +96,14 @@ class Filter:
         return bool(self.terms)
 
     def matches(self, fields: Fields) -> bool:
-        """Returns whether every term matches an item."""
+        """Returns whether all terms match an agent, task, workspace or orphan with these texts."""
         return all(term.matches(fields) for term in self.terms)
 
     def spans(self, key: str, text: str) -> tuple[tuple[int, int], ...]:
         """Returns the parts of a text that the filter matches, for highlighting.
 
         Args:
-            key: The key of the field; one of `KEYS`.
+            key: The key of the text; one of `KEYS`.
             text: The text as it is shown.
 
         Returns:
@@ -144,10 +150,10 @@ def _occurrences(text: str, wanted: str) -> Iterable[int]:
 
 @lru_cache(maxsize=8)
 def parse(query: str) -> Filter:
-    """Parses a filter. Never fails.
+    """Parses a filter; never raises an error.
 
     Args:
-        query: The filter as typed, possibly unfinished.
+        query: The filter as typed; may be unfinished.
     """
     terms: list[Term] = []
     problems: list[str] = []
@@ -176,8 +182,8 @@ def _alternatives(value: str) -> tuple[str, ...]:
 def _no_such_key(key: str) -> str:
     import difflib  # Imported only here, because it takes longer than the rest of the module.
 
-    near = difflib.get_close_matches(key, KEYS, 1)
-    hint = f"did you mean {near[0]}:? " if near else ""
+    similar = difflib.get_close_matches(key, KEYS, 1)
+    hint = f"did you mean {similar[0]}:? " if similar else ""
     return f"unknown filter key {key[:40]!r}; {hint}the keys are {', '.join(KEYS)}"
 
 
@@ -201,9 +207,9 @@ def agent_fields(row: AgentRow, task: TaskRoll) -> Fields:
 
 
 def task_matches(task: TaskRoll, wanted: Filter) -> bool:
-    """Returns whether a filter matches a task without agents; False if the task has agents.
+    """Returns whether a filter matches a task without agents.
 
-    The agents of a task are matched one by one; their fields include the task.
+    Returns False for a task with agents: such a task is shown if one of its agents matches.
     """
     record = task.state.record
     return not task.agents and wanted.matches(

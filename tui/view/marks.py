@@ -1,4 +1,4 @@
-"""The operator's marks on the roll. Pure."""
+"""The agents and orphans that the operator marked for an action. Pure."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from tui.view.outline import Key
 
 @dataclass(frozen=True, slots=True)
 class Marks:
-    """The marked agents and orphans.
+    """The agents and orphans that the operator marked.
+
+    The operator can mark a range: all lines from a start line to the cursor.
 
     Attributes:
-        keys: The keys of the marked agents and orphans.
-        start: The line where a range starts; the range ends at the cursor. None without a range.
-        before: The marks without the range.
+        keys: The keys of the marked agents and orphans, including those in the range.
+        start: The key of the line where the range starts; None without a range.
+        before: The keys that were marked when the range was started.
     """
 
     keys: frozenset[Key] = frozenset()
@@ -23,25 +25,29 @@ class Marks:
     before: frozenset[Key] = frozenset()
 
     def adding(self, keys: Set[Key]) -> Marks:
-        """Returns the marks with more keys, and without a range."""
+        """Returns these marks and the marks of more keys, without a range."""
         return Marks(self.keys | keys)
 
     def inverting(self, keys: Set[Key]) -> Marks:
-        """Returns the marks with the mark of each key inverted, and without a range."""
+        """Returns these marks with the mark of each given key inverted, without a range."""
         return Marks(self.keys ^ keys)
 
     def starting(self, at: Key) -> Marks:
-        """Returns the marks with a range that starts at a line."""
+        """Returns these marks with a range that starts at the line with this key."""
         return Marks(self.keys, at, self.keys)
 
     def reaching(self, keys: Set[Key]) -> Marks:
-        """Returns the marks from before the range, and these keys, which are the new range."""
+        """Returns these marks with a changed range.
+
+        Args:
+            keys: The keys of all agents and orphans in the range.
+        """
         return replace(self, keys=self.before | keys)
 
     def ended(self) -> Marks:
-        """Returns the same marks without a range."""
+        """Returns the same marks, but without a range."""
         return Marks(self.keys)
 
     def alive(self, present: Set[Key]) -> Marks:
-        """Returns the marks without those of agents and orphans that are gone."""
+        """Returns the marks of the agents and orphans that are in `present`."""
         return replace(self, keys=self.keys & present, before=self.before & present)

@@ -1,4 +1,4 @@
-"""The lines of the roll for a view: folded, filtered and sorted. Pure."""
+"""Makes the lines of the agent list from a roll call: folded, filtered and sorted. Pure."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ from tui.view.view import Sort, View, sort_key
 
 @dataclass(frozen=True, slots=True)
 class WorkspaceKey:
-    """The key of a workspace's line."""
+    """Identifies the line of a workspace."""
 
     path: Path
 
 
 @dataclass(frozen=True, slots=True)
 class TaskKey:
-    """The key of a task's line."""
+    """Identifies the line of a task, by the path of the task's registry."""
 
     registry: Path
 
 
 @dataclass(frozen=True, slots=True)
 class OrphansKey:
-    """The key of the line above all orphaned sessions."""
+    """Identifies the line above all orphaned sessions."""
 
 
 @dataclass(frozen=True, slots=True)
 class OrphanKey:
-    """The key of an orphaned session: its tmux id and its creation time."""
+    """Identifies the line of an orphaned session, by the session's tmux id and creation time."""
 
     session_id: str
     created: int
@@ -48,15 +48,15 @@ NO_LOADS: Mapping[Key, Load] = {}
 
 
 class Line(NamedTuple):
-    """One line of the roll.
+    """One line of the agent list.
 
     Attributes:
-        key: The identity of the line, independent of its position.
+        key: The identity of the line, independent of the line's position.
         item: The record that the line shows; None for the line above the orphans.
         level: The indentation level.
         folded: Whether the line is folded; None for a line that cannot be folded.
-        leads: Whether the agent is shown only because the view matches a descendant of the agent.
-        task: The id of an agent's task if the task has no line of its own; else empty.
+        leads: Whether the agent is shown only because a descendant of the agent matches the view.
+        task: The id of an agent's task if the task has no line of its own; otherwise empty.
     """
 
     key: Key
@@ -68,7 +68,7 @@ class Line(NamedTuple):
 
 
 class Outliner:
-    """Makes the lines of one roll call after another; reuses the lines of unchanged tasks."""
+    """Makes the lines of successive roll calls; reuses the lines of unchanged tasks."""
 
     def __init__(self) -> None:
         self._way: tuple[frozenset[Key], View, bool] | None = None
@@ -83,14 +83,14 @@ class Outliner:
     ) -> tuple[Line, ...]:
         """Returns the lines to show.
 
-        If the lines are sorted by hierarchy, parents come before their children. With another sort
-        order, no agent can be folded.
+        In the sort order by hierarchy, parents come before their children, and the parents of
+        matching agents are shown too. In other sort orders, no line can be folded.
 
         Args:
             roll: The roll call.
             folded: The keys of folded lines; ignored if the view has a filter.
-            view: The filter and the sort order. Parents of matching agents are shown too.
-            loads: CPU and memory of each session, for the sort orders by CPU and by memory.
+            view: The filter and the sort order.
+            loads: Maps keys of lines to the CPU and memory of sessions, for sorting by these.
         """
         if view.sort is not Sort.HIERARCHY:
             return tuple(_sorted(roll, view, loads))
@@ -174,10 +174,10 @@ def _task(task: TaskRoll, folded: Collection[Key], view: View, level: int) -> It
 def _same_lines(
     before: tuple[TaskRoll, tuple[Line, ...]], task: TaskRoll
 ) -> tuple[Line, ...] | None:
-    """Returns the previous lines of a task with the changed agents replaced.
+    """Returns the previous lines of a task, with the new rows of changed agents.
 
-    Returns None if agents were added or removed, or if their levels changed. Call this only if all
-    agents of the task are shown.
+    Returns None if an agent was added or removed, or if an agent's level changed. Call this only
+    if all agents of the task are shown.
     """
     was, lines = before
     if len(was.agents) != len(task.agents):
@@ -197,7 +197,7 @@ def _same_lines(
 
 
 def _is_meant(task: TaskRoll, view: View) -> bool:
-    """Returns whether a task is shown even if none of its agents is shown."""
+    """Returns whether a task has a line even if none of the task's agents is shown."""
     if not view.narrows:
         return not task.agents or bool(task.state.error or task.state.hot_journal)
     return view.only is None and task_matches(task, view.wanted)
@@ -223,7 +223,7 @@ def _agents(task: TaskRoll, view: View) -> Iterable[tuple[AgentRow, bool]]:
 
 
 def _asked_for(task: TaskRoll, view: View) -> Iterator[AgentRow]:
-    """Yields the agents of a task that a view matches."""
+    """Yields the agents of a task that match a view."""
     shown = {verdict for verdict in task.counts if task.counts[verdict] and view.has(verdict)}
     if not shown:
         return
@@ -253,7 +253,7 @@ def _lines(
 
 def _sorted(roll: RollCall, view: View, loads: Mapping[Key, Load]) -> Iterator[Line]:
     if not view.narrows:
-        # An unreadable registry may contain urgent agents, so it comes first.
+        # Unreadable registries come first, because they may contain urgent agents.
         yield from _unreadable(roll)
     items: list[tuple[Key, AgentRow | Session, str]] = [
         (row.key, row, task.task_id) for task in roll.tasks() for row in _asked_for(task, view)
@@ -274,7 +274,7 @@ def _unreadable(roll: RollCall) -> Iterator[Line]:
 
 
 def matching(roll: RollCall, view: View) -> dict[Key, AgentRow | Session]:
-    """Maps keys to the agents and orphans that a view matches, folded ones too."""
+    """Maps line keys to the agents and orphans that match a view, even if they are folded away."""
     shown: dict[Key, AgentRow | Session] = {
         row.key: row for task in roll.tasks() for row in _asked_for(task, view)
     }
@@ -295,24 +295,27 @@ def branches(roll: RollCall) -> Iterator[Key]:
 
 
 def actionable(roll: RollCall) -> dict[Key, AgentRow | Session]:
-    """Maps keys to the agents and orphans that the operator can mark."""
+    """Maps line keys to all agents and orphans; these are the items that can be marked."""
     items: dict[Key, AgentRow | Session] = {row.key: row for row in roll.agents()}
     items.update({OrphanKey(s.id, s.created): s for s in roll.orphans})
     return items
 
 
 def is_asked_for(line: Line) -> bool:
-    """Returns whether a line shows an agent or orphan that the view matches."""
+    """Returns whether a line shows an agent or orphan that matches the view."""
     return not line.leads and isinstance(line.item, AgentRow | Session)
 
 
 def nearest(lines: Sequence[Line], before: Line | None, old: int) -> int:
-    """Returns the line for the cursor after its line disappeared: the nearest parent.
+    """Returns the index of the line for the cursor, after the line under the cursor disappeared.
+
+    If an agent's line disappeared, this is the line of the agent's parent or task. Otherwise it is
+    the line that now has the old index.
 
     Args:
         lines: The present lines.
         before: The line that disappeared.
-        old: The number of that line.
+        old: The index that this line had.
     """
     if before is not None and isinstance(before.item, AgentRow):
         for number in range(min(old, len(lines)) - 1, -1, -1):
@@ -332,13 +335,17 @@ def sessions_of(lines: Iterable[Line]) -> dict[Key, Session]:
 
 
 def meant(roll: RollCall, keys: Iterable[Key]) -> tuple[list[AgentRow], list[Session], bool]:
-    """Returns the agents and sessions that lines stand for.
+    """Returns the agents and orphaned sessions to which an action on lines applies.
 
     A task's line stands for all agents of the task. The line above the orphans stands for all
     orphans.
 
+    Args:
+        roll: The roll call.
+        keys: The keys of the lines.
+
     Returns:
-        The agents, the orphaned sessions, and whether a whole task is among them.
+        The agents, the orphaned sessions, and whether one of the lines is a task's line.
     """
     items = actionable(roll)
     tasks = {TaskKey(task.state.registry): task for task in roll.tasks()}

@@ -9,7 +9,7 @@ from typing import Any
 from tui.model.roll import AgentRow, Verdict
 from tui.model.verdicts import VERDICTS
 
-# The rank of blocked agents: after the stalled ones, before the next verdict.
+# The rank of blocked agents: after stalled agents, and before agents with the next verdict.
 _BLOCKED = 2 * VERDICTS[Verdict.STALLED].urgency + 1
 
 
@@ -17,7 +17,7 @@ class Order(StrEnum):
     """The sort orders of agents."""
 
     URGENCY = "urgency"
-    """The most urgent verdict comes first; blocked agents come after the stalled agents."""
+    """The most urgent verdict comes first; blocked agents come directly after stalled agents."""
     AGE = "age"
     """The agent that started first comes first."""
     PROGRESS = "progress"
@@ -26,14 +26,14 @@ class Order(StrEnum):
 
 
 def urgency(row: AgentRow) -> int:
-    """Returns an agent's rank by urgency; the lowest rank is the most urgent."""
+    """Returns an agent's rank; the lowest rank is the most urgent."""
     if row.record.status == "blocked" and row.verdict is Verdict.LIVE:
         return _BLOCKED
     return urgency_of(row.verdict)
 
 
 def urgency_of(verdict: Verdict) -> int:
-    """Returns a verdict's rank by urgency; the lowest rank is the most urgent."""
+    """Returns a verdict's rank; the lowest rank is the most urgent."""
     # Even numbers only, so that blocked agents have a rank between two verdicts.
     return 2 * VERDICTS[verdict].urgency
 
@@ -59,5 +59,5 @@ _KEYS: dict[Order, Callable[[AgentRow], tuple[Any, ...]]] = {
 
 
 def order_key(order: Order) -> Callable[[AgentRow], tuple[Any, ...]]:
-    """Returns the sort key of an order; the lowest key comes first."""
+    """Returns the function that makes an agent's sort key; the lowest key comes first."""
     return _KEYS[order]

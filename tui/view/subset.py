@@ -12,9 +12,10 @@ from tui.view.sort import Order, order_key
 
 
 def select(roll: RollCall, wanted: Filter, *, hide_finished: bool = False) -> RollCall:
-    """Returns the part of a roll call that a filter matches; the counts are not changed.
+    """Returns a roll call with only the agents, tasks and orphans that match a filter.
 
-    Unreadable registries stay in the roll call, because they may contain matching agents.
+    The counts do not change. Unreadable registries stay in the roll call, because they may contain
+    matching agents.
 
     Args:
         roll: The whole roll call.
@@ -46,7 +47,7 @@ def _tasks(workspace: WorkspaceRoll, wanted: Filter, hide_finished: bool) -> Ite
 
 
 def _lifted(before: tuple[AgentRow, ...], left: tuple[AgentRow, ...]) -> tuple[AgentRow, ...]:
-    """Reduces the levels of the remaining agents by the number of removed ancestors."""
+    """Returns the remaining agents; reduces each level by the number of removed ancestors."""
     if len(before) == len(left):
         return left
     kept = {row.key for row in left}
@@ -64,8 +65,8 @@ def _lifted(before: tuple[AgentRow, ...], left: tuple[AgentRow, ...]) -> tuple[A
 def arrange(roll: RollCall, order: Order) -> RollCall:
     """Returns a roll call with agents, tasks and workspaces in another order.
 
-    Agents are sorted within their task, and lose their levels. Tasks and workspaces are
-    sorted by their first agent. The sort is stable.
+    Agents are sorted within their task, and get the level 0. Tasks and workspaces are sorted by
+    their first agent. The sort is stable.
     """
     key = order_key(order)
     workspaces = []
@@ -85,5 +86,5 @@ def arrange(roll: RollCall, order: Order) -> RollCall:
 def _first(
     agents: tuple[AgentRow, ...], key: Callable[[AgentRow], tuple[Any, ...]]
 ) -> tuple[Any, ...]:
-    """Returns the sort key of a task, from its first agent; a task without agents is last."""
+    """Returns the sort key of a task: the key of the first agent. Tasks without agents are last."""
     return (0, *key(agents[0])) if agents else (1,)

@@ -1,4 +1,4 @@
-"""The view of the roll: the filter and the sort order. Pure."""
+"""The view of the agent list: the filter and the sort order. Pure."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ class Sort(StrEnum):
 
     @property
     def by_load(self) -> bool:
-        """Whether the sort order needs the load of every session."""
+        """Whether the sort order needs the CPU or memory of every session."""
         return self in (Sort.CPU, Sort.MEMORY)
 
     def after(self, steps: int) -> Sort:
-        """Returns the sort order that is `steps` later; the first order follows the last one."""
+        """Returns the sort order `steps` places further; the first order follows the last one."""
         all_ = list(Sort)
         return all_[(all_.index(self) + steps) % len(all_)]
 
@@ -60,29 +60,36 @@ class View:
 
     @property
     def narrows(self) -> bool:
-        """Whether the view has a filter or a single verdict; then nothing is folded."""
+        """Whether the view has a filter or shows only one verdict; if so, no line is folded."""
         return bool(self.wanted) or self.only is not None
 
     @property
     def hides(self) -> bool:
-        """Whether the view leaves any agent out."""
+        """Whether the view may leave agents out."""
         return self.narrows or self.hide_finished
 
     def has(self, verdict: Verdict) -> bool:
-        """Returns whether agents with this verdict are shown."""
+        """Returns whether the view may show agents with this verdict."""
         if self.only is not None:
             return verdict is self.only
         return not (self.hide_finished and verdict is Verdict.FINISHED)
 
     def cleared(self) -> View:
-        """Returns the view without filter and single verdict, with the same sort order."""
+        """Returns the view without a filter, and with all verdicts; the rest stays."""
         return replace(self, query="", only=None)
 
 
 def sort_key(
     sort: Sort, loads: Mapping[Key, Load]
 ) -> Callable[[Key, AgentRow | Session], tuple[float, ...]]:
-    """Returns the sort key of a line, from its key and item; the lowest comes first."""
+    """Returns the function that makes a line's sort key from the line's key and item.
+
+    The lowest sort key comes first.
+
+    Args:
+        sort: The sort order; not the hierarchy.
+        loads: Maps keys of lines to the CPU and memory of sessions.
+    """
     if sort.by_load:
 
         def cost(key: Key, _: AgentRow | Session) -> tuple[float, ...]:

@@ -1,1 +1,1 @@
-"""The screens: the roll, questions, reports and help."""
+"""The monitor's screens: the main screen, dialogs, reports and the help."""

@@ -1,4 +1,4 @@
-"""The roll and the panel in one container, and the keys that act on the cursor's line."""
+"""The agent list with the details panel, and the keys that act on the line under the cursor."""
 
 from __future__ import annotations
 
@@ -32,10 +32,10 @@ _COPIED_AT_MOST = 512
 
 
 class Body(Container):
-    """Connects the roll to the panel, and runs the keys that act on the cursor's line.
+    """Contains the agent list and the details panel, and has the actions of the keys for both.
 
     Args:
-        read_only: Whether the user can only watch sessions: no key reaches a session.
+        read_only: Whether the operator can only watch sessions, and type nothing into them.
 
     Attributes:
         roll: The newest roll call; None before the first one.
@@ -50,7 +50,7 @@ class Body(Container):
         self._tmux: Tmux | None = None
 
     def compose(self) -> ComposeResult:
-        """Yields the roll and the panel."""
+        """Yields the agent list and the details panel."""
         yield RollPane(id="left")
         yield Panel(id="panel")
 
@@ -63,7 +63,7 @@ class Body(Container):
         return self.query_one(RollView).current
 
     def use(self, tmux: Tmux) -> None:
-        """Sets the tmux client for panes and attaching."""
+        """Sets the access to tmux, which the Pane tab and the attach keys need."""
         self._tmux = self._panel.tmux = tmux
         self.tick()
 
@@ -91,12 +91,12 @@ class Body(Container):
             self._say(f"{agent} is not shown: a fold or the filter hides it.")
 
     def action_step(self, by: int) -> None:
-        """Opens the tab that is `by` places further."""
+        """Opens the next tab of the details panel if `by` is 1, the previous tab if it is -1."""
         if self._has_room():
             self._panel.step(by)
 
     def action_enlarge(self) -> None:
-        """Gives the panel most of the room, or restores the size of the panel."""
+        """Enlarges the details panel, or restores its usual size."""
         if self._has_room():
             self.toggle_class("large")
 
@@ -108,7 +108,7 @@ class Body(Container):
     # Attaching
 
     def action_enter(self) -> None:
-        """Attaches to an agent's session; folds or unfolds a task or a workspace."""
+        """Attaches to the session of an agent or orphan; folds or unfolds a task or workspace."""
         line = self._line
         if line is not None and isinstance(line.item, TaskRoll | WorkspaceRoll):
             view = self.query_one(RollView)
@@ -120,10 +120,10 @@ class Body(Container):
         self.action_attach()
 
     def action_attach(self, read_only: bool = False) -> None:
-        """Attaches to the session of the cursor's line.
+        """Attaches to the session of the line under the cursor.
 
         Args:
-            read_only: Whether the user only watches the session, and keys do not reach it.
+            read_only: Whether the operator only watches the session, and types nothing into it.
         """
         if self.roll is None or self._tmux is None:
             self._say("tmux has not answered yet; try again in a moment.")
@@ -150,8 +150,8 @@ class Body(Container):
     # Files and the clipboard
 
     def action_open(self) -> None:
-        """Opens a file of the cursor's line in a pager; asks if the line has several files."""
-        self.screen.query_one(ProgressLine).wait_for("Looking for its files")
+        """Opens a file of the line under the cursor; asks which one if there are several files."""
+        self.screen.query_one(ProgressLine).wait_for("Looking for files")
         self._open(self._line)
 
     @work(exclusive=True, group="open")
@@ -195,19 +195,21 @@ class Body(Container):
                 self._say(f"{words[0]} failed: {harmless(errors, 400) or f'exit code {code}'}")
 
     def action_copy(self, session: bool = False) -> None:
-        """Copies the id of the cursor's line to the clipboard.
+        """Copies the id of the line under the cursor to the clipboard.
+
+        The id is an agent's or task's id, a workspace's path, or an orphaned session's name.
 
         Args:
-            session: Whether to copy the name of the session instead of the id.
+            session: Whether to copy the name of the agent's session instead of the agent's id.
         """
         text = _name_of(self._line, session)
         if not text:
             self._say("There is no session to copy." if session else "There is no id to copy.")
         elif text.startswith("-") or not is_plain(text, _COPIED_AT_MOST):
-            # In a shell, a pasted line end would run a command, and a dash start an option.
+            # In a shell, a pasted line end would run a command, and a dash would start an option.
             self._say(f"Not copied: {quoted_name(text, 80)} would not be safe to paste.")
         else:
-            # Quoted, so that a shell reads it as one word.
+            # Quoted, so that a shell reads the text as one word.
             copied = shell_word(text)
             self.app.copy_to_clipboard(copied)
             self.notify(f"Copied: {copied}", markup=False)

@@ -18,25 +18,30 @@ from tui.app.widgets.footer import Footer
 
 
 class _Lines(OptionList):
-    """A list that also works if the terminal has no room for any line; Textual's list fails."""
+    """A list whose page keys never raise an error.
+
+    Textual's list raises LookupError if the terminal has no room for any line.
+    """
 
     def action_page_up(self) -> None:
-        """Moves up by a page."""
+        """Moves the highlight up by a page."""
         with suppress(LookupError):
             super().action_page_up()  # type: ignore[no-untyped-call]
 
     def action_page_down(self) -> None:
-        """Moves down by a page."""
+        """Moves the highlight down by a page."""
         with suppress(LookupError):
             super().action_page_down()  # type: ignore[no-untyped-call]
 
 
 class ChoiceScreen(ModalScreen[int | None]):
-    """Shows a list. The result is the number of the chosen line from 0, or None.
+    """Asks the operator to choose a line.
+
+    The result of the screen is the index of the line, or None if the operator cancels.
 
     Args:
         title: The question.
-        lines: The lines to choose from; safe text.
+        lines: The lines, without control characters.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -75,5 +80,5 @@ class ChoiceScreen(ModalScreen[int | None]):
         self.dismiss(event.option_index)
 
     def action_cancel(self) -> None:
-        """Closes the list without a choice."""
+        """Closes the dialog without a choice."""
         self.dismiss(None)

@@ -23,22 +23,25 @@ from tui.app.widgets.footer import Footer
 from tui.text.sanitize import harmless
 
 LISTED_AT_MOST = 200
-"""The largest number of plan lines that are drawn; further lines are only counted."""
+"""The largest number of entries of a list that a dialog shows; it only counts the others."""
 
 
 READ_FIRST = 0.3
-"""For how many seconds a plan must be visible before Enter confirms the plan."""
+"""Seconds for which a plan must be on the screen before Enter can confirm the plan."""
 
 HASTE = 0.03
-"""For this many seconds after another key, Enter does not confirm: it comes from a paste."""
+"""Seconds. If Enter follows another key in less time, it does not confirm.
+
+Keys that follow each other so quickly come from a paste.
+"""
 
 
 _REASON_AT_MOST = 2000
-"""The longest reason, in characters, so that an accidental paste does not fill the audit log."""
+"""The longest reason, in characters; the limit keeps a wrong paste from filling the audit log."""
 
 
 class ReasonInput(Input):
-    """The field for the reason. It handles Enter itself, after the keys before Enter."""
+    """The text field for the reason; Enter in this field confirms the plan."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "submit", "Go ahead", id="confirm.accept"),
@@ -46,11 +49,14 @@ class ReasonInput(Input):
 
     @dataclass
     class Hasty(Message):
-        """The user pressed Enter too soon to confirm this plan."""
+        """The message that Enter was pressed too soon to confirm the plan."""
 
     @dataclass
     class Cancelled(Message):
-        """The user pressed Escape and another key so quickly that they came as one Alt key."""
+        """The message that Escape was pressed, directly followed by another key.
+
+        A terminal sends these two keys as one key with Alt.
+        """
 
     def __init__(self) -> None:
         super().__init__(
@@ -65,7 +71,7 @@ class ReasonInput(Input):
         self._since_last = math.inf
 
     def on_key(self, event: events.Key) -> None:
-        """Records the times of keys, so that pasted or too early keys do not confirm."""
+        """Records when each key was pressed, so that a pasted or early Enter does not confirm."""
         self._since_last = event.time - self._last_key
         self._last_key = event.time
         if event.key.startswith("alt+"):
@@ -74,7 +80,7 @@ class ReasonInput(Input):
             event.prevent_default()
 
     async def action_submit(self) -> None:
-        """Submits the reason, unless the user pressed Enter too soon."""
+        """Submits the reason, unless Enter was pressed too soon."""
         if self._since_last < HASTE or self._last_key - self.shown_at < READ_FIRST:
             self.post_message(self.Hasty())
             return
@@ -82,7 +88,10 @@ class ReasonInput(Input):
 
 
 class ConfirmScreen(ModalScreen[str | None]):
-    """Shows a plan and a field for the reason. The result is the reason, or None."""
+    """Asks the operator to confirm a plan, and for the reason.
+
+    The result of the screen is the reason, or None if the operator cancels.
+    """
 
     DEFAULT_CSS = """
     ConfirmScreen { align: center middle; }
@@ -110,7 +119,7 @@ class ConfirmScreen(ModalScreen[str | None]):
         self._questions = list(preview.questions)
 
     def compose(self) -> ComposeResult:
-        """Yields the plan, the field and the keys."""
+        """Yields the plan, the text field, and the footer with the keys."""
         with Vertical() as box:
             box.border_title = Content(harmless(self._proposal.title, 200) + "?")
             with VerticalScroll(can_focus=False):
@@ -121,7 +130,7 @@ class ConfirmScreen(ModalScreen[str | None]):
             yield Footer()
 
     def on_mount(self) -> None:
-        """Focuses the field, and records when the plan becomes visible."""
+        """Focuses the text field, and records when the plan becomes visible."""
         self.query_one(ReasonInput).focus()
         self._note_shown()
 
@@ -183,10 +192,10 @@ class ConfirmScreen(ModalScreen[str | None]):
         self._note_shown()
 
     def action_dismiss_with(self, result: str | None) -> None:
-        """Closes the dialog with a result; None means that the user cancelled."""
+        """Closes the dialog with a result; None means that the operator cancelled."""
         self.dismiss(result)
 
     def action_page(self, by: int) -> None:
-        """Scrolls the plan."""
+        """Scrolls the plan down by pages; a negative number scrolls up."""
         pane = self.query_one(VerticalScroll)
         pane.scroll_relative(y=by * max(1, pane.size.height - 1), animate=False)

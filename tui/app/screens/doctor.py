@@ -1,4 +1,4 @@
-"""The doctor's screen: lists the findings by file, and starts their repair."""
+"""The doctor's screen: lists the problems of registries by file, and starts repairs."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tui.text.sanitize import harmless, some
 
 
 class DoctorScreen(ModalScreen[None]):
-    """Shows the doctor's findings. Each time the screen comes to the front, it examines again.
+    """Shows the doctor's findings: the problems of registries and sessions.
 
     Args:
-        examine: Examines everything; blocks, so it runs in a worker. Returns None before
-            the first roll call.
-        fix: Starts the repair of the findings, with the user's reason; does not block. None in
-            read-only mode.
+        examine: Examines registries and sessions. Blocks, so a worker calls it. Returns None
+            before the first roll call.
+        fix: Starts the repair of the findings, with the operator's reason. Does not block. None
+            in read-only mode.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -51,7 +51,7 @@ class DoctorScreen(ModalScreen[None]):
         self._body = Static("looking …", markup=False)
 
     def compose(self) -> ComposeResult:
-        """Yields the findings and the keys."""
+        """Yields the findings, and the footer with the keys."""
         with Vertical() as box:
             box.border_title = "Doctor"
             with VerticalScroll():
@@ -59,11 +59,11 @@ class DoctorScreen(ModalScreen[None]):
             yield Footer()
 
     def on_screen_resume(self) -> None:
-        """Examines everything when the screen comes to the front."""
+        """Starts an examination when the screen opens, or when a screen above it is closed."""
         self.action_look()
 
     def action_look(self) -> None:
-        """Examines everything again."""
+        """Starts an examination."""
         self._look()
 
     @work(thread=True, exclusive=True)
@@ -85,7 +85,7 @@ class DoctorScreen(ModalScreen[None]):
         self._body.update(Content.assemble(*finding_parts(examination)))
 
     def action_fix(self) -> None:
-        """Shows the plan of the repair, and asks for a confirmation."""
+        """Shows the plan of the repair, and asks the operator to confirm the plan."""
         examination, fix = self._examination, self._fix
         if examination is None or fix is None:
             return
@@ -100,7 +100,7 @@ class DoctorScreen(ModalScreen[None]):
         self.app.push_screen(ConfirmScreen(propose_fix(examination)), answered)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Hides the repair key in read-only mode."""
+        """Returns whether an action is possible; hides the repair key in read-only mode."""
         return action != "fix" or self._fix is not None
 
     def action_close(self) -> None:
@@ -109,7 +109,7 @@ class DoctorScreen(ModalScreen[None]):
 
 
 def title_of(examination: Examination) -> str:
-    """Returns the title, with the number of findings and the number of repairable findings."""
+    """Returns the screen's title, with the numbers of all findings and of repairable findings."""
     if not examination.findings:
         return "Doctor: could not check everything" if examination.unsure else "Doctor: healthy"
     fixable = (
@@ -119,7 +119,7 @@ def title_of(examination: Examination) -> str:
 
 
 def finding_parts(examination: Examination) -> Iterator[str | tuple[str, str]]:
-    """Yields the text of the screen, finding by finding, with styles."""
+    """Yields the text of the screen in pieces; a piece is a text, or a text and its style."""
     for why in examination.unsure:
         yield (f"{harmless(why, 400)}\n", "$warning")
     if not (examination.findings or examination.unsure):

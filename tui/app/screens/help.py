@@ -1,4 +1,4 @@
-"""The help screen: the keys of the focused widget, from the bindings, and the verdicts."""
+"""The help screen: lists the keys of the present screen, and explains the verdicts."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _SCROLLING = (
 
 
 class HelpScreen(ReportScreen):
-    """Shows the help; the keys that open the help also close it."""
+    """Shows the help. The keys that open this screen also close it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("question_mark,f1", "close", "Close", show=False, id="help.close"),
@@ -38,12 +38,12 @@ class HelpScreen(ReportScreen):
 def help_of(screen: Screen[object], keymap: Mapping[str, str], read_only: bool) -> HelpScreen:
     """Makes the help for the present screen.
 
-    The help lists the keys of the focused widget, of the screen and of the app, including keys
-    that have no effect at the moment.
+    The help lists the keys of the focused widget, of the screen and of the app. Keys that have no
+    effect at the moment are included.
 
     Args:
         screen: The present screen.
-        keymap: Maps the id of a binding to the user's keys.
+        keymap: Maps the id of a key binding to the keys that the user set.
         read_only: Whether to leave out the keys that change agents or files.
     """
     app = screen.app

@@ -1,4 +1,4 @@
-"""The metrics screen: lock waits and counts compared with their goals, updated live."""
+"""The metrics screen: shows lock waits and counts with their goals, and updates them."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ from tui.app.widgets.footer import Footer
 from tui.text.sanitize import fit, fit_id, harmless
 
 REFRESH_EVERY = 2.0
-"""Seconds between two readings while the screen is open."""
+"""Seconds between two readings of the metrics while the screen is open."""
 
 _NAME = 22
 
 WAIT_AT_MOST = 0.010
-"""The goal for the wait for a lock, in seconds: 99 % of the waits should be shorter."""
+"""The goal for waits for a lock, in seconds: 99 % of the waits should be shorter than this."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,10 +36,9 @@ class Measures:
     """The numbers that the screen shows.
 
     Attributes:
-        locks: Maps a registry's path to its lock metrics, the sum of all processes that publish
-            them.
+        locks: Maps a registry's path to the sum of the lock metrics that processes published.
         zombies: The present number of zombies.
-        zombies_more: How much the number of zombies has grown since the monitor was opened.
+        zombies_more: The change of the number of zombies after the first complete roll call.
     """
 
     locks: Mapping[str, LockMetrics]
@@ -48,7 +47,11 @@ class Measures:
 
 
 class MetricsScreen(ModalScreen[None]):
-    """Shows counts and lock waits of all registries, with their goals."""
+    """Shows counts and lock waits of all registries, with their goals.
+
+    Args:
+        measure: Reads the numbers. Blocks, so a worker calls it.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("escape,enter,q,m", "close", "Close", id="metrics.close"),
@@ -62,7 +65,7 @@ class MetricsScreen(ModalScreen[None]):
         self._drawn: Content | None = None
 
     def compose(self) -> ComposeResult:
-        """Yields the numbers and the keys."""
+        """Yields the numbers, and the footer with the keys."""
         with Vertical() as box:
             box.border_title = "Metrics"
             with VerticalScroll():
@@ -70,7 +73,7 @@ class MetricsScreen(ModalScreen[None]):
             yield Footer()
 
     def on_mount(self) -> None:
-        """Reads the metrics at once, and then every `REFRESH_EVERY` seconds."""
+        """Reads the metrics now, and then every `REFRESH_EVERY` seconds."""
         self._read()
         self.set_interval(REFRESH_EVERY, self._read)
 
@@ -99,7 +102,7 @@ def milliseconds(seconds: float | None) -> str:
 
 
 def measure_parts(measures: Measures) -> Iterator[str | tuple[str, str]]:
-    """Yields the text of the screen; each goal is marked as met or missed."""
+    """Yields the text of the screen in pieces; a sign shows whether each goal is met."""
     together = total(measures.locks.values())
     p99 = together.quantile(0.99)
     goals = (

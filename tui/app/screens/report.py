@@ -43,7 +43,7 @@ class ReportScreen(ModalScreen[None]):
         self._parts = tuple(parts)
 
     def compose(self) -> ComposeResult:
-        """Yields the text and the keys."""
+        """Yields the text, and the footer with the keys."""
         with Vertical() as box:
             box.border_title = Content(self._title)
             with VerticalScroll():
@@ -56,7 +56,7 @@ class ReportScreen(ModalScreen[None]):
 
 
 def outcome_report(outcome: Outcome) -> ReportScreen:
-    """Makes the report of an action: each agent with its result."""
+    """Makes a screen that shows the outcome of an action, with the result for each agent."""
     failed = sum(step.result is not Result.DONE for step in outcome.steps)
     done = len(outcome.steps) - failed
     title = f"{outcome.verb.value.capitalize()}: {done} done"
@@ -82,7 +82,7 @@ def _outcome_parts(outcome: Outcome) -> Iterator[Part]:
 
 
 def log_report(log: Log) -> ReportScreen:
-    """Makes the report of the audit log, the newest entry first."""
+    """Makes a screen that shows the audit log, the newest entry first."""
     return ReportScreen(f"Log: {some(len(log.entries), 'entry', 'entries')}", _log_parts(log))
 
 
@@ -95,7 +95,7 @@ def _log_parts(log: Log) -> Iterator[Part]:
         for detail in entry_details(entry):
             yield f"    {detail}\n"
     if len(log.entries) > LISTED_AT_MOST:
-        yield f"and {len(log.entries) - LISTED_AT_MOST} older ones: muster log --all\n"
+        yield f"and {len(log.entries) - LISTED_AT_MOST} older entries: muster log --all\n"
     for problem in unread(log):
         yield (f"{problem}\n", "$error bold")
 

@@ -1,4 +1,4 @@
-"""The main screen: shows the roll. The actions of its keys are in `roll_actions`."""
+"""The main screen, which shows the agent list. Its keys' actions are in `roll_actions`."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _AGES_EVERY = 15.0
 
 
 class RollScreen(RollActions):
-    """Shows the live roll of workspaces.
+    """Shows the agents, tasks and orphaned sessions of workspaces, and updates them.
 
     Args:
         workspaces: The workspaces to show.
-        live: Delivers the roll calls. The caller starts and stops it.
+        live: The object that delivers the roll calls. The caller starts and stops this object.
         settings: The settings; in read-only mode, actions that change agents or files are
             disabled.
-        tell: Called with each complete roll call, unless an action is running.
+        tell: Called with each complete roll call, except while an action is running.
 
     Attributes:
         roll: The newest roll call; None before the first one.
@@ -41,13 +41,13 @@ class RollScreen(RollActions):
 
     @dataclass
     class Rolled(Message):
-        """A new roll call is available."""
+        """The message that a new roll call is available."""
 
         roll: RollCall
         """The roll call."""
 
         def can_replace(self, message: Message) -> bool:
-            """Returns whether this message replaces a waiting one: only the newest is needed."""
+            """Returns whether this message replaces an older message that still waits."""
             return isinstance(message, RollScreen.Rolled)
 
     def __init__(
@@ -61,7 +61,7 @@ class RollScreen(RollActions):
         self._tell = tell
 
     def compose(self) -> ComposeResult:
-        """Yields the counts, the roll with the panel, and the keys."""
+        """Yields the counts, the agent list with the details panel, and the footer."""
         # Textual reports the size of the screen only after the first frame.
         width, height = self.app.size
         for cells, breakpoints in (
@@ -83,7 +83,7 @@ class RollScreen(RollActions):
         self._body.use(self._tmux)
         self.set_interval(_AGES_EVERY, self._tick)
         if self._live.latest is not None:
-            # So that the first frame shows it.
+            # The first frame already shows this roll call.
             self._show_roll(self._live.latest)
         self._live.listen(self._rolled, self._progress)
 

@@ -43,11 +43,14 @@ _OF_CHANGE = frozenset(id_.partition(".")[0] for id_ in CHANGING) - {"doctor"}
 
 
 class RollActions(Screen[None]):
-    """Plans the action of a key, asks the operator, and executes the plan in a worker.
+    """The base class of the main screen, with the actions of the keys.
+
+    An action that changes something is planned first. If the operator confirms the plan, a worker
+    executes the plan.
 
     Args:
-        workspaces: The workspaces that the roll shows.
-        live: Delivers the roll calls.
+        workspaces: The workspaces that the screen shows.
+        live: The object that delivers the roll calls.
         settings: The settings; in read-only mode, actions that change agents or files are
             disabled.
 
@@ -62,14 +65,14 @@ class RollActions(Screen[None]):
 
     @dataclass
     class Progressed(Message):
-        """Long work has made progress."""
+        """The message that long work has made progress."""
 
         what: str
         done: int
         of: int
 
         def can_replace(self, message: Message) -> bool:
-            """Returns whether this message replaces a waiting one: only the newest is needed."""
+            """Returns whether this message replaces an older message that still waits."""
             return isinstance(message, RollActions.Progressed)
 
     def __init__(
@@ -86,11 +89,7 @@ class RollActions(Screen[None]):
         self._working = ProgressLine()
 
     def wait_for_actions(self, seconds: float) -> None:
-        """Waits until the running action is done. Blocks.
-
-        Args:
-            seconds: The timeout.
-        """
+        """Waits until no action is running. Blocks for at most `seconds`."""
         if self._acting.acquire(timeout=seconds):
             self._acting.release()
 
@@ -104,7 +103,7 @@ class RollActions(Screen[None]):
             self._working.tell(message.what, message.done, message.of)
 
     def on_key(self, event: events.Key) -> None:
-        """Explains that a key is disabled in read-only mode."""
+        """Shows a message if the key is disabled in read-only mode."""
         if self._settings.read_only and any(
             event.key in keys_of(binding, self._settings.keys)
             for binding in declared(type(self))
@@ -119,16 +118,16 @@ class RollActions(Screen[None]):
         self.query_one(RollPane).open_filter()
 
     def action_clear_filter(self) -> None:
-        """Clears the filter and closes its field."""
+        """Clears the filter, and closes the filter field."""
         self.query_one(RollPane).clear()
 
     # Actions
 
     def action_kill(self, tree: bool = False) -> None:
-        """Plans to kill the marked agents, or the agents of the cursor's line.
+        """Plans to kill the marked agents; without marks, the agents of the line under the cursor.
 
         Args:
-            tree: Whether to kill their subtrees too.
+            tree: Whether to kill all descendants of these agents too.
         """
         from tui.model.select import subtrees
 
@@ -153,22 +152,22 @@ class RollActions(Screen[None]):
         self._open(self._ask, plan)
 
     def _open(self, show: Callable[..., object], *contents: object) -> None:
-        """Shows the result of a worker unless it was cancelled; called in the worker's thread."""
+        """Calls `show` in the app's thread, unless the calling worker was cancelled."""
 
         def unless_given_up(worker: Worker[None]) -> None:
-            # Skipped too if another screen was opened meanwhile.
+            # Also skipped if another screen was opened while the worker ran.
             if self.is_active and not worker.is_cancelled:
                 show(*contents)
 
         self.app.call_from_thread(unless_given_up, get_current_worker())
 
     def give_up(self) -> None:
-        """Cancels the workers that prepare the screen that a key opens."""
+        """Cancels the workers that prepare a screen for an earlier key; see `working_out`."""
         for worker in working_out(self.app):
             worker.cancel()
 
     def action_complete(self) -> None:
-        """Plans to complete the marked agents, or the agent under the cursor; not a whole task."""
+        """Plans to complete the marked agents; without marks, the agent under the cursor."""
         if self.roll is None:
             return
         rows, _, whole = meant(self.roll, self._roll_view.targets())
@@ -185,7 +184,8 @@ class RollActions(Screen[None]):
         self._open(self._ask, checked_complete(roll, rows))
 
     def _nobody(self, verb: str) -> None:
-        self.notify(f"No agent to {verb}; mark agents, or move the cursor to one.", markup=False)
+        remedy = "mark agents, or move the cursor to an agent"
+        self.notify(f"No agent to {verb}; {remedy}.", markup=False)
 
     def _ask(self, plan: Plan) -> None:
         if not plan.steps:
@@ -200,7 +200,7 @@ class RollActions(Screen[None]):
         self._confirm(plan.preview(), lambda reason: self._carry_out(plan, reason))
 
     def _confirm(self, preview: Preview, go_ahead: Callable[[str], object]) -> None:
-        """Shows a preview; calls `go_ahead` with the reason if the operator confirms it."""
+        """Shows a plan; if the operator confirms the plan, calls `go_ahead` with the reason."""
         from tui.app.screens.confirm import ConfirmScreen
 
         def answered(reason: str | None) -> None:
@@ -328,7 +328,7 @@ class RollActions(Screen[None]):
         self.app.push_screen(outcome_report(outcome))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Returns whether a key has an effect now; keys without an effect are hidden."""
+        """Returns whether an action is possible now; False hides the key of the action."""
         if self._settings.read_only and action in _OF_CHANGE:
             return False
         if action == "clear_filter":

@@ -1,1 +1,1 @@
-"""The monitor's terminal: its keys, its job control, and its handover to other programs."""
+"""The monitor's terminal: keys, job control, and the handover to other programs."""

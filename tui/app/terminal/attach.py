@@ -25,14 +25,14 @@ if TYPE_CHECKING:
 
 
 class NowhereToGoError(Exception):
-    """No session can be attached to; the text gives the reason."""
+    """muster cannot attach to the session; the exception's text gives the reason."""
 
 
 def session_of(line: Line | None, evidence: Evidence) -> Session:
-    """Returns the session of a line.
+    """Returns the session of an agent's line or an orphan's line.
 
     Args:
-        line: The line under the cursor.
+        line: The line under the cursor; None if there is no line.
         evidence: The evidence of the roll call.
 
     Raises:
@@ -62,11 +62,11 @@ def session_of(line: Line | None, evidence: Evidence) -> Session:
 
 
 def still_there(session: Session, seen: TmuxSnapshot, answer: TmuxSnapshot) -> Session:
-    """Finds a session in a newer snapshot, even if it was renamed.
+    """Finds a session in a newer snapshot of tmux, even if the session was renamed.
 
     Args:
-        session: The session in the snapshot of the roll call.
-        seen: The snapshot of the roll call.
+        session: The session, as the roll call's snapshot lists it.
+        seen: The roll call's snapshot.
         answer: The newer snapshot.
 
     Raises:
@@ -95,7 +95,7 @@ def runs_inside(environment: Mapping[str, str], socket: Path) -> bool:
 
 
 def terminal_path() -> str | None:
-    """Returns the path of the terminal from which muster reads keys; None without one."""
+    """Returns the path of the terminal from which muster reads keys; None without a terminal."""
     try:
         return os.ttyname(sys.__stdin__.fileno()) if sys.__stdin__ is not None else None
     except (OSError, ValueError):
@@ -105,23 +105,18 @@ def terminal_path() -> str | None:
 async def attach(
     app: App[None], tmux: Tmux, line: Line | None, seen: Evidence, *, read_only: bool
 ) -> str:
-    """Shows a session on this terminal until the operator detaches from the session.
+    """Shows the session of a line on this terminal.
 
-    If muster runs in a pane of the same tmux server, and only one client shows this pane, this
-    client switches to the session, and muster continues in its own pane. Otherwise muster hands
-    the terminal to a new tmux client, so that no other client is moved. muster always starts a new
-    client in these cases:
-
-    - muster runs in a popup, which stays in front when its client switches.
-    - muster is in read-only mode.
-    - The clients of the session do not end with the session (`detach-on-destroy`).
+    If muster runs in a pane of the session's tmux server, the client that shows this pane
+    switches to the session, and this function returns. Otherwise, and in the cases that
+    `Tmux.own_client` lists, a new tmux client gets the terminal until the operator detaches.
 
     Args:
-        app: The app, which releases its terminal.
-        tmux: The client of the server.
+        app: The app, which releases its terminal for a new client.
+        tmux: The access to the tmux server.
         line: The line under the cursor.
         seen: The evidence of the roll call.
-        read_only: Whether the operator only watches the session, and keys do not reach the
+        read_only: Whether the terminal always goes to a new client, which sends no keys to the
             session.
 
     Returns:

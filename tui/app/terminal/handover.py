@@ -1,4 +1,4 @@
-"""Hands the terminal to another program, and takes it back when the program ends."""
+"""Hands the terminal to another program, and takes it back when this program ends."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ async def lend_terminal(
     environment: Mapping[str, str],
     descriptors: Sequence[int] = (),
 ) -> tuple[int, str]:
-    """Runs a program on the terminal until it ends. The event loop continues meanwhile.
+    """Runs a program on the terminal, and waits for its end without blocking the event loop.
 
     Args:
         app: The app, which draws nothing until the program ends.
@@ -62,7 +62,7 @@ async def lend_terminal(
 async def _run(
     words: Sequence[str], environment: Mapping[str, str], errors: int, descriptors: Sequence[int]
 ) -> int:
-    # A file, not a pipe: tmux passes its standard error to its server, which may keep it open.
+    # `errors` is a file: tmux passes standard error to its server, which may keep a pipe open.
     process = await asyncio.create_subprocess_exec(
         *words, stderr=errors, env=dict(environment), pass_fds=tuple(descriptors)
     )
@@ -70,13 +70,13 @@ async def _run(
         return await process.wait()
     finally:
         if process.returncode is None:
-            # muster is ending, so the program would have no monitor to return to.
+            # muster is ending, so no process would take the terminal back from the program.
             with suppress(ProcessLookupError):
                 process.terminate()
 
 
 def outside_tmux(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Returns an environment without the variables that stop tmux from running inside tmux."""
+    """Returns an environment without the variables that make tmux refuse to run inside tmux."""
     return {
         name: value for name, value in environment.items() if name not in ("TMUX", "TMUX_PANE")
     }

@@ -1,4 +1,4 @@
-"""Corrections of Textual: invalid input bytes, job control signals, and a cache that leaks."""
+"""Changes Textual's handling of invalid input bytes, job control signals and a style cache."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from textual.app import App, SuspendNotSupported
 def take_any_byte() -> None:
     """Makes Textual read input bytes that are not UTF-8 as U+FFFD.
 
-    Textual's input thread decodes strictly, and the first invalid byte ends the app. So a paste,
-    or a terminal with another encoding, could close the monitor.
+    Without this, the first invalid byte ends the app. Pasted text, or a terminal with another
+    encoding, can contain such bytes.
     """
     from textual.drivers import linux_driver
 
@@ -26,10 +26,10 @@ def take_any_byte() -> None:
 
 
 def keep_no_drawings() -> None:
-    """Stops Textual from keeping objects of removed widgets.
+    """Stops a cache of Textual from keeping the drawn lines of removed widgets in memory.
 
-    Textual caches two styles for each object that has drawn a widget, with the object as the key.
-    So the last 1024 such objects stay in memory, with all lines that they drew.
+    The keys of the cache contain the `StylesCache` object of a widget. So the cache keeps the last
+    1024 of these objects in memory, each with all lines that it drew.
     """
     from textual._styles_cache import StylesCache
 
@@ -45,14 +45,14 @@ def _forgiving(encoding: str) -> Callable[[], codecs.IncrementalDecoder]:
 
 @contextmanager
 def noting(note: Callable[[int], None], *numbers: int) -> Iterator[None]:
-    """Replaces signal handlers inside a `with` block by a function that only notes the signal.
+    """Calls `note` inside a `with` block when a signal arrives, instead of the usual handler.
 
-    The default handlers would end the process, and not restore the terminal. If an event loop
-    installs handlers inside the block, they stay until the loop is closed.
+    The default handlers would end the process without restoring the terminal. If an event loop
+    runs inside the block, the loop's own handlers have priority until the loop is closed.
 
     Args:
         note: Called with the number of each received signal.
-        numbers: The signals to replace. Ignored signals stay ignored.
+        numbers: The numbers of the signals. Ignored signals stay ignored.
     """
     before = {}
     for number in numbers:
@@ -66,10 +66,10 @@ def noting(note: Callable[[int], None], *numbers: int) -> Iterator[None]:
 
 
 def take_stops(app: App[None]) -> None:
-    """Installs handlers that restore the terminal when the process stops or continues.
+    """Installs the handlers for job control: for SIGTSTP and SIGCONT.
 
-    Textual's own handlers have two faults. They resume an app that was not suspended; then a
-    second thread reads the keyboard. They also interrupt the main thread at any point.
+    Textual's own handlers have two faults. They resume an app that was not suspended; then two
+    threads read the keyboard. They also interrupt the main thread at any point.
     """
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTSTP, stop, app, os.getpid())
@@ -77,21 +77,21 @@ def take_stops(app: App[None]) -> None:
 
 
 def leave_stops() -> None:
-    """Removes the handlers of `take_stops` while another program has the terminal."""
+    """Removes the handlers of `take_stops`, so that another program can get the terminal."""
     loop = asyncio.get_running_loop()
     loop.remove_signal_handler(signal.SIGTSTP)
     loop.remove_signal_handler(signal.SIGCONT)
 
 
 def stop(app: App[None], pid: int = 0) -> None:
-    """Restores the terminal, and stops the process until it continues in the foreground.
+    """Restores the terminal, and stops this process until the shell continues it.
 
-    If no shell could continue the process, the kernel ignores the stop, and this function returns
+    If no shell could continue the process, the kernel ignores SIGTSTP, and this function returns
     at once.
 
     Args:
         app: The app on the terminal.
-        pid: The id of this process, or 0 for its process group.
+        pid: The id of this process, or 0 for the whole process group.
     """
     if not app.is_running:
         return
@@ -106,7 +106,7 @@ def stop(app: App[None], pid: int = 0) -> None:
 
 
 def _continued(app: App[None]) -> None:
-    """Sets the terminal up again, because another program may have changed it after a SIGSTOP."""
+    """Sets the terminal up again: after a SIGSTOP, another program may have changed its mode."""
     # An app that is ending restores the terminal itself.
     if app.is_running and _in_front():
         with suppress(SuspendNotSupported), app.suspend():
@@ -114,7 +114,7 @@ def _continued(app: App[None]) -> None:
 
 
 def _in_front() -> bool:
-    """Returns whether this process is in the foreground; True without job control."""
+    """Returns whether this process is in the terminal's foreground; True without a terminal."""
     try:
         return sys.__stdin__ is None or os.tcgetpgrp(sys.__stdin__.fileno()) == os.getpgrp()
     except (OSError, ValueError):

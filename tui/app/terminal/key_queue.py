@@ -1,8 +1,8 @@
-"""A queue of keys: each key waits until the previous one has taken effect.
+"""A queue of keys: each key waits until the previous key has taken effect.
 
-Textual sends a key to the widget that has the focus when the key arrives. Over a slow line,
-several keys arrive at once, and the second key would reach the old focus. If the user types
-``/k``, the "k" would start a kill instead of being typed into the filter.
+Textual sends a key to the widget that has the focus when the key arrives. Over a slow connection,
+several keys arrive at once. If the user types ``/k``, the "k" would then start a kill, because
+the "/" has not moved the focus to the filter field yet.
 """
 
 from __future__ import annotations
@@ -22,21 +22,21 @@ _AT_MOST = 1.0
 
 _INTERRUPT = "ctrl+c"
 
-# A key may cause a message (a submitted field), which causes a second one that moves the
+# A key may cause a message (a submitted field), which causes a second message that moves the
 # focus. So `Followed` must make this many round trips.
 _ROUNDS = 2
 
 
 @dataclass
 class Followed(Message):
-    """A message that is sent after a key; when this message arrives, the key has been handled."""
+    """A message that follows a key; when this message arrives, the key has been handled."""
 
     number: int
     rounds: int
 
 
 class TypeAhead:
-    """Holds keys back while another key is handled.
+    """Delays each key until the previous key has been handled.
 
     Args:
         act_on: Handles a key immediately.
@@ -64,9 +64,9 @@ class TypeAhead:
         return time.monotonic() < self._busy_until
 
     async def take(self, key: events.Key) -> None:
-        """Handles a key now, or after the waiting keys. An interrupt is handled now.
+        """Handles a key after all keys that already wait.
 
-        As in a terminal, an interrupt discards the keys that still wait.
+        Ctrl-C is handled at once; as in a terminal, it discards the waiting keys.
         """
         if key.key == _INTERRUPT:
             self._waiting.clear()
@@ -88,7 +88,7 @@ class TypeAhead:
             self._follow(target, Followed(self._number, _ROUNDS))
 
     async def followed(self, message: Followed) -> None:
-        """Notes that the message after a key arrived, and handles the next key."""
+        """Receives the message that follows a key; after the last round trip, handles a key."""
         if message.number != self._number:
             return
         if message.rounds > 1 and self._behind is not None:
@@ -102,5 +102,5 @@ class TypeAhead:
         # Textual does not bubble a message beyond its sender, so the sender is set here.
         message.set_sender(target)
         if not target.post_message(message):
-            # The widget is gone, and drops its keys.
+            # The widget is gone, so the message will not arrive.
             self._busy_until = 0.0

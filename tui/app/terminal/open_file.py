@@ -1,4 +1,4 @@
-"""The files of the cursor's line, and the program that shows them."""
+"""Finds the files of an agent, task or workspace, and the program that shows a file."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _VIEWERS = ("less", "more")
 
 
 class NoViewerError(Exception):
-    """No program that shows files was found; the text says which variable to set."""
+    """No program that shows files was found; the exception's text names the remedy."""
 
 
 @dataclass(frozen=True, slots=True)
 class Openable:
-    """An existing regular file.
+    """A file that the operator can open.
 
     Attributes:
-        name: The kind of file, for the operator.
+        name: The kind of file, such as "prompt", as the operator reads it.
         path: The path of the file.
     """
 
@@ -38,11 +38,11 @@ class Openable:
 
 
 def files_of(line: Line | None, roll: RollCall | None) -> tuple[Openable, ...]:
-    """Returns the existing files of a line's agent, task or workspace. Reads directories.
+    """Returns the existing regular files of the agent, task or workspace of a line. Blocks.
 
     Args:
         line: The line.
-        roll: The roll call that contains the line.
+        roll: The roll call from which the line was made.
     """
     item = line.item if line is not None else None
     return tuple(file for file in _candidates(item, roll) if _is_regular(file.path))
@@ -81,8 +81,9 @@ def _is_regular(path: Path) -> bool:
 def opened(path: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Opens a regular file, so that a program shows exactly this file.
 
-    Another user may be able to replace the file by a link to any file of this user, which an
-    editor would then change. Then the program gets the open file.
+    If another user can replace the file, the program gets the open file instead of its path.
+    Otherwise the other user could put a link there, through which an editor changes a file of
+    this user.
 
     Args:
         path: The path of the file.
@@ -91,7 +92,7 @@ def opened(path: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
         The path for the program, and the descriptors that the program must inherit.
 
     Raises:
-        RegistryError: The path does not lead to a regular file any more, or cannot be opened.
+        RegistryError: The path no longer leads to a regular file, or the file cannot be opened.
     """
     file = open_regular(path, O_RDONLY | O_NOFOLLOW)
     try:
@@ -106,16 +107,18 @@ def opened(path: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
 def viewer(environment: Mapping[str, str]) -> list[str]:
     """Returns the program that shows files, with its arguments.
 
-    This is ``$PAGER``, else ``$EDITOR``, else ``less``, else ``more``.
+    The first of these that exists is used: ``$PAGER``, ``$EDITOR``, ``less``, ``more``.
 
     Raises:
-        NoViewerError: A variable is invalid or names a missing program, or no pager is installed.
+        NoViewerError: ``$PAGER`` or ``$EDITOR`` cannot be parsed or names a missing program, or
+            no program was found.
     """
     for name in ("PAGER", "EDITOR"):
         try:
             words = shlex.split(environment.get(name, ""))
         except ValueError:
-            raise NoViewerError(f"cannot parse ${name}: missing closing quote") from None
+            problem = f"cannot parse ${name}: missing closing quote; correct ${name}"
+            raise NoViewerError(problem) from None
         if words and shutil.which(words[0], path=environment.get("PATH")) is None:
             raise NoViewerError(f"cannot find {words[0]}; set ${name} to an installed program")
         if words:

@@ -12,7 +12,7 @@ from tui.text.ascii import ascii_only, is_ascii_locale
 
 
 class AsciiFilter(LineFilter):
-    """Replaces every character outside ASCII before the line is sent to the terminal."""
+    """Replaces each non-ASCII character of a line before the line is sent to the terminal."""
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
         """Returns the segments of a line with ASCII text."""
@@ -26,7 +26,7 @@ def ascii_filters(wanted: bool | None) -> tuple[LineFilter, ...]:
     """Returns the ASCII filter in a tuple, or an empty tuple if the filter is off.
 
     Args:
-        wanted: Whether to use the filter; None decides by the locale.
+        wanted: Whether to use the filter. None uses it if the locale's encoding is not UTF-8.
     """
     is_wanted = is_ascii_locale(os.environ) if wanted is None else wanted
     return (AsciiFilter(),) if is_wanted else ()

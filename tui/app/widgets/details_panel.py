@@ -1,4 +1,4 @@
-"""The panel beside or below the roll: details of the line under the cursor, in tabs."""
+"""The panel beside or below the agent list: details of the line under the cursor, in tabs."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from tui.host.tmux import Tmux
 
 KEPT_RECORDS = 500
-"""How many records of a file are shown: the last ones."""
+"""The panel shows at most this many records of a file: the last records."""
 
 _FOLLOWED = (Tab.LOG, Tab.PANE)
 _FILES = {Tab.TIMELINE: PROGRESS, Tab.FINDINGS: FINDINGS, Tab.LOG: STREAM_LOG}
@@ -51,10 +51,11 @@ _OF_AGENTS = "Only agents have this tab: move the cursor to an agent."
 
 
 class Panel(Vertical):
-    """Shows tabs, rows of text and a search field.
+    """Shows details of the line under the cursor in tabs, with a search field.
 
     Attributes:
-        tmux: The client that captures panes; None until tmux was found.
+        tmux: The access to tmux, which captures panes; None until `Body.use` sets it.
+        tab: The open tab.
     """
 
     DEFAULT_CSS = """
@@ -80,7 +81,7 @@ class Panel(Vertical):
 
     @dataclass
     class Found(Message, namespace="panel"):
-        """The content of a tab was read."""
+        """The message that the content of a tab was read."""
 
         key: Hashable
         """The identity of the content."""
@@ -88,12 +89,15 @@ class Panel(Vertical):
         """The content."""
 
         def can_replace(self, message: Message) -> bool:
-            """Returns whether this message replaces a waiting one: each has the whole content."""
+            """Returns whether this message replaces an older message that still waits.
+
+            Each message has the whole content of its tab.
+            """
             return isinstance(message, Panel.Found) and message.key == self.key
 
     @dataclass
     class Left(Message, namespace="panel"):
-        """The operator left the panel, so that the keys go to the roll again."""
+        """The message that the operator left the panel; the agent list gets the focus."""
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
@@ -108,7 +112,7 @@ class Panel(Vertical):
         self._follower = Follower(lambda key, found: self.post_message(self.Found(key, found)))
 
     def compose(self) -> ComposeResult:
-        """Yields the tab bar, the rows and the search field."""
+        """Yields the tab bar, the view of the text, and the search field."""
         yield TabBar()
         yield TextView()
         field = Input(placeholder="search", compact=True, max_length=1000)
@@ -122,22 +126,27 @@ class Panel(Vertical):
     # Content
 
     def show(self, line: Line | None, roll: RollCall | None) -> None:
-        """Shows another line, or new facts about the present line."""
+        """Shows the details of a line of the agent list.
+
+        Args:
+            line: The line under the cursor; None if there is no line.
+            roll: The roll call from which the line was made; None before the first one.
+        """
         self._line, self._roll = line, roll
         self._look()
 
     def open_tab(self, tab: Tab) -> None:
-        """Shows another tab."""
+        """Opens a tab, if another tab is open."""
         if tab is not self.tab:
             self.tab = tab
             self._look()
 
     def action_tab(self, number: int) -> None:
-        """Opens a tab by its number."""
+        """Opens the tab with this number; the first tab has the number 0."""
         self.open_tab(TABS[number])
 
     def step(self, by: int) -> None:
-        """Opens the tab that is `by` places further; the first tab follows the last one."""
+        """Opens the next tab if `by` is 1, the previous tab if it is -1; wraps at both ends."""
         self.open_tab(TABS[(TABS.index(self.tab) + by) % len(TABS)])
 
     @on(TabBar.Chosen)
@@ -145,7 +154,7 @@ class Panel(Vertical):
         self.open_tab(message.tab)
 
     def _look(self) -> None:
-        """Starts to read the content for the present line and tab, or reads the content again."""
+        """Starts to read the content of the open tab, or reads the same content again."""
         key = (self.tab, self._line.key if self._line is not None else None, self._whose())
         if key == self._key:
             session = self._session()
@@ -172,7 +181,7 @@ class Panel(Vertical):
         return item if isinstance(item, Session) else None
 
     def _whose(self) -> Hashable:
-        """Returns the identity of the session whose pane is shown, or None."""
+        """Returns the identity of the session whose pane is shown; None if no pane is shown."""
         session = self._session()
         if self.tab is not Tab.PANE or session is None or self._roll is None:
             return None
@@ -180,7 +189,7 @@ class Panel(Vertical):
         return session.id, session.created, session.panes, answer.server, self.tmux is not None
 
     def _source(self) -> PanelSource | None:
-        """Returns the source of the content to show; None if no source needs to be read."""
+        """Returns the source of the open tab's content; None if the tab needs no source."""
         item = self._line.item if self._line is not None else None
         if self.tab is Tab.AUDIT:
             return self._audit_source()
@@ -197,7 +206,7 @@ class Panel(Vertical):
         return FileSource(task, item.key.id, cast(Any, _FILES[self.tab]), KEPT_RECORDS)
 
     def _shown_task(self) -> TaskSource | None:
-        """Returns the task of the line, or the task of the line's agent; None for other lines."""
+        """Returns the task of a task's line or of an agent's line; None for other lines."""
         item = self._line.item if self._line is not None else None
         if isinstance(item, AgentRow) and self._roll is not None:
             item = self._roll.task_of(item.key)
@@ -215,7 +224,7 @@ class Panel(Vertical):
 
     @on(Found)
     def _read(self, message: Found) -> None:
-        # Content of a line or tab that was left meanwhile is dropped.
+        # If the operator went to another line or tab meanwhile, the content is dropped.
         if message.key == self._key:
             self._content = message.found
             self._draw()
@@ -292,7 +301,7 @@ class Panel(Vertical):
 
     @on(TextView.Placed)
     def _place(self) -> None:
-        """Shows the position in the text at the end of the tab bar."""
+        """Shows the tabs, and the position in the text at the end of the tab bar."""
         for bar in self.query(TabBar):
             text_view = self.query_one(TextView)
             status = [text_view.search_words] if text_view.search_words else []
@@ -308,15 +317,15 @@ class Panel(Vertical):
             )
 
     def on_descendant_focus(self) -> None:
-        """Shows the numbers of the tabs, which are keys while the panel has the focus."""
+        """Shows the numbers of the tabs: while the panel has the focus, number keys open tabs."""
         self._place()
 
     def on_descendant_blur(self) -> None:
-        """Hides the numbers of the tabs, because the number keys belong to the roll now."""
+        """Hides the numbers of the tabs: without the focus, number keys do not open tabs."""
         self._place()
 
     def on_resize(self) -> None:
-        """Draws the timeline's chart for the new width."""
+        """Draws the chart of the Timeline tab for the new width."""
         if self.tab is Tab.TIMELINE:
             self._draw()
 
@@ -329,7 +338,7 @@ class Panel(Vertical):
         field.focus()
 
     def action_leave(self) -> None:
-        """Ends the search; without a search, goes back to the roll."""
+        """Closes the search field; if it is closed already, leaves the panel."""
         field = self.query_one(Input)
         if not field.has_class("shown"):
             self.post_message(self.Left())
@@ -352,6 +361,6 @@ class Panel(Vertical):
 
 
 def _draws_blocks() -> bool:
-    """Returns whether the terminal's encoding has more characters than ASCII."""
+    """Returns whether standard output has a UTF encoding, which has block characters."""
     encoding = getattr(sys.__stdout__, "encoding", None) or "utf-8"
     return encoding.casefold().replace("-", "").startswith("utf")

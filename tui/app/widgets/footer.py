@@ -1,4 +1,4 @@
-"""The footer: the line at the bottom that names the active keys. A click presses a key."""
+"""The footer: the bottom line, which shows the active keys. A click on a key presses the key."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Hint:
 
     Attributes:
         key: Textual's name of the key.
-        shown: The key as the footer shows it.
+        shown: The name of the key in the footer.
         says: The action in one or two words.
         tooltip: The action in one sentence; may be empty.
         enabled: Whether the action is possible now.
@@ -37,7 +37,7 @@ class Hint:
 
     @property
     def text(self) -> str:
-        """The text that the footer draws."""
+        """The text of the hint in the footer."""
         return f"{self.shown} {self.says}".rstrip()
 
     @property
@@ -49,12 +49,11 @@ class Hint:
 class Footer(Widget):
     """Shows the keys of the screen and of the focused widget.
 
-    Textual's own footer leaks memory. Each time the focus moves, Textual's footer creates a widget
-    for each key, and never drops the references to the old widgets. This footer is a single
-    widget.
+    Textual's own footer leaks memory. Each time the focus moves, that footer creates a widget for
+    each key, and never drops the references to the old widgets. This footer is a single widget.
 
     Attributes:
-        hints: The keys that are shown, from the left.
+        hints: The keys that are shown, from left to right.
     """
 
     ALLOW_SELECT = False
@@ -87,15 +86,15 @@ class Footer(Widget):
         super().__init__()
         self.hints: tuple[Hint, ...] = ()
         self._hovered: Hint | None = None
-        # Cells that are scrolled out of view on the left.
+        # The number of cells that are scrolled out of view on the left.
         self._scrolled = 0
 
     def on_mount(self) -> None:
-        """Subscribes to the changes of the screen's keys."""
+        """Subscribes to changes of the screen's active keys."""
         self.screen.bindings_updated_signal.subscribe(self, self._bindings_updated)
 
     def _bindings_updated(self, screen: Screen[object]) -> None:
-        # A screen below another one, and a terminal without the focus, have no active keys.
+        # A screen below another screen, and a terminal without the focus, have no active keys.
         # The footer keeps its text then.
         if not (self.is_attached and screen.is_active and self.app.app_focus):
             return
@@ -162,7 +161,7 @@ class Footer(Widget):
         self._hover(None)
 
     def on_mouse_down(self, event: events.MouseDown) -> None:
-        """Presses the key under the mouse; rings the bell if the key is disabled."""
+        """Does the action of the key under the mouse; rings the bell if the key is disabled."""
         hint = self._at(event.x)
         if hint is None:
             return
@@ -172,7 +171,7 @@ class Footer(Widget):
             self.app.bell()
 
     def on_resize(self) -> None:
-        """Scrolls back when a wider terminal has room for more keys."""
+        """Scrolls to the left if the new width has room for more keys."""
         self._scroll_by(0)
 
     def on_mouse_scroll_down(self, event: events.MouseScrollDown) -> None:

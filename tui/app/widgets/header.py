@@ -1,4 +1,4 @@
-"""The lines above the roll: the host, the state of tmux, the counts and the warnings."""
+"""The lines above the agent list: the host, the state of tmux, the counts and the warnings."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _BETWEEN = "  "
 
 
 class Summary(Static):
-    """Shows host, workspaces, tmux and the number of agents of each verdict.
+    """Shows the host, the workspaces, the state of tmux, and the number of agents per verdict.
 
     Args:
         note: A remark about the monitor itself, such as "read-only"; may be empty.
@@ -31,7 +31,7 @@ class Summary(Static):
 
     @dataclass
     class Chosen(Message):
-        """The operator clicked the counter of a verdict."""
+        """The message that the operator clicked the counter of a verdict."""
 
         verdict: Verdict
         """The verdict of the counter."""
@@ -46,17 +46,17 @@ class Summary(Static):
         self._drawn: Content | None = None
 
     def show(self, roll: RollCall) -> None:
-        """Shows a new roll call."""
+        """Shows the host, the workspaces, tmux and the counts of a new roll call."""
         self._roll = roll
         self._draw()
 
     def show_marks(self, count: int, out_of_sight: int) -> None:
-        """Shows how many agents are marked, and how many marked agents are not visible."""
+        """Shows the number of marked agents, and how many of them a fold or the filter hides."""
         self._marks = count, out_of_sight
         self._draw()
 
     def show_only(self, only: Verdict | None) -> None:
-        """Highlights the counter of the only verdict that the roll shows; no counter for None."""
+        """Highlights the counter of a verdict; None removes the highlight."""
         self._only = only
         self._draw()
 
@@ -78,7 +78,7 @@ class Summary(Static):
         note = _marked(*self._marks)
         counts, self._counters = _counts(self._roll, self._only, cells)
         if note and counts.cell_length + width(note) >= cells:
-            # The marks must be visible, because a key acts on all marked agents.
+            # The number of marks must be visible, because a key acts on all marked agents.
             counts, self._counters = _counts(self._roll, self._only, 0)
         if note:
             gap = max(1, cells - counts.cell_length - width(note))
@@ -94,7 +94,7 @@ class Summary(Static):
 
 
 class Notices(Static):
-    """Shows the warnings that the operator needs before an action; hidden if no warning exists."""
+    """Shows the warnings that the operator needs before an action; hidden without a warning."""
 
     DEFAULT_CSS = """
     Notices { height: auto; max-height: 5; background: $error 20%; display: none; }
@@ -145,9 +145,12 @@ def _tmux(roll: RollCall) -> Content:
 def _counts(
     roll: RollCall, only: Verdict | None, cells: int
 ) -> tuple[Content, tuple[tuple[int, int, Verdict], ...]]:
-    """Returns the line of counts, and the first cell, the end and the verdict of each counter.
+    """Returns the line of counters, and the start, the end and the verdict of each counter.
 
-    If `cells` is 0, the line has no words, only glyphs and numbers.
+    Args:
+        roll: The roll call.
+        only: The verdict whose counter is highlighted, or None.
+        cells: The width of the line; 0 makes a short line with glyphs and numbers only.
     """
     parts: list[tuple[str, str]] = []
     places: list[tuple[int, int, Verdict]] = []

@@ -1,4 +1,4 @@
-"""A line that shows the progress of long work; hidden during short work."""
+"""A line that shows the progress of long work. Short work does not show the line."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ from tui.progress import bar
 from tui.text.sanitize import fit
 
 LONG = 0.7
-"""After this many seconds of work, its progress is shown."""
+"""Seconds of work after which the line shows the progress."""
 
 _REDRAW_EVERY = 0.5
 """Seconds between two updates, because each update is sent to the terminal."""
 
 OPENING = frozenset({"plan kill", "plan complete", "plan undo", "log", "attach", "open"})
-"""The groups of workers that prepare the screen, session or file that a key of the roll opens."""
+"""The groups of the workers that prepare a screen, session or file after a key was pressed."""
 
 MOMENT = 0.3
-"""If such a worker runs longer than this many seconds, the line shows its work."""
+"""If an `OPENING` worker runs longer than this many seconds, the line shows the work."""
 
 _LOOK_EVERY = 0.1
 
 
 def working_out(app: App[Any]) -> Iterator[Worker[Any]]:
-    """Returns the running workers that prepare what a key of the roll opens.
+    """Yields the running workers that prepare a screen, session or file for an earlier key.
 
-    While such a worker runs, the roll accepts no other key. The operator means the next key for
-    the screen that will open; on the roll, this key could have another effect.
+    While such a worker runs, the main screen ignores keys. The operator presses these keys for the
+    screen that will open, and on the main screen they could have another effect.
     """
     return (
         worker
@@ -43,7 +43,7 @@ def working_out(app: App[Any]) -> Iterator[Worker[Any]]:
 
 
 class ProgressLine(Static):
-    """Shows which work muster is doing, and the progress of this work."""
+    """Shows the name and the progress of the work that muster is doing."""
 
     DEFAULT_CSS = """
     ProgressLine { height: 1; background: $panel; color: $foreground; display: none; }
@@ -57,16 +57,16 @@ class ProgressLine(Static):
         self._waiting: Timer | None = None
 
     def on_mount(self) -> None:
-        """Stops `wait_for` when another program gets the terminal: the work is done then."""
+        """Makes the line disappear when another program gets the terminal."""
         self.app.app_suspend_signal.subscribe(self, lambda _: self._stop_waiting(), immediate=True)
 
     def wait_for(self, what: str) -> None:
-        """Shows that work is going on, if the work takes longer than `MOMENT`.
+        """Shows the work of an `OPENING` worker, if the work takes longer than `MOMENT` s.
 
         The line disappears when the work is done or cancelled.
 
         Args:
-            what: The work, for example "planning the kill".
+            what: The work, for example "Planning the kill".
         """
         self._stop_waiting()
         self._waiting = self.set_timer(MOMENT, lambda: self._wait(what))
@@ -89,7 +89,13 @@ class ProgressLine(Static):
                 self.finish()
 
     def tell(self, what: str, done: int, of: int) -> None:
-        """Shows how many of the steps are done; hides the line when all steps are done."""
+        """Shows how many steps of long work are done; hides the line when all steps are done.
+
+        Args:
+            what: The work.
+            done: The number of steps that are done.
+            of: The number of all steps.
+        """
         now = time.monotonic()
         if done >= of:
             self.finish()

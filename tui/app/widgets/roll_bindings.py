@@ -1,4 +1,4 @@
-"""All default keys of the main screen. Each list names the class that has the actions."""
+"""The default keys of the main screen: one list of key bindings per class with the actions."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ _MARKING = (
 )
 
 ROLL_KEYS: list[BindingType] = [*_MOVING, *_TRIAGE, *_MARKING]
-"""The keys of the list of lines; their actions are in `RollView`."""
+"""The keys of the agent list. The actions of these keys are methods of `RollView`."""
 
 LINE_KEYS: list[BindingType] = [
     Binding("left_square_bracket", "step(-1)", "Previous tab", show=False, id="panel.tab-before"),
@@ -109,7 +109,10 @@ LINE_KEYS: list[BindingType] = [
         id="copy.session",
     ),
 ]
-"""The keys for the line under the cursor and for the panel; their actions are in `Body`."""
+"""The keys for the details panel and for the line under the cursor.
+
+The actions of these keys are methods of `Body`.
+"""
 
 ACTION_KEYS: list[BindingType] = [
     Binding("k", "kill", "Kill", id="kill"),
@@ -143,4 +146,7 @@ ACTION_KEYS: list[BindingType] = [
         id="metrics",
     ),
 ]
-"""The keys that plan an action or open a screen; their actions are in `RollActions`."""
+"""The keys that plan an action or open a screen, and the keys of the filter.
+
+The actions of these keys are methods of `RollActions`.
+"""

@@ -1,4 +1,7 @@
-"""The roll with the heading, the description of the view and the filter field."""
+"""The agent list, with its column titles, a line that describes the view, and the filter field.
+
+The view consists of the filter and the sort order.
+"""
 
 from __future__ import annotations
 
@@ -23,20 +26,21 @@ from tui.view.outline import Key
 from tui.view.view import Sort, View
 
 MEASURE_EVERY = 3.0
-"""The shortest time between two measurements of the sessions' load, in seconds."""
+"""The shortest time between two measurements of the sessions' CPU and memory, in seconds."""
 
-# The interval grows to this number of seconds while measurements do not change.
+# The time between measurements grows up to this number of seconds while the values stay the same.
 _MEASURE_RARELY = 12.0
 
 _AT_ONCE = 0.1
 _FIRST_AGAIN = 1.0
 
-# A measurement waits this many times as long as the last one took: 0.25 % of the time.
+# The pause after a measurement is this many times as long as the measurement, or longer. So
+# measurements take at most 0.25 % of the time.
 _SELDOM = 400
 
 
 class Heading(Static):
-    """The names of the roll's columns."""
+    """The line with the titles of the agent list's columns."""
 
     DEFAULT_CSS = """
     Heading { height: 1; background: $background; text-style: bold dim; }
@@ -47,17 +51,18 @@ class Heading(Static):
         self._sort = Sort.HIERARCHY
 
     def show(self, sort: Sort) -> None:
-        """Shows the columns for another sort order."""
+        """Shows the titles of the columns for a sort order."""
         self._sort = sort
         self.on_resize()
 
     def on_resize(self) -> None:
-        """Draws the titles for the new width; the scroll bar takes one cell."""
+        """Draws the titles for the new width."""
+        # The scroll bar of the list takes one cell.
         self.update(Content(heading(self.size.width - 1, self._sort)), layout=False)
 
 
 class Shown(Static):
-    """Describes the view of the roll; hidden if the view shows everything."""
+    """The line that describes the view; hidden if the view is the default view."""
 
     DEFAULT_CSS = """
     Shown { height: 1; background: $primary 25%; padding: 0 1; display: none; }
@@ -68,13 +73,13 @@ class Shown(Static):
         super().__init__("", markup=False)
 
     def show(self, view: View, shown: int, of: int) -> None:
-        """Shows the view, the number of agents that match it, and the number of all agents."""
+        """Describes a view, which shows `shown` of all `of` agents and orphans."""
         self.set_class(view != View(), "shown")
         self.update(described(view, shown, of), layout=False)
 
 
 def described(view: View, shown: int, of: int) -> Content:
-    """Returns one line with the filter, the hidden agents, the sort order and the counts."""
+    """Returns the description of a view that shows `shown` of all `of` agents and orphans."""
     parts: list[tuple[str, str]] = []
     if view.query.strip():
         parts.append((f"filter {harmless(view.query.strip(), 200)}", "$warning bold"))
@@ -99,7 +104,7 @@ class FilterField(Input):
     def __init__(self) -> None:
         super().__init__(
             placeholder="filter: words, or status:blocked",
-            # Keep the text of the last filter when the field is opened again.
+            # If the text was selected, the next key would replace it.
             select_on_focus=False,
             compact=True,
             id="filter",
@@ -108,7 +113,7 @@ class FilterField(Input):
 
 
 class RollPane(Vertical):
-    """Contains the roll and the lines that describe its view."""
+    """Contains the agent list, the lines above it, and the filter field."""
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
@@ -119,7 +124,7 @@ class RollPane(Vertical):
         self._sort: Sort | None = None
 
     def compose(self) -> ComposeResult:
-        """Yields the description of the view, the heading, the roll and the filter field."""
+        """Yields the description of the view, the titles, the agent list and the filter field."""
         yield Shown()
         yield Heading()
         yield RollView(id="roll")
@@ -127,7 +132,7 @@ class RollPane(Vertical):
 
     @property
     def roll(self) -> RollView:
-        """The list of lines."""
+        """The agent list."""
         return self.query_one(RollView)
 
     @on(RollView.Viewed)
@@ -146,19 +151,19 @@ class RollPane(Vertical):
         """Opens the filter field."""
         field = self.query_one(FilterField)
         field.add_class("shown")
-        # Immediately, because the next key is typed into the field.
+        # Not at the next refresh: the next key must already be typed into the field.
         self.screen.set_focus(field)
 
     @property
     def is_narrowed(self) -> bool:
-        """Whether a filter is set, or the filter field is open."""
+        """Whether `clear` would have an effect."""
         is_open = self.query_one(FilterField).has_class("shown")
         return is_open or self.roll.view != self.roll.view.cleared()
 
     def clear(self) -> None:
-        """Clears the filter, and closes the filter field.
+        """Shows the agents of all verdicts, without a filter; closes the filter field.
 
-        Hidden finished agents and the sort order do not change.
+        The sort order stays. If finished agents are hidden, they stay hidden.
         """
         self.query_one(FilterField).value = ""
         self.roll.look(self.roll.view.cleared())
@@ -171,8 +176,8 @@ class RollPane(Vertical):
     @on(Input.Changed)
     def _typed(self, event: Input.Changed) -> None:
         event.stop()
-        # Textual takes the widget whose handler runs for a message's sender, and does not bubble
-        # a message beyond its sender. So the roll itself makes this call.
+        # Textual regards the widget whose handler runs as the sender of a new message, and does
+        # not bubble a message beyond its sender. So the agent list makes this call itself.
         self.roll.call_later(self._look_for, event.value)
         event.input.set_class(bool(parse(event.value).problems), "mistaken")
 
@@ -189,7 +194,7 @@ class RollPane(Vertical):
     # Load of the sessions
 
     def on_mount(self) -> None:
-        """Starts to measure the load of the visible sessions."""
+        """Starts the timer for the measurements of the sessions' CPU and memory."""
         self._measuring = self.set_timer(MEASURE_EVERY, self._measure)
 
     def _measure_soon(self, seconds: float) -> None:
@@ -202,7 +207,7 @@ class RollPane(Vertical):
 
     def _measure(self) -> None:
         sessions, answer = self.roll.to_measure()
-        # Measure only if the operator can see the result; some terminals report the focus.
+        # Measure only if the operator can see the result. Some terminals report a lost focus.
         unseen = not self.app.app_focus or len(self.app.screen_stack) > 1
         known = sessions.keys() == self._loads.keys() and time.monotonic() < self._stale_at
         if unseen or answer is None or not sessions or known:

@@ -1,4 +1,4 @@
-"""The columns of the roll, and the functions that make their cells. Pure."""
+"""The columns of the agent list, and the functions that make the cells. Pure."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from tui.view.view import Sort, View
 
 _Cell = TypeVar("_Cell")
 
-# The least room for an arrow and an id that differs visibly from other ids.
+# The least room for the fold arrow and an id; in less room, shortened ids look alike.
 _READABLE = 24
 
 # The least width of the agent's column, and the empty cells at the right edge.
@@ -42,8 +42,8 @@ class Drawing:
     Attributes:
         cells: The width of a line in cells.
         now: The present time, in seconds since the epoch; ages are computed from this time.
-        view: The view of the roll; the matches of its filter are highlighted.
-        loads: CPU and memory of each session.
+        view: The filter, whose matches are highlighted, and the sort order.
+        loads: Maps the key of a line to the CPU and memory of the line's session.
     """
 
     cells: int
@@ -64,7 +64,7 @@ def _title(column: Column, wide: int) -> str:
 
 
 def shows_loads(cells: int, sort: Sort) -> bool:
-    """Returns whether the columns for CPU and memory are shown."""
+    """Returns whether lines of this width and sort order have the columns CPU and MEM."""
     return any(column.title == "CPU" for column, _ in layout(cells, sort))
 
 
@@ -79,7 +79,7 @@ def _indent(level: int, room: int) -> int:
 
 
 def fold_column(line: Line, cells: int) -> int:
-    """Returns the column of a line's fold arrow, counted from the left."""
+    """Returns the number of cells to the left of a line's fold arrow."""
     if not isinstance(line.item, AgentRow):
         return 2 + 2 * line.level
     at = 0
@@ -165,7 +165,7 @@ def _memory(load: Load | None) -> str:
 
 
 def task_id_pieces(shown: TaskCells) -> list[Piece]:
-    """Returns a task's arrow and id."""
+    """Returns a task's fold arrow and id."""
     return [
         (f"  {'  ' * shown.line.level}{arrow(shown.line)}", "task"),
         *highlighted(shown_name(shown.task.task_id), "task", shown.drawing.view.wanted, "task"),
@@ -209,7 +209,7 @@ def _blank(_: object, wide: int) -> list[Piece]:
 
 
 def _nothing(_: object, wide: int) -> list[Piece]:
-    """Makes an empty cell. Use this only if all cells to the right are empty too."""
+    """Returns an empty cell without padding. All cells to the right of it must be empty too."""
     return []
 
 
@@ -239,7 +239,7 @@ def _orphan_name(shown: OrphanCells, wide: int) -> list[Piece]:
     name = f"{indent}{shown_name(shown.session.name)}"
     pieces = [
         *highlighted(name, "agent", view.wanted, "session"),
-        (f"  no registry lists it; made {made} ago", "finished"),
+        (f"  no registry lists it; created {made} ago", "finished"),
     ]
     return [(" ", ""), *exactly(pieces, wide - 1)]
 
@@ -253,7 +253,7 @@ def _orphan_memory(shown: OrphanCells, wide: int) -> list[Piece]:
 
 
 class AgentCells(NamedTuple):
-    """The arguments for the cells of an agent's line."""
+    """The argument of the functions that make the cells of an agent's line."""
 
     line: Line
     row: AgentRow
@@ -264,7 +264,7 @@ class AgentCells(NamedTuple):
 
 
 class TaskCells(NamedTuple):
-    """The arguments for the cells of a task's line."""
+    """The argument of the functions that make the cells of a task's line."""
 
     line: Line
     task: TaskRoll
@@ -272,7 +272,7 @@ class TaskCells(NamedTuple):
 
 
 class OrphanCells(NamedTuple):
-    """The arguments for the cells of an orphan's line."""
+    """The argument of the functions that make the cells of an orphan's line."""
 
     line: Line
     session: Session
@@ -282,24 +282,25 @@ class OrphanCells(NamedTuple):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Column:
-    """One column of the roll.
+    """One column of the agent list.
 
-    A cell has exactly the width of its column, including the gap before its text. If the cell
-    function is None, the cell to the left extends over this column.
+    A cell has exactly the width of its column, including the gap before the cell's text.
 
     Attributes:
         title: The title in the heading.
-        width: The width in cells; 0 for the column that takes the remaining room.
-        agent, task, orphan: Makes the cell on an agent's, task's or orphan's line.
-        gap: Empty cells before the text.
+        width: The width in cells; 0 for AGENT, which takes the remaining room.
+        agent: Makes the cell on an agent's line.
+        task: Makes the cell on a task's line. If None, the cell to the left is wider instead.
+        orphan: Makes the cell on an orphan's line. If None, the cell to the left is wider.
+        gap: The number of empty cells before the text.
         right: Whether the title is aligned to the right.
-        priority: 0 for a column that is always shown. If there is room, other columns are added,
+        priority: 0 for a column that is always shown. Other columns are added if there is room,
             the lowest priority first. Columns of equal priority are added together.
-        room: This column is added if the agent's column is at least this wide.
-        share: Whether the column is limited to two fifths of the agent's column, and to `width`.
+        room: The least width of AGENT, in cells, for which this column is added.
+        share: Whether the width is also limited to two fifths of the width of AGENT.
         sorts: The sort orders in which the column can be shown.
-        needed_by: The sort orders in which the column is shown even without `room`.
-        yields: Whether the column is removed for a column that `needed_by` adds.
+        needed_by: The sort orders in which the column is shown even if AGENT is narrow.
+        yields: Whether the column is removed to make room for a column of `needed_by`.
     """
 
     title: str
@@ -396,7 +397,7 @@ def orphan_cells(
 
 
 def _extended(cells: Iterable[tuple[_Cell | None, int]]) -> tuple[tuple[_Cell, int], ...]:
-    """Extends each cell over the columns without a cell to its right."""
+    """Extends each cell over the columns to the right of it that have no cell."""
     done: list[tuple[_Cell, int]] = []
     for cell, wide in cells:
         if cell is not None:

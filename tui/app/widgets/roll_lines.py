@@ -1,4 +1,4 @@
-"""Makes the lines of the roll from their items, as pieces of text. Pure."""
+"""Draws the lines of the agent list as pieces of text with styles. Pure."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _NO_FILTER = Filter()
 
 
 def line_pieces(line: Line, drawing: Drawing, marked: bool = False) -> list[Piece]:
-    """Returns one line of the roll.
+    """Draws one line of the agent list.
 
     Args:
         line: The line.
@@ -51,7 +51,7 @@ def line_pieces(line: Line, drawing: Drawing, marked: bool = False) -> list[Piec
 
 
 def why_empty(view: View) -> str:
-    """Returns a message that tells the operator why the roll shows no lines."""
+    """Returns the message for an empty agent list: why the list has no lines."""
     if view.narrows:
         return "Nothing matches the filter; Escape clears it."
     if view.hide_finished:

@@ -1,4 +1,7 @@
-"""The list of the roll's lines. Each line is drawn separately, so a change redraws one line."""
+"""The agent list: the lines of workspaces, tasks, agents and orphaned sessions.
+
+Each line is drawn separately, so that a change redraws only the changed lines.
+"""
 
 from __future__ import annotations
 
@@ -46,7 +49,7 @@ from tui.view.view import Sort, View
 
 
 def _rules(style: str) -> str:
-    """Converts a style such as ``$error bold`` to rules of a style sheet."""
+    """Converts a style such as ``$error bold`` to the rules of a style sheet."""
     words = style.split()
     colours = [f"color: {word};" for word in words if word.startswith("$")]
     styles = " ".join(word for word in words if not word.startswith("$"))
@@ -54,7 +57,11 @@ def _rules(style: str) -> str:
 
 
 class RollView(ScrollView, can_focus=True):
-    """Shows the lines of a roll call, with a cursor, marks, folds and a filter."""
+    """The agent list, with a cursor, marks, folds, a filter and a sort order.
+
+    Attributes:
+        view: The filter and the sort order.
+    """
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         f"roll--{name}"
@@ -80,37 +87,37 @@ class RollView(ScrollView, can_focus=True):
 
     @dataclass
     class Moved(Message, namespace="roll"):
-        """The cursor moved to another line, or the content of the cursor's line changed."""
+        """The message that the cursor moved, or that the content of the cursor's line changed."""
 
         line: Line | None
         """The line under the cursor; None if the roll has no lines."""
 
         def can_replace(self, message: Message) -> bool:
-            """Returns whether this message replaces a waiting one: only the newest is needed."""
+            """Returns whether this message replaces an older message that still waits."""
             return isinstance(message, RollView.Moved)
 
     @dataclass
     class Marked(Message, namespace="roll"):
-        """The marks changed."""
+        """The message that the marks changed."""
 
         count: int
         """The number of marked agents and orphans."""
         out_of_sight: int
-        """The number of marked agents and orphans that have no visible line."""
+        """The number of marked agents and orphans that a fold or the filter hides."""
 
     @dataclass
     class Viewed(Message, namespace="roll"):
-        """The view changed, or the number of agents that the view shows."""
+        """The message that the filter, the sort order, or the number of shown agents changed."""
 
         view: View
-        """The view."""
+        """The filter and the sort order."""
         shown: int
-        """The number of agents and orphans that the view matches."""
+        """The number of agents and orphans that match the view."""
         of: int
         """The number of all agents and orphans."""
 
         def can_replace(self, message: Message) -> bool:
-            """Returns whether this message replaces a waiting one: only the newest is needed."""
+            """Returns whether this message replaces an older message that still waits."""
             return isinstance(message, RollView.Viewed)
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
@@ -128,7 +135,7 @@ class RollView(ScrollView, can_focus=True):
         self.view = View()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Returns whether a key has an effect now; other keys are disabled."""
+        """Returns whether an action is possible now; False disables the key of the action."""
         if action == "unmark":
             return bool(self.marks)
         if action == "mark_zombies":
@@ -156,11 +163,11 @@ class RollView(ScrollView, can_focus=True):
             self._mark(self._marks.alive(actionable(roll).keys()))
 
     def look(self, view: View) -> None:
-        """Shows the roll in another view.
+        """Changes the view: the filter and the sort order.
 
-        The cursor stays on its agent. If the view does not match this agent, the cursor moves to
-        the first agent that the view matches. A new sort order, except the hierarchy, moves the
-        cursor to the top.
+        The cursor stays on its agent if the agent matches the view; otherwise the cursor moves to
+        the first agent that matches. But a new sort order, except the hierarchy, moves the cursor
+        to the top.
         """
         if view == self.view:
             return
@@ -172,7 +179,7 @@ class RollView(ScrollView, can_focus=True):
         if to_top:
             self.action_edge(-1)
         if view.narrows and (self.current is None or not is_asked_for(self.current)):
-            # A key that is pressed now is meant for an agent that the filter matches.
+            # The operator's next key is meant for an agent that the filter matches.
             matched = (n for n, line in enumerate(self._lines) if is_asked_for(line))
             self._put_cursor(next(matched, self._cursor))
 
@@ -182,7 +189,7 @@ class RollView(ScrollView, can_focus=True):
         Args:
             loads: Maps the keys of lines to the loads of their sessions.
         """
-        # The first loads sort the lines anew: a cursor on the first line stays on the first.
+        # The first measurement sorts the lines; a cursor at the top stays at the top.
         to_top = self.view.sort.by_load and not self._loads and self._cursor == 0
         self._loads = loads
         if self.view.sort.by_load:
@@ -193,10 +200,10 @@ class RollView(ScrollView, can_focus=True):
             self.action_edge(-1)
 
     def to_measure(self) -> tuple[dict[Key, Session], TmuxSnapshot | None]:
-        """Returns the sessions whose load is needed now, and the snapshot that lists them.
+        """Returns the sessions whose CPU and memory the list needs now, and the tmux snapshot.
 
-        If the lines are sorted by load, these are all sessions. Otherwise these are the visible
-        sessions, or no session if the columns of the load have no room.
+        If the list is sorted by CPU or memory, it needs the values of all sessions. Otherwise it
+        needs the values of the visible lines, or none if the columns CPU and MEM are not shown.
         """
         if self._roll is None or not shows_loads(self._cells, self.view.sort):
             return {}, None
@@ -208,12 +215,12 @@ class RollView(ScrollView, can_focus=True):
 
     @property
     def current(self) -> Line | None:
-        """The line under the cursor."""
+        """The line under the cursor; None if the list is empty."""
         return self._lines[self._cursor] if self._lines else None
 
     @property
     def lines(self) -> tuple[Line, ...]:
-        """All lines except those below a folded line."""
+        """All lines, without the lines that are folded away."""
         return self._lines
 
     def go_to(self, key: Key) -> None:
@@ -223,20 +230,20 @@ class RollView(ScrollView, can_focus=True):
 
     @property
     def _index(self) -> dict[Key, int]:
-        """Maps each key to the number of its line; computed when it is first needed."""
+        """Maps the key of each line to the line's index."""
         if self._numbers is None:
             self._numbers = {line.key: number for number, line in enumerate(self._lines)}
         return self._numbers
 
     def _number_of(self, line: Line) -> int | None:
-        """Returns the present number of a line, or None; tries the cursor's line first."""
+        """Returns the present index of a line with the same key, or None."""
         at = self._cursor
         if at < len(self._lines) and self._lines[at].key == line.key:
             return at
         return self._index.get(line.key)
 
     def refresh_ages(self) -> None:
-        """Redraws the visible lines whose text has changed because time passed."""
+        """Redraws the visible lines whose ages have changed."""
         self._refresh_changed()
 
     def _lay_out(self) -> None:
@@ -254,7 +261,7 @@ class RollView(ScrollView, can_focus=True):
         if len(self._lines) != len(lines_before) or not self.virtual_size.width:
             self.virtual_size = Size(self._cells, len(self._lines))
         if moved:
-            # The cursor's line keeps its place on the screen; the other lines move.
+            # The cursor's line keeps its place on the screen; the other lines move around it.
             self.scroll_to(y=max(0, cursor - on_screen), animate=False, immediate=True)
         self._refresh_changed(() if moved else lines_before)
         if self.current != before:
@@ -275,7 +282,8 @@ class RollView(ScrollView, can_focus=True):
         """Redraws the visible lines whose text or style changed.
 
         Args:
-            same_as: The previous lines. A line that is the same object is skipped.
+            same_as: The previous lines. A line is skipped if it is the object with the same index
+                in this list.
         """
         drawing = self._drawing()
         top = self.scroll_offset.y
@@ -306,18 +314,18 @@ class RollView(ScrollView, can_focus=True):
         return (*pieces, ("", style))
 
     def refresh_line(self, y: int) -> None:
-        """Redraws one line of the window."""
+        """Redraws the line at a row of the widget; row 0 is at the top."""
         self.refresh(Region(0, y, self._cells, 1))
 
     def render_line(self, y: int) -> Strip:
-        """Draws one line of the window (Textual's line API)."""
+        """Returns the drawn line for a row of the widget (Textual's line API)."""
         row = y + self.scroll_offset.y
         pieces = self._pieces(row, self._drawing())
         self._shown[row] = pieces
         background = self.rich_style
         if not pieces:
             return Strip.blank(self._cells, background)
-        # Without colours only reversed text shows the cursor.
+        # Without colours, only reversed text shows the cursor.
         over = self._style(pieces[-1][1])
         if over and (self.app.no_color or self.app.ansi_color):
             over += Style(reverse=True)
@@ -334,21 +342,21 @@ class RollView(ScrollView, can_focus=True):
         return sum(styles, Style())
 
     def on_resize(self, _: events.Resize) -> None:
-        """Lays the lines out for the new width."""
+        """Adapts the list to the new size."""
         self._shown.clear()
         self.virtual_size = Size(self._cells, len(self._lines))
         self._scroll_to_cursor()
 
     def on_focus(self) -> None:
-        """Shows the cursor as active."""
+        """Draws the cursor in the style for a focused list."""
         self._refresh_changed()
 
     def on_blur(self) -> None:
-        """Shows the cursor as idle."""
+        """Draws the cursor in the style for a list without the focus."""
         self._refresh_changed()
 
     def watch_scroll_y(self, old: float, new: float) -> None:
-        """Forgets the drawn lines, because each line is at another place now."""
+        """Drops the record of what each row shows, because scrolling moves the rows."""
         super().watch_scroll_y(old, new)
         self._shown.clear()
 
@@ -373,19 +381,19 @@ class RollView(ScrollView, can_focus=True):
             self.scroll_to(y=self._cursor - height + 1, animate=False, immediate=True)
 
     def action_move(self, by: int) -> None:
-        """Moves the cursor by lines."""
+        """Moves the cursor down by a number of lines; a negative number moves it up."""
         self._put_cursor(self._cursor + by)
 
     def action_page(self, by: int) -> None:
-        """Moves the cursor by windows."""
+        """Moves the cursor down by a number of pages; a negative number moves it up."""
         self._put_cursor(self._cursor + by * max(1, self.size.height - 1))
 
     def action_edge(self, to: int) -> None:
-        """Moves the cursor to the first or the last line."""
+        """Moves the cursor to the last line; to the first line if `to` is negative."""
         self._put_cursor(0 if to < 0 else len(self._lines) - 1)
 
     def action_fold(self) -> None:
-        """Folds the line; if the line is folded, or cannot be folded, moves to the parent."""
+        """Folds the line under the cursor; if this is impossible, moves the cursor to the parent."""
         line = self.current
         if line is None:
             return
@@ -399,7 +407,7 @@ class RollView(ScrollView, can_focus=True):
                 return
 
     def action_unfold(self) -> None:
-        """Unfolds the line; if the line is unfolded, moves to its first child."""
+        """Unfolds the line under the cursor, or moves the cursor to the first child of this line."""
         line = self.current
         if line is None:
             return
@@ -410,7 +418,7 @@ class RollView(ScrollView, can_focus=True):
             self._put_cursor(self._cursor + 1)
 
     def on_click(self, event: events.Click) -> None:
-        """Moves the cursor to the clicked line; a click on the arrow also folds or unfolds."""
+        """Moves the cursor to the clicked line; a click on a fold arrow also folds or unfolds."""
         number = event.y + self.scroll_offset.y
         if number >= len(self._lines) or any(working_out(self.app)):
             return
@@ -425,12 +433,12 @@ class RollView(ScrollView, can_focus=True):
     # View
 
     def action_triage(self) -> None:
-        """Sorts the agents, the most urgent first, or goes back to the tree."""
+        """Sorts a tree by urgency; changes any other sort order to the tree."""
         is_tree = self.view.sort is Sort.HIERARCHY
         self.look(replace(self.view, sort=Sort.URGENCY if is_tree else Sort.HIERARCHY))
 
     def action_sort(self, steps: int) -> None:
-        """Changes to the sort order that is `steps` further."""
+        """Changes to the next sort order if `steps` is 1, to the previous one if it is -1."""
         self.look(replace(self.view, sort=self.view.sort.after(steps)))
 
     def action_hide_finished(self) -> None:
@@ -438,7 +446,7 @@ class RollView(ScrollView, can_focus=True):
         self.look(replace(self.view, hide_finished=not self.view.hide_finished))
 
     def action_only(self, verdict: str) -> None:
-        """Shows only the agents with a verdict; a second call shows all agents again."""
+        """Shows only the agents with this verdict; a second call shows all agents again."""
         only = Verdict(verdict)
         self.look(replace(self.view, only=None if self.view.only is only else only))
 
@@ -470,13 +478,13 @@ class RollView(ScrollView, can_focus=True):
         return matching(self._roll, self.view).keys() if self._roll is not None else set()
 
     def action_mark(self) -> None:
-        """Toggles the mark of the cursor's line, and moves to the next line."""
+        """Toggles the mark of the line under the cursor, and moves the cursor to the next line."""
         if self.current is not None and isinstance(self.current.item, AgentRow | Session):
             self._mark(self._marks.inverting({self.current.key}))
             self._put_cursor(self._cursor + 1)
 
     def action_range(self) -> None:
-        """Starts a range at the cursor; ends an existing range."""
+        """Starts to mark a range of lines at the cursor; if a range was started, ends it."""
         if self._marks.start is not None:
             self.action_leave_range()
         elif self.current is not None:
@@ -484,7 +492,7 @@ class RollView(ScrollView, can_focus=True):
             self._reach()
 
     def _reach(self) -> None:
-        """Extends the range, if one exists, to the cursor."""
+        """Marks the lines from the start of the range to the cursor, if a range was started."""
         if self._marks.start is None:
             return
         if (start := self._index.get(self._marks.start)) is not None:
@@ -493,26 +501,26 @@ class RollView(ScrollView, can_focus=True):
             self.action_leave_range()
 
     def action_leave_range(self) -> None:
-        """Ends the range; the marks of the range stay."""
+        """Ends the range; its lines stay marked."""
         self._mark(self._marks.ended())
 
     def action_extend(self, by: int) -> None:
-        """Marks the cursor's line, moves the cursor, and marks the new line too."""
+        """Moves the cursor by `by` lines, and marks all lines from the old to the new line."""
         start = self._cursor
         self.action_leave_range()
         self._put_cursor(start + by)
         self._mark(self._marks.adding(self._between(start, self._cursor)))
 
     def action_mark_found(self) -> None:
-        """Marks all agents and orphans that the view matches, including folded ones."""
+        """Marks all agents and orphans that match the view, even if they are folded away."""
         self._mark(self._marks.adding(self._matched_keys()))
 
     def action_invert(self) -> None:
-        """Inverts the mark of all agents and orphans that the view matches."""
+        """Inverts the marks of all agents and orphans that match the view."""
         self._mark(self._marks.inverting(self._matched_keys()))
 
     def action_mark_zombies(self) -> None:
-        """Marks all zombies, including folded ones."""
+        """Marks all zombies, even if they are folded away."""
         if self._roll is not None:
             zombies = matching(self._roll, View(only=Verdict.ZOMBIE))
             self._mark(self._marks.adding(zombies.keys()))
@@ -522,7 +530,7 @@ class RollView(ScrollView, can_focus=True):
         self._mark(Marks())
 
     def targets(self) -> Iterable[Key]:
-        """Returns the keys to which an action applies: the marked ones, or else the cursor's."""
+        """Returns the keys of the marked lines; without marks, the key of the cursor's line."""
         if self.marks and self._roll is not None:
             return [key for key in actionable(self._roll) if key in self.marks]
         return [self.current.key] if self.current else []

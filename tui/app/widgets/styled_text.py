@@ -8,9 +8,9 @@ from tui.text.sanitize import fit, width
 from tui.view.filter import Filter
 
 Piece = tuple[str, str]
-"""Safe text, and the names of its styles, separated by spaces."""
+"""A text without control characters, and the names of its styles, separated by spaces."""
 
-# The cells of the bar; the percentage follows it.
+# The width of the bar in cells; the percentage follows the bar.
 _BAR = 6
 PROGRESS_WIDTH = _BAR + 5
 """The width of `progress_pieces` in cells."""
@@ -20,10 +20,10 @@ def highlighted(text: str, style: str, wanted: Filter, *keys: str) -> list[Piece
     """Splits a text into pieces; parts that match the filter also have the style ``match``.
 
     Args:
-        text: Safe text.
+        text: The text, without control characters.
         style: The style of the whole text.
         wanted: The filter.
-        keys: The fields of the filter to which this text belongs.
+        keys: The keys under which the filter searches this text, such as ``id``.
     """
     if not wanted:
         return [(text, style)]
@@ -59,8 +59,7 @@ def progress_pieces(progress: float | None, style: str) -> list[Piece]:
 
     Args:
         progress: The progress in percent; None if it is not known.
-        style: The style of the percentage and of the bar; if it is empty, the bar has the style
-            ``bar``.
+        style: The style of the percentage and of the bar. If empty, the bar has the style ``bar``.
     """
     if progress is None:
         return [(fit("-", PROGRESS_WIDTH), "finished")]

@@ -1,4 +1,4 @@
-"""The tab bar of the panel. It also shows the position in the open tab."""
+"""The tab bar of the details panel, which also shows the position in the open tab."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ TABS = tuple(Tab)
 
 
 class TabBar(Static):
-    """Shows the tabs and their number keys; the names are short if the line is narrow."""
+    """Shows the names of the tabs, shortened if the line is narrow, and a status at the end."""
 
     DEFAULT_CSS = """
     TabBar { height: 1; background: $panel; }
@@ -36,7 +36,7 @@ class TabBar(Static):
 
     @dataclass
     class Chosen(Message, namespace="tabs"):
-        """The operator clicked a tab."""
+        """The message that the operator clicked a tab."""
 
         tab: Tab
         """The clicked tab."""
@@ -56,9 +56,9 @@ class TabBar(Static):
         Args:
             tab: The open tab.
             status: A few words for the end of the line; may be empty.
-            numbered: Whether the number keys open the tabs now.
-            needed: What is shown if the line has no room for everything. If True, the status, with
-                shortened names of the tabs. If False, the names of the tabs, without the status.
+            numbered: Whether number keys open the tabs now, so that the numbers are shown.
+            needed: Whether the status must be shown. If the line is too narrow for everything,
+                True shortens the names of the tabs, and False leaves out the status.
         """
         self._tab, self._status, self._numbered, self._needed = tab, status, numbered, needed
         self._draw()

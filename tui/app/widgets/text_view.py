@@ -1,4 +1,4 @@
-"""A view of rows of text that can be scrolled, followed and searched."""
+"""A widget that shows rows of text, which the operator can scroll and search."""
 
 from __future__ import annotations
 
@@ -79,17 +79,17 @@ class TextView(ScrollView, can_focus=True):
 
     @dataclass
     class Jumped(Message, namespace="paper"):
-        """The operator chose an agent that the text names."""
+        """The message that the operator wants to go to an agent that the text names."""
 
         target: AgentKey
-        """The chosen agent."""
+        """The agent."""
 
     @dataclass
     class Placed(Message, namespace="paper"):
-        """The position in the text, or the result of the search, may have changed."""
+        """The message that the scroll position or the result of the search may have changed."""
 
         def can_replace(self, message: Message) -> bool:
-            """Returns whether this message replaces a waiting one: only the newest is needed."""
+            """Returns whether this message replaces an older message that still waits."""
             return isinstance(message, TextView.Placed)
 
     def __init__(self) -> None:
@@ -110,12 +110,14 @@ class TextView(ScrollView, can_focus=True):
     # Content
 
     def show(self, key: Hashable, rows: Sequence[Row], *, follow: bool = False) -> None:
-        """Shows rows.
+        """Replaces the rows.
 
         Args:
-            key: The identity of the content. With a new key the view starts at the first row.
+            key: The identity of the content, such as one file. A new key resets the scroll
+                position.
             rows: The rows.
             follow: Whether to start at the last row, and to stay at the end when rows are added.
+                If False, the view starts at the first row.
         """
         new = key != self._key
         if not new and tuple(rows) == self._rows:
@@ -138,12 +140,12 @@ class TextView(ScrollView, can_focus=True):
 
     @property
     def rows(self) -> tuple[Row, ...]:
-        """The rows, not wrapped."""
+        """The rows before they are wrapped."""
         return self._rows
 
     @property
     def text(self) -> str:
-        """The text of all rows, one row per line."""
+        """The text of all rows, separated by line ends."""
         return "\n".join(row.text for row in self._rows)
 
     @property
@@ -163,7 +165,7 @@ class TextView(ScrollView, can_focus=True):
 
     @property
     def below(self) -> int:
-        """The number of lines below the visible ones."""
+        """The number of lines below the visible lines."""
         return max(0, self.max_scroll_y - self.scroll_offset.y)
 
     def _lay_out(self) -> None:
@@ -195,7 +197,7 @@ class TextView(ScrollView, can_focus=True):
                 self.refresh(Region(0, y - top, self.size.width, 1))
 
     def render_line(self, y: int) -> Strip:
-        """Draws one line of the window (Textual's line API)."""
+        """Returns the drawn line for a row of the widget (Textual's line API)."""
         number = y + self.scroll_offset.y
         pieces = self._pieces(number)
         self._shown[number] = pieces
@@ -226,13 +228,13 @@ class TextView(ScrollView, can_focus=True):
         self.post_message(self.Placed())
 
     def watch_scroll_y(self, old: float, new: float) -> None:
-        """Forgets the drawn lines, because each line is at another place now."""
+        """Drops the record of what each row shows, because scrolling moves the rows."""
         super().watch_scroll_y(old, new)
         self._shown.clear()
         self.post_message(self.Placed())
 
     def on_focus(self) -> None:
-        """Highlights the first agent that the text names, if the text names one."""
+        """Chooses and highlights the first agent that the text names, if any."""
         if self._chosen is None and self._links:
             self._chosen = self._links[0]
         self._refresh_changed()
@@ -244,7 +246,7 @@ class TextView(ScrollView, can_focus=True):
     # Moving
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Returns whether a key has an effect now; other keys are disabled."""
+        """Returns whether an action is possible now; False disables the key of the action."""
         if action == "jump":
             return self._chosen is not None
         if action == "match":
@@ -258,7 +260,10 @@ class TextView(ScrollView, can_focus=True):
         self._refresh_changed()
 
     def action_move(self, by: int) -> None:
-        """Moves to another agent that the text names; scrolls if no further agent is named."""
+        """Chooses the next agent that the text names; scrolls by lines if there is none.
+
+        If `by` is negative, chooses the previous agent, or scrolls up.
+        """
         if self._chosen is not None and self._links:
             number = self._links.index(self._chosen) + by
             if 0 <= number < len(self._links):
@@ -277,15 +282,15 @@ class TextView(ScrollView, can_focus=True):
         self._refresh_changed()
 
     def action_page(self, by: int) -> None:
-        """Scrolls by windows."""
+        """Scrolls down by a number of pages; a negative number scrolls up."""
         self._go(self.scroll_offset.y + by * max(1, self.size.height - 1))
 
     def action_edge(self, to: int) -> None:
-        """Scrolls to the first or the last line."""
+        """Scrolls to the last line; to the first line if `to` is negative."""
         self._go(0 if to < 0 else len(self._lines))
 
     def action_shift(self, by: int) -> None:
-        """Scrolls sideways, for lines that are wider than the view and not wrapped."""
+        """Scrolls to the right by a number of cells; a negative number scrolls to the left."""
         widest = max((_width(line) for line in self._lines), default=0)
         shift = max(0, min(self._shift + by, widest - self.cells))
         if shift != self._shift:
@@ -298,7 +303,7 @@ class TextView(ScrollView, can_focus=True):
             self.post_message(self.Jumped(self._chosen))
 
     def on_click(self, event: events.Click) -> None:
-        """Posts `Jumped` with the agent that the clicked line names."""
+        """Posts `Jumped` with the agent that the clicked line names, if any."""
         number = event.y + self.scroll_offset.y
         target = self._owners[number].target if number < len(self._owners) else None
         if target is not None:
@@ -307,7 +312,10 @@ class TextView(ScrollView, can_focus=True):
     # Searching
 
     def search(self, query: str) -> None:
-        """Highlights a text, and scrolls to the next match, or else to the last match."""
+        """Highlights all matches of a text; scrolls to the first match from the top of the view.
+
+        If all matches are above the view, scrolls to the last match.
+        """
         folded = query.casefold()
         if folded == self._query:
             return
@@ -322,7 +330,7 @@ class TextView(ScrollView, can_focus=True):
 
     @property
     def search_words(self) -> str:
-        """The number of the current match and of all matches; empty without a search."""
+        """The result of the search, such as "2/7" or "not found"; empty without a search."""
         if not self._query:
             return ""
         matches = self.matches
@@ -343,7 +351,7 @@ class TextView(ScrollView, can_focus=True):
         ]
 
     def action_match(self, by: int) -> None:
-        """Goes to the next or the previous match."""
+        """Goes to the next match; to the previous match if `by` is negative."""
         matches = self.matches
         if not matches:
             return

@@ -9,12 +9,14 @@ from textual.app import App
 from tui.text.sanitize import harmless
 
 RECOVERY = "registry.storage.recovery"
-"""The logger of recoveries. Its module is not imported here, because the first screen needs
-nothing that writes."""
+"""The logger that reports the recovery of interrupted commits.
+
+Only its name is used here: the first screen does not need the module of the logger.
+"""
 
 
 class ToastHandler(logging.Handler):
-    """Shows logged errors and recoveries as toasts; standard error would disturb the screen."""
+    """Shows errors and recoveries as toasts; a log on standard error would disturb the screen."""
 
     def __init__(self, app: App[None]) -> None:
         super().__init__(logging.WARNING)
