@@ -67,7 +67,7 @@ class Term:
         return self.key == key or (self.key is None and key in WORD_KEYS)
 
     def matches(self, fields: Fields) -> bool:
-        """Returns whether the term matches an agent, task, workspace or orphan with these texts."""
+        """Returns whether the term matches these texts of an agent, task, workspace or orphan."""
         # Loops are faster than generators; each typed character may search 10,000 agents.
         for key in WORD_KEYS if self.key is None else (self.key,):
             for text in fields.get(key, ()):
@@ -96,7 +96,7 @@ class Filter:
         return bool(self.terms)
 
     def matches(self, fields: Fields) -> bool:
-        """Returns whether all terms match an agent, task, workspace or orphan with these texts."""
+        """Returns whether all terms match these texts of an agent, task, workspace or orphan."""
         return all(term.matches(fields) for term in self.terms)
 
     def spans(self, key: str, text: str) -> tuple[tuple[int, int], ...]:

@@ -393,7 +393,7 @@ class RollView(ScrollView, can_focus=True):
         self._put_cursor(0 if to < 0 else len(self._lines) - 1)
 
     def action_fold(self) -> None:
-        """Folds the line under the cursor; if this is impossible, moves the cursor to the parent."""
+        """Folds the line under the cursor; if this is impossible, moves to the parent's line."""
         line = self.current
         if line is None:
             return
@@ -407,7 +407,7 @@ class RollView(ScrollView, can_focus=True):
                 return
 
     def action_unfold(self) -> None:
-        """Unfolds the line under the cursor, or moves the cursor to the first child of this line."""
+        """Unfolds the line under the cursor; if it is unfolded, moves to the next line."""
         line = self.current
         if line is None:
             return
