@@ -202,7 +202,7 @@ class MusterApp(App[None]):
     def exit(
         self, result: None = None, return_code: int = 0, message: RenderableType | None = None
     ) -> None:
-        """Quits the app. During the start of the app, delays this until the app is ready.
+        """Quits the app, but not before the app is ready.
 
         Textual cannot stop an app that is still starting.
         """
@@ -240,8 +240,8 @@ class MusterApp(App[None]):
     def on_key(self, event: events.Key) -> None:
         """Ignores keys while a worker prepares the screen for an earlier key; see `working_out`.
 
-        Escape cancels this worker, and the keys for quitting work. Textual calls this method for
-        each key before any binding acts.
+        Exceptions: Escape cancels the worker, and a quit key ends muster. Textual calls this
+        method for each key before any binding acts.
         """
         if not self._takes_no_keys:
             return

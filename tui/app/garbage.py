@@ -1,7 +1,7 @@
 """Runs Python's garbage collector while the user is idle, and after a screen was closed.
 
 Closed screens are reference cycles, which only the garbage collector frees. Automatic collections
-interrupt the drawing, so this module makes them rare, and runs its own at these times.
+can interrupt the drawing, so this module makes automatic collections rare.
 """
 
 from __future__ import annotations
@@ -75,16 +75,16 @@ class Collector:
         self._begun = True
 
     def note_input(self) -> None:
-        """Schedules a collection for the time when the user has made no input for `QUIET` s."""
+        """Notes input; a collection runs when there was no input for `QUIET` seconds."""
         self._last_input = self._now()
         if self._begun and not self._waiting:
             self._waiting = True
             self._later(QUIET, self._collect_at_rest)
 
     def note_closed(self) -> None:
-        """Schedules a collection in `SOON` s, at most one in each `QUIET` s.
+        """Schedules a collection after `SOON` seconds, but at most one in `QUIET` seconds.
 
-        So memory is also freed if the user closes many screens without an idle time.
+        This frees memory even if the user closes many screens without an idle time.
         """
         if self._begun and self._now() - self._last_collection >= QUIET:
             # Set already here, so that this collection serves all screens closed before it runs.

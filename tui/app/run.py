@@ -87,8 +87,8 @@ def run_monitor(
 def _wait_for_hangup(leave: Callable[[], object], ended: int) -> None:
     """Waits until the terminal disappears, and then calls `leave`.
 
-    If muster was started with SIGHUP ignored, muster gets no signal. Textual would then read the
-    end of the input in an endless loop.
+    If muster was started with SIGHUP ignored, no signal reports that the terminal disappeared, and
+    Textual would read the end of the input in an endless loop.
 
     Args:
         leave: Called when the terminal has disappeared.

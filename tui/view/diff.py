@@ -130,7 +130,7 @@ def _by_key(tasks: Iterable[TaskRoll]) -> _Agents:
 
 
 def _changed_tasks(roll: RollCall, other: RollCall) -> Iterator[TaskRoll]:
-    """Yields the tasks of a roll call that are missing from another roll call, or differ there."""
+    """Yields the tasks of `roll` that `other` does not contain in the same state."""
     # The roll builder keeps the object of an unchanged task.
     same = {id(task) for task in other.tasks()}
     return (task for task in roll.tasks() if id(task) not in same)

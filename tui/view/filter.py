@@ -24,7 +24,7 @@ from tui.host.tmux_types import Session
 from tui.model.roll import AgentRow, TaskRoll, Verdict, WorkspaceRoll
 
 KEYS = ("id", "type", "task", "status", "verdict", "session", "parent", "workspace")
-"""The words that may stand before a colon."""
+"""The names of fields that may stand before a colon."""
 
 WORD_KEYS = frozenset({"id", "type", "task", "status", "verdict", "session"})
 """The fields that are searched for a word without a key."""
@@ -54,7 +54,7 @@ class Term:
 
     Attributes:
         key: One of `KEYS`, or None for a word.
-        alternatives: Case-folded texts. The term matches if the field contains one of them.
+        alternatives: Case-folded texts. The term matches if the field contains one of these texts.
         negated: Whether the result is inverted.
     """
 
@@ -80,7 +80,7 @@ class Term:
 
 @dataclass(frozen=True, slots=True)
 class Filter:
-    """A parsed filter. A filter that excludes nothing is false (`bool`).
+    """A parsed filter. `bool` of a filter is False if the filter has no terms.
 
     Attributes:
         terms: The terms, all of which must match.
@@ -133,7 +133,7 @@ class Filter:
 
 
 def _folded(text: str) -> tuple[str, list[int]]:
-    """Returns a case-folded text, and the original position of each of its characters."""
+    """Returns a case-folded text, and for each character the index in the original text."""
     if text.isascii():
         return text.lower(), list(range(len(text)))
     # One character may become several: ß becomes ss.

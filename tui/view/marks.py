@@ -25,29 +25,25 @@ class Marks:
     before: frozenset[Key] = frozenset()
 
     def adding(self, keys: Set[Key]) -> Marks:
-        """Returns these marks and the marks of more keys, without a range."""
+        """Returns a copy in which `keys` are marked too, without a range."""
         return Marks(self.keys | keys)
 
     def inverting(self, keys: Set[Key]) -> Marks:
-        """Returns these marks with the mark of each given key inverted, without a range."""
+        """Returns a copy in which the marks of `keys` are inverted, without a range."""
         return Marks(self.keys ^ keys)
 
     def starting(self, at: Key) -> Marks:
-        """Returns these marks with a range that starts at the line with this key."""
+        """Returns a copy with a range that starts at the line with the key `at`."""
         return Marks(self.keys, at, self.keys)
 
     def reaching(self, keys: Set[Key]) -> Marks:
-        """Returns these marks with a changed range.
-
-        Args:
-            keys: The keys of all agents and orphans in the range.
-        """
+        """Returns a copy in which the range consists of `keys`."""
         return replace(self, keys=self.before | keys)
 
     def ended(self) -> Marks:
-        """Returns the same marks, but without a range."""
+        """Returns a copy without a range; the same keys stay marked."""
         return Marks(self.keys)
 
     def alive(self, present: Set[Key]) -> Marks:
-        """Returns the marks of the agents and orphans that are in `present`."""
+        """Returns a copy without the marks of keys that are not in `present`."""
         return replace(self, keys=self.keys & present, before=self.before & present)

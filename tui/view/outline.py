@@ -274,7 +274,7 @@ def _unreadable(roll: RollCall) -> Iterator[Line]:
 
 
 def matching(roll: RollCall, view: View) -> dict[Key, AgentRow | Session]:
-    """Maps line keys to the agents and orphans that match a view, even if they are folded away."""
+    """Returns the agents and orphans that match a view, by line key; folds have no effect."""
     shown: dict[Key, AgentRow | Session] = {
         row.key: row for task in roll.tasks() for row in _asked_for(task, view)
     }
@@ -295,7 +295,7 @@ def branches(roll: RollCall) -> Iterator[Key]:
 
 
 def actionable(roll: RollCall) -> dict[Key, AgentRow | Session]:
-    """Maps line keys to all agents and orphans; these are the items that can be marked."""
+    """Returns all agents and orphans, by line key; only these items can be marked."""
     items: dict[Key, AgentRow | Session] = {row.key: row for row in roll.agents()}
     items.update({OrphanKey(s.id, s.created): s for s in roll.orphans})
     return items
@@ -325,7 +325,7 @@ def nearest(lines: Sequence[Line], before: Line | None, old: int) -> int:
 
 
 def sessions_of(lines: Iterable[Line]) -> dict[Key, Session]:
-    """Maps the keys of lines to the sessions of their agents and orphans."""
+    """Returns the session of each agent's or orphan's line, by line key."""
     sessions: dict[Key, Session] = {}
     for line in lines:
         session = line.item.session if isinstance(line.item, AgentRow) else line.item

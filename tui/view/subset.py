@@ -86,5 +86,5 @@ def arrange(roll: RollCall, order: Order) -> RollCall:
 def _first(
     agents: tuple[AgentRow, ...], key: Callable[[AgentRow], tuple[Any, ...]]
 ) -> tuple[Any, ...]:
-    """Returns the sort key of a task from the task's first agent; a task without agents is last."""
+    """Returns a task's sort key, from the task's first agent; tasks without agents are last."""
     return (0, *key(agents[0])) if agents else (1,)

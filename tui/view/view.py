@@ -44,7 +44,7 @@ class View:
     Attributes:
         query: The filter as typed; see `tui.view.filter`.
         sort: The sort order.
-        only: The only verdict to show, or None for all.
+        only: The only verdict to show, or None for all verdicts.
         hide_finished: Whether finished agents are left out.
     """
 
@@ -75,7 +75,7 @@ class View:
         return not (self.hide_finished and verdict is Verdict.FINISHED)
 
     def cleared(self) -> View:
-        """Returns the view without a filter, and with all verdicts; the rest stays."""
+        """Returns the view without the filter and without the limit to one verdict."""
         return replace(self, query="", only=None)
 
 

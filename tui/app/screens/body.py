@@ -150,7 +150,7 @@ class Body(Container):
     # Files and the clipboard
 
     def action_open(self) -> None:
-        """Opens a file of the line under the cursor; asks which one if there are several files."""
+        """Opens a file of the line under the cursor; if there are several, asks which file."""
         self.screen.query_one(ProgressLine).wait_for("Looking for files")
         self._open(self._line)
 

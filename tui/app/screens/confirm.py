@@ -23,21 +23,21 @@ from tui.app.widgets.footer import Footer
 from tui.text.sanitize import harmless
 
 LISTED_AT_MOST = 200
-"""The largest number of entries of a list that a dialog shows; it only counts the others."""
+"""A dialog shows at most this many entries of a list, and the number of the other entries."""
 
 
 READ_FIRST = 0.3
 """Seconds for which a plan must be on the screen before Enter can confirm the plan."""
 
 HASTE = 0.03
-"""Seconds. If Enter follows another key in less time, it does not confirm.
+"""Enter does not confirm if another key was pressed fewer than this many seconds earlier.
 
 Keys that follow each other so quickly come from a paste.
 """
 
 
 _REASON_AT_MOST = 2000
-"""The longest reason, in characters; the limit keeps a wrong paste from filling the audit log."""
+"""The longest reason, in characters. The limit protects the audit log from an accidental paste."""
 
 
 class ReasonInput(Input):
@@ -88,7 +88,7 @@ class ReasonInput(Input):
 
 
 class ConfirmScreen(ModalScreen[str | None]):
-    """Asks the operator to confirm a plan, and for the reason.
+    """Asks the operator to confirm a plan and to give a reason.
 
     The result of the screen is the reason, or None if the operator cancels.
     """

@@ -59,7 +59,7 @@ class DoctorScreen(ModalScreen[None]):
             yield Footer()
 
     def on_screen_resume(self) -> None:
-        """Starts an examination when the screen opens, or when a screen above it is closed."""
+        """Starts an examination each time this screen becomes the top screen."""
         self.action_look()
 
     def action_look(self) -> None:

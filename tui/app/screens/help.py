@@ -18,7 +18,7 @@ from tui.text.sanitize import fit, width
 
 _SCROLLING = (
     Binding("up,down", "", "Scroll"),
-    Binding("pageup,pagedown", "", "Scroll by windows"),
+    Binding("pageup,pagedown", "", "Scroll by pages"),
     Binding("home,end", "", "To the first or the last line"),
 )
 

@@ -38,7 +38,7 @@ class Measures:
     Attributes:
         locks: Maps a registry's path to the sum of the lock metrics that processes published.
         zombies: The present number of zombies.
-        zombies_more: The change of the number of zombies after the first complete roll call.
+        zombies_more: The present number of zombies minus their number when the monitor started.
     """
 
     locks: Mapping[str, LockMetrics]

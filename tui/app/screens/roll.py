@@ -1,4 +1,4 @@
-"""The main screen, which shows the agent list. Its keys' actions are in `roll_actions`."""
+"""The main screen, which shows the agent list. The actions of the keys are in `roll_actions`."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class RollScreen(RollActions):
         """The roll call."""
 
         def can_replace(self, message: Message) -> bool:
-            """Returns whether this message replaces an older message that still waits."""
+            """Returns whether this message replaces an older message that was not handled yet."""
             return isinstance(message, RollScreen.Rolled)
 
     def __init__(

@@ -72,7 +72,7 @@ class RollActions(Screen[None]):
         of: int
 
         def can_replace(self, message: Message) -> bool:
-            """Returns whether this message replaces an older message that still waits."""
+            """Returns whether this message replaces an older message that was not handled yet."""
             return isinstance(message, RollActions.Progressed)
 
     def __init__(
@@ -337,6 +337,6 @@ class RollActions(Screen[None]):
 
 
 def _seen(roll: RollCall) -> tuple[tuple[TaskState, ...], tuple[Path, ...]]:
-    """Returns the states of all tasks of a roll, and the paths of its workspaces."""
+    """Returns the states of all tasks and the paths of all workspaces in a roll call."""
     states = tuple(task.state for task in roll.tasks())
     return states, tuple(workspace.path for workspace in roll.workspaces)

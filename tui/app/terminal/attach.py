@@ -52,7 +52,7 @@ def session_of(line: Line | None, evidence: Evidence) -> Session:
         raise NowhereToGoError(f"tmux cannot be queried: {harmless(answer.why, 600)}")
     if item.name_reused_by is not None:
         raise NowhereToGoError(
-            f"The session with the name of {agent}'s session belongs to another agent now."
+            f"Not attached: a session of another agent now has the name of {agent}'s session."
         )
     if (doubt := evidence.doubt(name)) is not None:
         raise NowhereToGoError(f"Not attached: {harmless(doubt, 600)}")

@@ -106,7 +106,7 @@ def stop(app: App[None], pid: int = 0) -> None:
 
 
 def _continued(app: App[None]) -> None:
-    """Sets the terminal up again: after a SIGSTOP, another program may have changed its mode."""
+    """Sets the terminal's mode again, which another program may have changed after a SIGSTOP."""
     # An app that is ending restores the terminal itself.
     if app.is_running and _in_front():
         with suppress(SuspendNotSupported), app.suspend():

@@ -29,7 +29,7 @@ _ROUNDS = 2
 
 @dataclass
 class Followed(Message):
-    """A message that follows a key; when this message arrives, the key has been handled."""
+    """A message that `TypeAhead` sends after a key; it arrives when the key has been handled."""
 
     number: int
     rounds: int
@@ -88,7 +88,7 @@ class TypeAhead:
             self._follow(target, Followed(self._number, _ROUNDS))
 
     async def followed(self, message: Followed) -> None:
-        """Receives the message that follows a key; after the last round trip, handles a key."""
+        """Receives a `Followed` message; after the last round trip, handles the next key."""
         if message.number != self._number:
             return
         if message.rounds > 1 and self._behind is not None:

@@ -29,7 +29,7 @@ class Openable:
     """A file that the operator can open.
 
     Attributes:
-        name: The kind of file, such as "prompt", as the operator reads it.
+        name: The kind of file, such as "prompt".
         path: The path of the file.
     """
 
@@ -81,9 +81,8 @@ def _is_regular(path: Path) -> bool:
 def opened(path: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
     """Opens a regular file, so that a program shows exactly this file.
 
-    If another user can replace the file, the program gets the open file instead of its path.
-    Otherwise the other user could put a link there, through which an editor changes a file of
-    this user.
+    If another user can replace the file, the program gets the open file instead of the path. With
+    the path, an editor could follow a link of the other user, and change a file of this user.
 
     Args:
         path: The path of the file.

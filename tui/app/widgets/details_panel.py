@@ -89,7 +89,7 @@ class Panel(Vertical):
         """The content."""
 
         def can_replace(self, message: Message) -> bool:
-            """Returns whether this message replaces an older message that still waits.
+            """Returns whether this message replaces an older message that was not handled yet.
 
             Each message has the whole content of its tab.
             """
@@ -136,7 +136,7 @@ class Panel(Vertical):
         self._look()
 
     def open_tab(self, tab: Tab) -> None:
-        """Opens a tab, if another tab is open."""
+        """Opens a tab."""
         if tab is not self.tab:
             self.tab = tab
             self._look()
@@ -155,7 +155,7 @@ class Panel(Vertical):
 
     def _look(self) -> None:
         """Starts to read the content of the open tab, or reads the same content again."""
-        key = (self.tab, self._line.key if self._line is not None else None, self._whose())
+        key = (self.tab, self._line.key if self._line is not None else None, self._pane_identity())
         if key == self._key:
             session = self._session()
             activity = session.activity if session is not None else 0
@@ -180,7 +180,7 @@ class Panel(Vertical):
             return item.session
         return item if isinstance(item, Session) else None
 
-    def _whose(self) -> Hashable:
+    def _pane_identity(self) -> Hashable:
         """Returns the identity of the session whose pane is shown; None if no pane is shown."""
         session = self._session()
         if self.tab is not Tab.PANE or session is None or self._roll is None:
@@ -189,7 +189,7 @@ class Panel(Vertical):
         return session.id, session.created, session.panes, answer.server, self.tmux is not None
 
     def _source(self) -> PanelSource | None:
-        """Returns the source of the open tab's content; None if the tab needs no source."""
+        """Returns the source of the open tab's content; None if nothing must be read."""
         item = self._line.item if self._line is not None else None
         if self.tab is Tab.AUDIT:
             return self._audit_source()
@@ -338,7 +338,7 @@ class Panel(Vertical):
         field.focus()
 
     def action_leave(self) -> None:
-        """Closes the search field; if it is closed already, leaves the panel."""
+        """Closes the search field; if the field is not open, leaves the panel."""
         field = self.query_one(Input)
         if not field.has_class("shown"):
             self.post_message(self.Left())

@@ -1,4 +1,4 @@
-"""The default keys of the main screen: one list of key bindings per class with the actions."""
+"""The default keys of the main screen: a list for each class that has the keys' actions."""
 
 from __future__ import annotations
 

@@ -156,7 +156,7 @@ class RollPane(Vertical):
 
     @property
     def is_narrowed(self) -> bool:
-        """Whether `clear` would have an effect."""
+        """Whether a filter or a single verdict is set, or the filter field is open."""
         is_open = self.query_one(FilterField).has_class("shown")
         return is_open or self.roll.view != self.roll.view.cleared()
 

@@ -291,7 +291,7 @@ class Column:
         width: The width in cells; 0 for AGENT, which takes the remaining room.
         agent: Makes the cell on an agent's line.
         task: Makes the cell on a task's line. If None, the cell to the left is wider instead.
-        orphan: Makes the cell on an orphan's line. If None, the cell to the left is wider.
+        orphan: Makes the cell on an orphan's line. If None, the cell to the left is wider instead.
         gap: The number of empty cells before the text.
         right: Whether the title is aligned to the right.
         priority: 0 for a column that is always shown. Other columns are added if there is room,
@@ -300,7 +300,7 @@ class Column:
         share: Whether the width is also limited to two fifths of the width of AGENT.
         sorts: The sort orders in which the column can be shown.
         needed_by: The sort orders in which the column is shown even if AGENT is narrow.
-        yields: Whether the column is removed to make room for a column of `needed_by`.
+        yields: Whether the column is removed if a column needs room because of `needed_by`.
     """
 
     title: str
@@ -350,7 +350,7 @@ COLUMNS = (
 
 @lru_cache(64)
 def layout(cells: int, sort: Sort = Sort.HIERARCHY) -> tuple[tuple[Column, int], ...]:
-    """Returns the columns that fit, each with its width in cells.
+    """Returns the columns that have room in a line, each with its width in cells.
 
     Args:
         cells: The width of a line.

@@ -90,10 +90,10 @@ class RollView(ScrollView, can_focus=True):
         """The message that the cursor moved, or that the content of the cursor's line changed."""
 
         line: Line | None
-        """The line under the cursor; None if the roll has no lines."""
+        """The line under the cursor; None if the list is empty."""
 
         def can_replace(self, message: Message) -> bool:
-            """Returns whether this message replaces an older message that still waits."""
+            """Returns whether this message replaces an older message that was not handled yet."""
             return isinstance(message, RollView.Moved)
 
     @dataclass
@@ -117,7 +117,7 @@ class RollView(ScrollView, can_focus=True):
         """The number of all agents and orphans."""
 
         def can_replace(self, message: Message) -> bool:
-            """Returns whether this message replaces an older message that still waits."""
+            """Returns whether this message replaces an older message that was not handled yet."""
             return isinstance(message, RollView.Viewed)
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
@@ -187,7 +187,7 @@ class RollView(ScrollView, can_focus=True):
         """Shows new measurements of CPU and memory.
 
         Args:
-            loads: Maps the keys of lines to the loads of their sessions.
+            loads: Maps the key of a line to the CPU and memory of the line's session.
         """
         # The first measurement sorts the lines; a cursor at the top stays at the top.
         to_top = self.view.sort.by_load and not self._loads and self._cursor == 0
@@ -282,8 +282,7 @@ class RollView(ScrollView, can_focus=True):
         """Redraws the visible lines whose text or style changed.
 
         Args:
-            same_as: The previous lines. A line is skipped if it is the object with the same index
-                in this list.
+            same_as: The previous lines. A line is skipped if the same object is at the same index.
         """
         drawing = self._drawing()
         top = self.scroll_offset.y
@@ -393,7 +392,7 @@ class RollView(ScrollView, can_focus=True):
         self._put_cursor(0 if to < 0 else len(self._lines) - 1)
 
     def action_fold(self) -> None:
-        """Folds the line under the cursor; if this is impossible, moves to the parent's line."""
+        """Folds the line under the cursor; if this is impossible, goes to the parent."""
         line = self.current
         if line is None:
             return
@@ -407,7 +406,7 @@ class RollView(ScrollView, can_focus=True):
                 return
 
     def action_unfold(self) -> None:
-        """Unfolds the line under the cursor; if it is unfolded, moves to the next line."""
+        """Unfolds the line under the cursor; if the line is unfolded, goes to the first child."""
         line = self.current
         if line is None:
             return
@@ -433,7 +432,7 @@ class RollView(ScrollView, can_focus=True):
     # View
 
     def action_triage(self) -> None:
-        """Sorts a tree by urgency; changes any other sort order to the tree."""
+        """Changes the sort order from the tree to urgency, or from any other order to the tree."""
         is_tree = self.view.sort is Sort.HIERARCHY
         self.look(replace(self.view, sort=Sort.URGENCY if is_tree else Sort.HIERARCHY))
 
@@ -484,7 +483,7 @@ class RollView(ScrollView, can_focus=True):
             self._put_cursor(self._cursor + 1)
 
     def action_range(self) -> None:
-        """Starts to mark a range of lines at the cursor; if a range was started, ends it."""
+        """Starts a range of marked lines at the cursor, or ends the range."""
         if self._marks.start is not None:
             self.action_leave_range()
         elif self.current is not None:

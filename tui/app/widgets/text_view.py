@@ -89,7 +89,7 @@ class TextView(ScrollView, can_focus=True):
         """The message that the scroll position or the result of the search may have changed."""
 
         def can_replace(self, message: Message) -> bool:
-            """Returns whether this message replaces an older message that still waits."""
+            """Returns whether this message replaces an older message that was not handled yet."""
             return isinstance(message, TextView.Placed)
 
     def __init__(self) -> None:

@@ -9,9 +9,9 @@ from textual.app import App
 from tui.text.sanitize import harmless
 
 RECOVERY = "registry.storage.recovery"
-"""The logger that reports the recovery of interrupted commits.
+"""The name of the logger that reports recoveries of interrupted commits.
 
-Only its name is used here: the first screen does not need the module of the logger.
+The module with this name is not imported here, because the first screen does not need it.
 """
 
 
