@@ -25,7 +25,7 @@ from tui.app.terminal.job_control import keep_no_drawings, stop, take_stops
 from tui.app.terminal.key_queue import Followed, TypeAhead
 from tui.app.theme import OURS
 from tui.app.widgets.ascii_filter import ascii_filters
-from tui.app.widgets.progress_line import working_out
+from tui.app.widgets.progress_line import opening_workers
 from tui.app.widgets.toasts import ToastHandler
 from tui.config.settings import Settings
 from tui.text.sanitize import harmless
@@ -235,10 +235,10 @@ class MusterApp(App[None]):
 
     @property
     def _takes_no_keys(self) -> bool:
-        return self.screen is self.roll_screen and any(working_out(self))
+        return self.screen is self.roll_screen and any(opening_workers(self))
 
     def on_key(self, event: events.Key) -> None:
-        """Ignores keys while a worker prepares the screen for an earlier key; see `working_out`.
+        """Ignores keys while a worker prepares the screen for another key; see `opening_workers`.
 
         Exceptions: Escape cancels the worker, and a quit key ends muster. Textual calls this
         method for each key before any binding acts.

@@ -111,7 +111,7 @@ def _wrong(key: str) -> str | None:
     unknown = [modifier for modifier in modifiers if modifier not in _MODIFIERS]
     if unknown:
         names = ", ".join(sorted(_MODIFIERS))
-        return f"{quoted_name(key, 40)} is not a key; before + use one of {names}"
+        return f"{quoted_name(key, 40)} is not a key; only these can stand before +: {names}"
     if modifiers == ["shift"] and len(name) == 1:
         return f'terminals send shift and a letter as a capital letter: write "{name.upper()}"'
     if key in _NAMED or name in _NAMED or _is_typed(name):

@@ -52,7 +52,7 @@ class Actions(Provider):
 
     def _themes(self) -> Iterator[tuple[str, str, _Do]]:
         for name in THEMES:
-            yield f"Theme: {name}", "until muster is closed", partial(self._set_theme, name)
+            yield f"Theme: {name}", "used until you close muster", partial(self._set_theme, name)
 
     def _set_theme(self, name: str) -> None:
         self.app.theme = name

@@ -42,7 +42,7 @@ Maps the keys of `KEYS` to texts. A term with a missing key matches nothing.
 """
 
 # Quotes keep white space in one term; an unclosed quote extends to the end.
-# Expressions are compiled at the first use, because the roll is seldom filtered.
+# Expressions are compiled at the first use, because most runs of muster use no filter.
 _TERM = r'(?:[^\s"]|"[^"]*(?:"|$))+'
 _KEYED = r"([A-Za-z_]+):"
 _BETWEEN = r'((?:[^,"]|"[^"]*(?:"|$))*)(?:,|$)'

@@ -45,5 +45,5 @@ class Marks:
         return Marks(self.keys)
 
     def alive(self, present: Set[Key]) -> Marks:
-        """Returns a copy without the marks of keys that are not in `present`."""
+        """Returns a copy that keeps only the marks of keys in `present`."""
         return replace(self, keys=self.keys & present, before=self.before & present)

@@ -466,7 +466,7 @@ async def test_the_help_lists_all_of_these_keys() -> None:
         assert isinstance(app.screen, ReportScreen)
         said = str(app.screen.query_one("VerticalScroll Static").render())
         for what in (
-            "Sort the most urgent first",
+            "Sort by urgency, or go back to the tree",
             "Sort by urgency",
             "Hide or show finished",
             "Only live, stalled, zombie",

@@ -88,7 +88,7 @@ class Body(Container):
         view.go_to(message.target)
         if view.current is None or view.current.key != message.target:
             agent = named(message.target.id)
-            self._say(f"{agent} is not shown: a fold or the filter hides it.")
+            self._say(f"{agent} is not shown: a fold or the filter hides this agent.")
 
     def action_step(self, by: int) -> None:
         """Opens the next tab of the details panel if `by` is 1, the previous tab if it is -1."""

@@ -135,4 +135,4 @@ def finding_parts(examination: Examination) -> Iterator[str | tuple[str, str]]:
             else:
                 yield (f"      {harmless(finding.advice)}\n", "$warning")
     if len(examination.findings) > LISTED_AT_MOST:
-        yield f"and {len(examination.findings) - LISTED_AT_MOST} more: muster doctor\n"
+        yield f"and {len(examination.findings) - LISTED_AT_MOST} more; muster doctor shows all\n"

@@ -1,4 +1,4 @@
-"""The metrics screen: shows lock waits and counts with their goals, and updates them."""
+"""The metrics screen: shows lock waits and counts with their goals, updated every 2 seconds."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def measure_parts(measures: Measures) -> Iterator[str | tuple[str, str]]:
         (
             "zombies",
             f"{measures.zombies} ({measures.zombies_more:+d} since opened)",
-            "no more than before",
+            "not more than when opened",
             measures.zombies_more <= 0,
         ),
     )

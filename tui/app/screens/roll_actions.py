@@ -18,7 +18,7 @@ from registry.errors import RegistryError
 from registry.schema import Workspace
 from registry.text import shown_name
 from tui.app.bindings import CHANGING, declared, keys_of
-from tui.app.widgets.progress_line import ProgressLine, working_out
+from tui.app.widgets.progress_line import ProgressLine, opening_workers
 from tui.app.widgets.roll_bindings import ACTION_KEYS
 from tui.app.widgets.roll_box import RollPane
 from tui.app.widgets.roll_list import RollView
@@ -162,8 +162,8 @@ class RollActions(Screen[None]):
         self.app.call_from_thread(unless_given_up, get_current_worker())
 
     def give_up(self) -> None:
-        """Cancels the workers that prepare a screen for an earlier key; see `working_out`."""
-        for worker in working_out(self.app):
+        """Cancels the workers that prepare a screen for an earlier key; see `opening_workers`."""
+        for worker in opening_workers(self.app):
             worker.cancel()
 
     def action_complete(self) -> None:

@@ -131,7 +131,7 @@ async def attach(
     inside = runs_inside(os.environ, tmux.socket)
     pane = os.environ.get("TMUX_PANE") if inside else None
     if pane is not None and pane in session.panes:
-        raise NowhereToGoError("This is the session that muster itself runs in.")
+        raise NowhereToGoError("Not attached: muster itself runs in this session.")
     terminal = terminal_path()
     try:
         client = None

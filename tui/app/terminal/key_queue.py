@@ -29,7 +29,7 @@ _ROUNDS = 2
 
 @dataclass
 class Followed(Message):
-    """A message that `TypeAhead` sends after a key; it arrives when the key has been handled."""
+    """A message that `TypeAhead` sends after a key; arrives when the key has been handled."""
 
     number: int
     rounds: int

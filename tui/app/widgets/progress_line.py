@@ -29,7 +29,7 @@ MOMENT = 0.3
 _LOOK_EVERY = 0.1
 
 
-def working_out(app: App[Any]) -> Iterator[Worker[Any]]:
+def opening_workers(app: App[Any]) -> Iterator[Worker[Any]]:
     """Yields the running workers that prepare a screen, session or file for an earlier key.
 
     While such a worker runs, the main screen ignores keys. The operator presses these keys for the
@@ -72,7 +72,7 @@ class ProgressLine(Static):
         self._waiting = self.set_timer(MOMENT, lambda: self._wait(what))
 
     def _wait(self, what: str) -> None:
-        if not any(working_out(self.app)):
+        if not any(opening_workers(self.app)):
             self._stop_waiting()
             return
         if not self.has_class("shown"):

@@ -38,7 +38,7 @@ _TRIAGE = (
         "t",
         "triage",
         "Triage",
-        tooltip="Sort the most urgent first, or go back to the tree",
+        tooltip="Sort by urgency, or go back to the tree",
         id="roll.triage",
     ),
     _hidden("s", "sort(1)", "Sort", "sort", "Sort by urgency, age, progress, CPU, memory"),
@@ -51,7 +51,7 @@ _TRIAGE = (
 
 _MARKING = (
     Binding("space", "mark", "Mark", id="roll.mark"),
-    _hidden("v", "range", "Range", "range", "Mark a range, from this line to the cursor"),
+    _hidden("v", "range", "Range", "range", "Mark a range: all lines from here to the cursor"),
     Binding("escape", "leave_range", "End range", id="roll.leave-range"),
     _hidden(
         "shift+down", "extend(1)", "Mark down", "extend-down", "Mark this line and the next line"

@@ -161,7 +161,7 @@ class RollPane(Vertical):
         return is_open or self.roll.view != self.roll.view.cleared()
 
     def clear(self) -> None:
-        """Shows the agents of all verdicts, without a filter; closes the filter field.
+        """Removes the filter and the limit to one verdict, and closes the filter field.
 
         The sort order stays. If finished agents are hidden, they stay hidden.
         """

@@ -53,7 +53,7 @@ def line_pieces(line: Line, drawing: Drawing, marked: bool = False) -> list[Piec
 def why_empty(view: View) -> str:
     """Returns the message for an empty agent list: why the list has no lines."""
     if view.narrows:
-        return "Nothing matches the filter; Escape clears it."
+        return "Nothing matches the filter; Escape clears the filter."
     if view.hide_finished:
         return "All agents are finished; h shows them."
     return "No tasks yet. A new task appears by itself."

@@ -19,7 +19,7 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
 from registry.dataclass import dataclass, replace
-from tui.app.widgets.progress_line import working_out
+from tui.app.widgets.progress_line import opening_workers
 from tui.app.widgets.roll_bindings import ROLL_KEYS
 from tui.app.widgets.roll_cells import (
     Drawing,
@@ -419,7 +419,7 @@ class RollView(ScrollView, can_focus=True):
     def on_click(self, event: events.Click) -> None:
         """Moves the cursor to the clicked line; a click on a fold arrow also folds or unfolds."""
         number = event.y + self.scroll_offset.y
-        if number >= len(self._lines) or any(working_out(self.app)):
+        if number >= len(self._lines) or any(opening_workers(self.app)):
             return
         self._put_cursor(number)
         line = self._lines[number]

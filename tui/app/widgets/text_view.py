@@ -69,7 +69,7 @@ class TextView(ScrollView, can_focus=True):
         Binding("pagedown", "page(1)", "Page down", show=False, id="panel.page-down"),
         Binding("home", "edge(-1)", "First line", show=False, id="panel.first"),
         Binding(
-            "end", "edge(1)", "Last line", show=False, tooltip="To the end, and follow",
+            "end", "edge(1)", "Last line", show=False, tooltip="To the end, and show new lines",
             id="panel.last",
         ),
         Binding("enter", "jump", "Go to the agent", show=False, id="panel.jump"),
