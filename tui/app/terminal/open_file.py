@@ -106,7 +106,7 @@ def opened(path: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
 def viewer(environment: Mapping[str, str]) -> list[str]:
     """Returns the program that shows files, with its arguments.
 
-    The first of these that exists is used: ``$PAGER``, ``$EDITOR``, ``less``, ``more``.
+    This is ``$PAGER`` if the variable is set, or else ``$EDITOR``, ``less`` or ``more``.
 
     Raises:
         NoViewerError: ``$PAGER`` or ``$EDITOR`` cannot be parsed or names a missing program, or

@@ -239,7 +239,7 @@ def _orphan_name(shown: OrphanCells, wide: int) -> list[Piece]:
     name = f"{indent}{shown_name(shown.session.name)}"
     pieces = [
         *highlighted(name, "agent", view.wanted, "session"),
-        (f"  no registry lists it; created {made} ago", "finished"),
+        (f"  no registry lists it; made {made} ago", "finished"),
     ]
     return [(" ", ""), *exactly(pieces, wide - 1)]
 
