@@ -38,7 +38,7 @@ A line on the screen shows fewer characters.
 Fields = Mapping[str, tuple[str, ...]]
 """The texts of one agent, task, workspace or orphan that a filter searches.
 
-Maps the keys of `KEYS` to texts. A term with a missing key matches nothing.
+Maps keys from `KEYS` to texts. If the key of a term is missing, the term matches nothing.
 """
 
 # Quotes keep white space in one term; an unclosed quote extends to the end.

@@ -55,7 +55,7 @@ class Line(NamedTuple):
         item: The record that the line shows; None for the line above the orphans.
         level: The indentation level.
         folded: Whether the line is folded; None for a line that cannot be folded.
-        leads: Whether the agent is shown only because a descendant of the agent matches the view.
+        leads: Whether an agent is shown only because a descendant of the agent matches the filter.
         task: The id of an agent's task if the task has no line of its own; otherwise empty.
     """
 
@@ -223,7 +223,7 @@ def _agents(task: TaskRoll, view: View) -> Iterable[tuple[AgentRow, bool]]:
 
 
 def _asked_for(task: TaskRoll, view: View) -> Iterator[AgentRow]:
-    """Yields the agents of a task that match a view."""
+    """Yields the agents of a task that match a view's filter and verdicts."""
     shown = {verdict for verdict in task.counts if task.counts[verdict] and view.has(verdict)}
     if not shown:
         return
@@ -274,7 +274,7 @@ def _unreadable(roll: RollCall) -> Iterator[Line]:
 
 
 def matching(roll: RollCall, view: View) -> dict[Key, AgentRow | Session]:
-    """Returns the agents and orphans that match a view, by line key; folds have no effect."""
+    """Returns the agents and orphans that match a view's filter and verdicts, by line key."""
     shown: dict[Key, AgentRow | Session] = {
         row.key: row for task in roll.tasks() for row in _asked_for(task, view)
     }
@@ -302,7 +302,10 @@ def actionable(roll: RollCall) -> dict[Key, AgentRow | Session]:
 
 
 def is_asked_for(line: Line) -> bool:
-    """Returns whether a line shows an agent or orphan that matches the view."""
+    """Returns whether a line shows an agent or orphan that matches the view's filter.
+
+    Returns False if an agent is shown only because a descendant of the agent matches.
+    """
     return not line.leads and isinstance(line.item, AgentRow | Session)
 
 

@@ -39,7 +39,7 @@ class Sort(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A filter and a sort order.
+    """The choice of the agents that are shown, and of their order.
 
     Attributes:
         query: The filter as typed; see `tui.view.filter`.

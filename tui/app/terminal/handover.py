@@ -26,7 +26,7 @@ async def lend_terminal(
     environment: Mapping[str, str],
     descriptors: Sequence[int] = (),
 ) -> tuple[int, str]:
-    """Runs a program on the terminal, and waits for its end without blocking the event loop.
+    """Runs a program on the terminal, and waits until the program ends. The event loop continues.
 
     Args:
         app: The app, which draws nothing until the program ends.

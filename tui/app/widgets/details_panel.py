@@ -84,7 +84,7 @@ class Panel(Vertical):
         """The message that the content of a tab was read."""
 
         key: Hashable
-        """The identity of the content."""
+        """The tab, the line and the session to which the content belongs."""
         found: object
         """The content."""
 

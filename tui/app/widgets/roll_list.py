@@ -112,7 +112,7 @@ class RollView(ScrollView, can_focus=True):
         view: View
         """The filter and the sort order."""
         shown: int
-        """The number of agents and orphans that match the view."""
+        """The number of agents and orphans that the view shows if no line is folded."""
         of: int
         """The number of all agents and orphans."""
 
@@ -165,9 +165,9 @@ class RollView(ScrollView, can_focus=True):
     def look(self, view: View) -> None:
         """Changes the view: the filter and the sort order.
 
-        The cursor stays on its agent if the agent matches the view; otherwise the cursor moves to
-        the first agent that matches. But a new sort order, except the hierarchy, moves the cursor
-        to the top.
+        The cursor stays on its agent if the agent matches the filter; otherwise the cursor moves
+        to the first agent that matches. But a new sort order, except the hierarchy, moves the
+        cursor to the top.
         """
         if view == self.view:
             return
@@ -500,7 +500,7 @@ class RollView(ScrollView, can_focus=True):
             self.action_leave_range()
 
     def action_leave_range(self) -> None:
-        """Ends the range; its lines stay marked."""
+        """Ends the range of marked lines. These lines stay marked."""
         self._mark(self._marks.ended())
 
     def action_extend(self, by: int) -> None:
@@ -511,11 +511,11 @@ class RollView(ScrollView, can_focus=True):
         self._mark(self._marks.adding(self._between(start, self._cursor)))
 
     def action_mark_found(self) -> None:
-        """Marks all agents and orphans that match the view, even if they are folded away."""
+        """Marks all agents and orphans that match the filter, even if they are folded away."""
         self._mark(self._marks.adding(self._matched_keys()))
 
     def action_invert(self) -> None:
-        """Inverts the marks of all agents and orphans that match the view."""
+        """Inverts the marks of all agents and orphans that match the filter."""
         self._mark(self._marks.inverting(self._matched_keys()))
 
     def action_mark_zombies(self) -> None:
