@@ -64,7 +64,7 @@ def test_a_missing_session_is_explained() -> None:
     assert "names no session" in refused(row_of(dead, session=None), dead)
     assert "tmux cannot be queried" in refused(row_of(silent), silent)
     taken = replace(row_of(dead), name_reused_by=A)
-    assert "belongs to another agent" in refused(taken, dead)
+    assert "a session of another agent" in refused(taken, dead)
     other = {"agent_a": "the server at /x/s has it; try -S /x/s"}
     assert "try -S /x/s" in refused(row_of(dead), dead, other)
 

@@ -74,7 +74,7 @@ def test_other_keys_may_be_set(keys: dict[str, str]) -> None:
         ({"kill": "Escpe"}, "keys.kill: 'Escpe' is not a key; did you mean escape?"),
         (
             {"kill": "control+k"},
-            "keys.kill: 'control\\+k' is not a key; before \\+ use one of alt",
+            "keys.kill: 'control\\+k' is not a key; only these can stand before \\+: alt",
         ),
         ({"kill": "shift+k"}, 'keys.kill: terminals send .* write "K"'),
         (
