@@ -112,7 +112,7 @@ def measure_parts(measures: Measures) -> Iterator[str | tuple[str, str]]:
         (
             "zombies",
             f"{measures.zombies} ({measures.zombies_more:+d} since opened)",
-            "not more than when opened",
+            "no increase",
             measures.zombies_more <= 0,
         ),
     )
