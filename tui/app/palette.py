@@ -1,4 +1,4 @@
-"""The command palette, which finds actions of the present screen and themes by name."""
+"""The command palette, which finds themes, and actions of the present screen, by their names."""
 
 from __future__ import annotations
 

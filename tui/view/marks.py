@@ -25,11 +25,11 @@ class Marks:
     before: frozenset[Key] = frozenset()
 
     def adding(self, keys: Set[Key]) -> Marks:
-        """Returns a copy in which `keys` are marked too, without a range."""
+        """Returns a copy without a range, in which `keys` are marked too."""
         return Marks(self.keys | keys)
 
     def inverting(self, keys: Set[Key]) -> Marks:
-        """Returns a copy in which the marks of `keys` are inverted, without a range."""
+        """Returns a copy without a range, in which the marks of `keys` are inverted."""
         return Marks(self.keys ^ keys)
 
     def starting(self, at: Key) -> Marks:

@@ -28,7 +28,7 @@ class Sort(StrEnum):
 
     @property
     def by_load(self) -> bool:
-        """Whether the sort order needs the CPU or memory of every session."""
+        """Whether lines are sorted by the CPU or memory of their sessions."""
         return self in (Sort.CPU, Sort.MEMORY)
 
     def after(self, steps: int) -> Sort:

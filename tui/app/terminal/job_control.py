@@ -45,7 +45,7 @@ def _forgiving(encoding: str) -> Callable[[], codecs.IncrementalDecoder]:
 
 @contextmanager
 def noting(note: Callable[[int], None], *numbers: int) -> Iterator[None]:
-    """Calls `note` inside a `with` block when a signal arrives, instead of the usual handler.
+    """While a `with` block runs, calls `note` for each signal instead of the usual handler.
 
     The default handlers would end the process without restoring the terminal. If an event loop
     runs inside the block, the loop's own handlers have priority until the loop is closed.
