@@ -32,7 +32,7 @@ class Sort(StrEnum):
         return self in (Sort.CPU, Sort.MEMORY)
 
     def after(self, steps: int) -> Sort:
-        """Returns the sort order `steps` places further; the first order follows the last one."""
+        """Returns the order that is `steps` places later; the first order follows the last."""
         all_ = list(Sort)
         return all_[(all_.index(self) + steps) % len(all_)]
 

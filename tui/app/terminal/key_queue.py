@@ -88,7 +88,7 @@ class TypeAhead:
             self._follow(target, Followed(self._number, _ROUNDS))
 
     async def followed(self, message: Followed) -> None:
-        """Receives a `Followed` message; after the last round trip, handles the next key."""
+        """Receives a `Followed` message; after its last round trip, handles the next key."""
         if message.number != self._number:
             return
         if message.rounds > 1 and self._behind is not None:
