@@ -20,7 +20,7 @@ def value(raw: object) -> str:
 
 
 def change_words(changes: Sequence[FieldChange]) -> str:
-    """Returns the changed fields of one agent, each with its old and its new value."""
+    """Returns a text with the name, the old value and the new value of each changed field."""
     return ", ".join(map(_words, changes))
 
 
@@ -38,7 +38,7 @@ def _words(change: FieldChange) -> str:
 def by_holder(
     changes: Iterable[FieldChange],
 ) -> Mapping[tuple[str, str | None], list[FieldChange]]:
-    """Groups changes by registry and agent; None stands for the fields of the registry itself."""
+    """Groups changes by registry and agent. Changes of a registry's own fields have agent None."""
     groups: dict[tuple[str, str | None], list[FieldChange]] = {}
     for change in changes:
         groups.setdefault((change.file, change.agent), []).append(change)
@@ -46,7 +46,7 @@ def by_holder(
 
 
 def local_time(at: str) -> str:
-    """Returns a time of the log in the time zone of this host."""
+    """Returns a time from the log as text in the local time zone."""
     try:
         return f"{datetime.fromisoformat(at).astimezone():%Y-%m-%d %H:%M:%S}"
     except (ValueError, OverflowError, OSError):
@@ -111,7 +111,7 @@ def log_lines(log: Log, entries: Iterable[Entry]) -> Iterator[str]:
 
 
 def unread(log: Log) -> Iterator[str]:
-    """Yields messages on the parts of a log that were not read."""
+    """Yields messages about the parts of a log that were not read."""
     yield from map(harmless, log.unread)
     if log.damaged:
         yield f"{some(log.damaged, 'line')} of the log cannot be read"

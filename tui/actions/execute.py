@@ -58,7 +58,10 @@ def carry_out(
 
 
 def on_record(plan: Plan, reason: str) -> str:
-    """Returns the reason for the audit log, with the servers that the operator set aside.
+    """Returns the reason for the audit log: the operator's words, and servers not considered.
+
+    If a step assumes that a session is gone, the reason names the other tmux servers of which the
+    operator says that they have none of the agents.
 
     Args:
         plan: The plan.
@@ -87,10 +90,10 @@ def _kill(plan: Plan, tmux: Tmux, reason: str, progress: ProgressCallback) -> Ou
 def complete(
     plan: Plan, tmux: Tmux, reason: str, audit: Audit, progress: ProgressCallback = no_progress
 ) -> Outcome:
-    """Gives agents a terminal status, except agents whose session exists again. Blocks.
+    """Checks the steps of a plan again, and completes the agents whose steps pass. Blocks.
 
     Args:
-        plan: A confirmed plan; its status is the new status of the agents.
+        plan: A confirmed plan. `Plan.status` is the new status of the agents.
         tmux: The tmux server of the plan, which is queried again.
         reason: The reason for the registries; may be empty.
         audit: Logs the change.
@@ -116,10 +119,13 @@ def _record(
     audit: Audit,
     progress: ProgressCallback,
 ) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-    """Writes the registries, with one lock per task, and updates the outcomes.
+    """Writes the new statuses to the registries, and updates the outcomes.
 
-    Agents whose sessions were ended are written separately, because the end of a session cannot be
-    undone.
+    The changes of one task are written together. Only agents whose sessions were ended are written
+    separately, because the end of a session cannot be undone.
+
+    Returns:
+        The registries that were written, and messages about problems.
     """
     ending = frozenset(plan.ending)
     by_task: dict[tuple[TaskSource, bool], list[Step]] = {}
@@ -182,5 +188,5 @@ def _recorded(step: Step, status: EndStatus, detail: str, report: FinishReport) 
         why = f"its status is already {change.status!r}"
     else:
         why = report.untouched.get(step.label, "not changed")
-    # Another process has changed or removed the agent meanwhile.
+    # Another process has changed or removed the agent after the plan was made.
     return StepOutcome(step.label, Result.LEFT, f"{prefix}{why}")

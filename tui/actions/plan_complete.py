@@ -103,7 +103,7 @@ def checked_complete(
 
 
 def _with_remarks(plan: Plan, evidence: ActionEvidence) -> Plan:
-    """Adds a remark about processes that may belong to the agent to each step; refuses no step."""
+    """Adds a remark to each step for whose agent processes may still run; refuses no step."""
 
     def remarked(step: Step) -> Step:
         left = evidence.leftovers.get(step)

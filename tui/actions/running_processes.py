@@ -13,11 +13,11 @@ from tui.model.roll import Verdict
 from tui.text.sanitize import some
 
 _NAMED_AT_MOST = 5
-"""The number of processes that one message names; more are only counted."""
+"""The largest number of processes that one message names; further processes are only counted."""
 
 
 def find_running(sessions: Mapping[Step, Session], answer: TmuxSnapshot) -> dict[Step, Leftover]:
-    """Returns the processes because of which zombies cannot be given a terminal status.
+    """Finds processes because of which zombies with a session must not get a terminal status.
 
     Args:
         sessions: The present session of each step. Only the sessions of zombies are examined.
