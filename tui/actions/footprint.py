@@ -171,7 +171,7 @@ def describe_servers(held: Iterable[process_tree.Held]) -> Callable[[process_tre
 
 
 def left_alone(held: process_tree.Held) -> str:
-    """Describes processes that are not ended, because they may belong to another session."""
+    """Returns a text about processes that may belong to a session; a kill does not end these."""
     return f"; left alone: {'; '.join(held.doubts)}" if held.doubts else ""
 
 

@@ -357,4 +357,4 @@ def test_an_agent_whose_name_is_reused_can_be_completed_but_not_killed(files: Fi
     assert tmux.killed == []
     after = row_of(take(files, tmux), "a")
     assert (after.verdict, after.session) == (Verdict.FINISHED, None)
-    assert "another session got the name of its session" in after.note
+    assert "another session got the name of this agent's session" in after.note

@@ -64,7 +64,7 @@ def test_a_session_that_took_an_agents_name_is_listed_as_anothers() -> None:
     }
     lines = list(roll_table(roll, NOW, None))
     (number,) = (n for n, line in enumerate(lines) if "a-1" in line)
-    assert "another session got the name of its session 8 h 0 min" in lines[number + 1]
+    assert "another session got the name of this agent's session 8 h 0 min" in lines[number + 1]
 
 
 def test_the_names_of_the_rolls_fields_are_a_promise() -> None:
