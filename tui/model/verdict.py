@@ -27,7 +27,7 @@ _BEFORE = 15.0
 _NAME_REUSED = "another session got the name of this agent's session"
 
 JUST_STARTED = "just started; its session does not exist yet"
-"""The note on an agent without a session that started less than `Policy.start_grace` ago."""
+"""The note on an agent that has no session yet, during `Policy.start_grace` after its start."""
 
 
 class Judgement(NamedTuple):
