@@ -38,7 +38,7 @@ def _words(change: FieldChange) -> str:
 def by_holder(
     changes: Iterable[FieldChange],
 ) -> Mapping[tuple[str, str | None], list[FieldChange]]:
-    """Groups changes by registry and agent. Changes of a registry's own fields have agent None."""
+    """Groups changes by registry and agent; None is the agent for fields of a registry itself."""
     groups: dict[tuple[str, str | None], list[FieldChange]] = {}
     for change in changes:
         groups.setdefault((change.file, change.agent), []).append(change)
@@ -62,7 +62,7 @@ _STATES = {
 
 
 def entry_title(entry: Entry, undone: bool) -> str:
-    """Returns the time, the action and the result of an entry as one line."""
+    """Returns the time, the action and the result of a log entry as one line."""
     state = "done, undone later" if undone else _STATES[entry.state]
     return (
         f"{local_time(entry.at)}  {shown_name(entry.action_id, 80)}  "
@@ -71,7 +71,7 @@ def entry_title(entry: Entry, undone: bool) -> str:
 
 
 def entry_details(entry: Entry) -> Iterator[str]:
-    """Yields the user, the reason and the changes of an entry, line by line."""
+    """Yields the user, the reason and the changes of a log entry, line by line."""
     who = entry.who
     login = f" (sudo of {harmless(who.login, 40)})" if who.login else ""
     tty = f", {harmless(who.tty, 40)}" if who.tty else ""
@@ -97,7 +97,7 @@ def entry_details(entry: Entry) -> Iterator[str]:
 
 
 def log_lines(log: Log, entries: Iterable[Entry]) -> Iterator[str]:
-    """Yields entries as lines of text.
+    """Yields log entries as lines of text.
 
     Args:
         log: The log that contains the entries.

@@ -24,7 +24,7 @@ from tui.model.suspects import find_mixed
 def evidence_of_roll(
     roll: RollCall, sessions: Iterable[Session], *, alone: bool = False
 ) -> ActionEvidence:
-    """Returns the evidence that a roll call contains. tmux and registries are not read again.
+    """Returns the evidence that a roll call contains, without a new query of tmux.
 
     Args:
         roll: The roll call.
@@ -58,7 +58,7 @@ def evidence_of_roll(
 
 
 def evidence_now(plan: Plan, snapshot: TmuxSnapshot) -> ActionEvidence:
-    """Reads the host again, and returns the present evidence for the steps of a plan.
+    """Returns the present evidence for the steps of a plan. Reads the registries again.
 
     Args:
         plan: A confirmed plan.
@@ -87,7 +87,7 @@ def evidence_now(plan: Plan, snapshot: TmuxSnapshot) -> ActionEvidence:
 
 
 def looked_at(plan: Plan, evidence: ActionEvidence) -> ActionEvidence:
-    """Adds data of this host: leftovers, moved panes, and why other agents may have a session.
+    """Adds data of this host to evidence: `leftovers`, `mixed` and `claims`.
 
     This function is called when the plan is made, and again before the plan is executed.
     """
@@ -115,7 +115,7 @@ def looked_at(plan: Plan, evidence: ActionEvidence) -> ActionEvidence:
 
 
 def _holder(step: Step, session: Session, evidence: ActionEvidence) -> Holder | None:
-    """Returns a step's agent, with the possible names of its session; None for an orphan."""
+    """Returns the agent of a step, with the possible names of the session; None for an orphan."""
     row = step.row
     if row is None:
         return None
@@ -142,7 +142,7 @@ def _sessions_now(
 
 
 def _sharing(snapshot: TmuxSnapshot) -> Mapping[str, str]:
-    """Maps the id of each session that shares a pane to the name of another session with it."""
+    """Maps the id of each session that shares a pane to the name of a session with this pane."""
     by_pane: dict[str, list[Session]] = {}
     for session in {session.id: session for session in snapshot.sessions.values()}.values():
         for pane in session.panes:

@@ -58,10 +58,10 @@ def carry_out(
 
 
 def on_record(plan: Plan, reason: str) -> str:
-    """Returns the reason for the audit log: the operator's words, and servers not considered.
+    """Returns the reason of a plan for the audit log.
 
-    If a step assumes that a session is gone, the reason names the other tmux servers of which the
-    operator says that they have none of the agents.
+    If a step assumes that a session is gone, the reason also names the tmux servers that muster
+    did not consider, because the operator says that they have none of the agents.
 
     Args:
         plan: The plan.
@@ -90,7 +90,9 @@ def _kill(plan: Plan, tmux: Tmux, reason: str, progress: ProgressCallback) -> Ou
 def complete(
     plan: Plan, tmux: Tmux, reason: str, audit: Audit, progress: ProgressCallback = no_progress
 ) -> Outcome:
-    """Checks the steps of a plan again, and completes the agents whose steps pass. Blocks.
+    """Checks the steps of a plan again, and gives the agents their new status. Blocks.
+
+    An agent whose step fails a check is not changed.
 
     Args:
         plan: A confirmed plan. `Plan.status` is the new status of the agents.

@@ -79,9 +79,10 @@ _EARLIER_KILLS = "leftovers of earlier kills"
 
 
 def checked_kill(plan: Plan, roll: RollCall) -> Plan:
-    """Refuses the steps of a plan to kill that fail a check on this host. Blocks.
+    """Returns a plan to kill in which the steps that fail a check are refused. Blocks.
 
-    Adds the processes that certainly belong to an agent whose session is gone.
+    If the session of an agent is gone, the returned plan also ends the running processes that
+    certainly belong to this agent.
 
     Args:
         plan: The result of `plan_kill`.
@@ -95,7 +96,7 @@ def checked_kill(plan: Plan, roll: RollCall) -> Plan:
 
 
 def _outsiders(plan: Plan, trusted: Collection[int]) -> dict[Path, str]:
-    """Maps each registry that users outside `trusted` may write to the name of one such user."""
+    """Returns the registries that an untrusted user may write, each with one such user."""
     paths = [
         step.row.key.registry
         for step in plan.steps
@@ -140,7 +141,9 @@ def with_footprints(plan: Plan, answer: TmuxSnapshot) -> Plan:
 
 
 def describe_servers(held: Iterable[process_tree.Held]) -> Callable[[process_tree.Held], str]:
-    """Describes tmux servers that were started in sessions; a kill does not end them. Blocks.
+    """Describes the tmux servers that were started in sessions. Blocks.
+
+    A kill of the sessions does not end these servers.
 
     Args:
         held: The processes of the sessions.
@@ -171,7 +174,10 @@ def describe_servers(held: Iterable[process_tree.Held]) -> Callable[[process_tre
 
 
 def left_alone(held: process_tree.Held) -> str:
-    """Returns a text about processes that may belong to a session; a kill does not end these."""
+    """Returns a text about the processes that a kill leaves running.
+
+    It is not certain that these processes belong to the session.
+    """
     return f"; left alone: {'; '.join(held.doubts)}" if held.doubts else ""
 
 
@@ -215,7 +221,7 @@ def owner_of(plan: Plan, step: Step) -> int | None:
 
 
 def origin_of_ended(ended: EndedSession, answer: TmuxSnapshot, owner: int | None = None) -> Origin:
-    """Returns the features of the processes that remained after a session was ended.
+    """Returns the features by which the remaining processes of an ended session are found.
 
     These features do not include a pane of an existing session. Because a pane id is unique only
     on one server, the pid and the start time of the server are compared, too.

@@ -211,7 +211,7 @@ def _checked(
 
 
 def _check_not_back(outcomes: dict[Step, StepOutcome], snapshot: TmuxSnapshot) -> None:
-    """Changes the outcome of agents whose session may exist again: their end is not recorded."""
+    """Refuses to give a terminal status to agents whose session may exist again."""
     evidence = ActionEvidence(snapshot, snapshot.server)
     for step, outcome in outcomes.items():
         if outcome.result is not Result.DONE or not step.writes:

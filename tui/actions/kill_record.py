@@ -21,8 +21,8 @@ class KillRecord:
     Attributes:
         plan: The plan that is executed.
         audit: The writer of the entries.
-        entries: Maps each step to the path of its log, and to its entry without a result.
-        problems: Messages about entries that could not be written, as keys.
+        entries: Maps each step to the path of its log and the log entry.
+        problems: The keys are messages about entries that could not be written.
     """
 
     plan: Plan

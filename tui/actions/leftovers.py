@@ -61,9 +61,9 @@ class Leftover:
 def find_leftovers(
     steps: Iterable[Step], answer: TmuxSnapshot, *, in_sessions: bool = False
 ) -> dict[Step, Leftover]:
-    """Finds running processes outside the sessions of a plan that may belong to its zombies.
+    """Finds running processes that may belong to zombies among the agents of a plan.
 
-    Processes that a step itself ends are left out.
+    Processes in existing sessions of zombies are left out, and processes that a step itself ends.
 
     Args:
         steps: The steps of a plan.
@@ -151,7 +151,7 @@ def _watched(steps: Iterable[Step]) -> tuple[Watched, dict[Step, str]]:
 
 
 def _candidates(step: Step, strays: Iterable[Stray], answer: TmuxSnapshot) -> list[Stray]:
-    """Returns the processes whose socket and user do not exclude that they belong to an agent.
+    """Returns the processes that may belong to an agent, according to their socket and user.
 
     A process may belong to the agent if any of these is true:
 
@@ -311,10 +311,10 @@ def _is_of(step: Step, pane: list[Stray]) -> bool:
 
 
 def _only_owner_writes(owner: int, step: Step) -> bool:
-    """Returns whether only the owner and root may write an agent's registry and output folders.
+    """Returns whether only a registry's owner and root may write the registry and the output.
 
     Any other writer could make a process of the owner look like a process of the agent. For
-    example, this writer could move a file that the process has open into such a folder.
+    example, this writer could move a file that the process has open into the agent's folder.
     """
     if step.row is None:
         return False
@@ -391,7 +391,7 @@ def _why(step: Step, processes: list[Stray], socket: Path) -> str:
 
 
 def with_leftovers(plan: Plan, leftovers: Mapping[Step, Leftover]) -> Plan:
-    """Returns a plan that also ends the leftovers that certainly belong to its agents.
+    """Returns the plan, extended to end the leftovers that certainly belong to an agent.
 
     Args:
         plan: A plan to kill.

@@ -38,7 +38,7 @@ class Verb(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """The processes and the memory of a session.
+    """The number and the memory of some processes.
 
     Attributes:
         processes: The number of processes.
@@ -70,7 +70,7 @@ class Step:
         source: The agent's task; None for an orphan.
         writes: Whether registries will change.
         says: A description of the step for the operator.
-        earlier: A session that an earlier kill ended, perhaps without all its processes, or None.
+        earlier: A session that an earlier kill ended, if some of its processes may still run.
         footprint: The number and the memory of the processes to end; None if these processes are
             not known.
         judged: The deployments of the agent that the step concerns. Empty for an orphan; several

@@ -103,7 +103,7 @@ def checked_complete(
 
 
 def _with_remarks(plan: Plan, evidence: ActionEvidence) -> Plan:
-    """Adds a remark to each step for whose agent processes may still run; refuses no step."""
+    """Adds a remark to each step whose agent may still have running processes."""
 
     def remarked(step: Step) -> Step:
         left = evidence.leftovers.get(step)

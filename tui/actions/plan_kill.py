@@ -1,4 +1,4 @@
-"""Makes plans to kill from a roll call alone; `tui.actions.execute` executes the plans. Pure."""
+"""Makes plans to kill from the data of a roll call; `tui.actions.execute` executes them. Pure."""
 
 from __future__ import annotations
 
@@ -44,7 +44,8 @@ def plan_kill(
         orphans: The orphaned sessions to end.
         whole: Whether `rows` are all agents of a tree or task. If so, the plan lists finished
             agents as refused only if all agents are finished.
-        unfinished: The sessions that earlier kills ended, perhaps without all processes.
+        unfinished: The sessions that earlier kills ended, if some of their processes may still
+            run.
         ended_orphans: The orphans among these sessions whose remaining processes the plan ends.
     """
     chosen = sorted({row.key: row for row in rows}.values(), key=lambda row: -row.level)

@@ -44,7 +44,7 @@ class TaskEvidence:
 
 @dataclass(frozen=True, slots=True)
 class ActionEvidence:
-    """The data of one moment with which the steps of a plan are checked.
+    """The data with which the steps of a plan are checked, all from one moment.
 
     Attributes:
         snapshot: The snapshot of tmux.
@@ -52,7 +52,7 @@ class ActionEvidence:
         sessions: Maps each session of the plan to its present data on that server. A session may
             have a new name.
         sharing: Maps a session's id to the name of another session that shows the same panes.
-        tasks: Maps the path of a task's registry to the data; lacks registries that are not known.
+        tasks: Maps the path of a task's registry to the data. Unread registries are missing.
         elsewhere: Maps the name of a missing session to the reason why another tmux server
             may have it.
         leftovers: Maps a step to the running processes that may belong to its agent, although the
@@ -210,8 +210,8 @@ def tmux_answers(step: Step, evidence: ActionEvidence) -> str | None:
 def end_is_still_recorded(step: Step, evidence: ActionEvidence) -> str | None:
     """Requires that the registry of an agent with a terminal status can still be read.
 
-    An active agent passes this check even if the registry is busy or damaged. It fails if the
-    registry's path no longer leads to a registry, because then the workspace was changed.
+    An active agent passes this check even if the registry is busy or damaged. No agent passes if
+    the registry's path no longer leads to a registry, because then the workspace was changed.
     """
     task = _task(step, evidence)
     if step.row is None or task is None or task.record is not None:

@@ -19,7 +19,7 @@ from tui.text.sanitize import some
 _MASS_DEATH = "--mass-death"
 
 _SEVERAL = 2
-"""An action on at least this many agents counts as a bulk action."""
+"""The smallest number of dead agents in a plan that causes a question."""
 
 _NAMED_AT_MOST = 10
 """The largest number of sessions or registries that one question names; the plan names all."""
@@ -50,7 +50,7 @@ def with_questions(
 
 
 def _of_deaths(roll: RollCall, steps: Iterable[Step]) -> tuple[Question, ...]:
-    """Returns the question about a mass death; empty if at most one dead agent has a step."""
+    """Returns the question about a mass death, if several of the dead agents are in the plan."""
     death = roll.mass_death
     if death is None:
         return ()
@@ -66,7 +66,7 @@ def _of_deaths(roll: RollCall, steps: Iterable[Step]) -> tuple[Question, ...]:
 def _of_writers(
     answer: TmuxSnapshot, steps: Iterable[Step], outsiders: Mapping[Path, str]
 ) -> tuple[Question, ...]:
-    """Returns the question about sessions from registries that other users may write.
+    """Returns the question about sessions in registries that other users may write.
 
     Such a user could list any session there, because the ids of agents are not secret.
     """

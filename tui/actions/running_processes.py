@@ -17,7 +17,7 @@ _NAMED_AT_MOST = 5
 
 
 def find_running(sessions: Mapping[Step, Session], answer: TmuxSnapshot) -> dict[Step, Leftover]:
-    """Finds processes because of which zombies with a session must not get a terminal status.
+    """Finds processes that prevent a terminal status for zombies whose session exists.
 
     Args:
         sessions: The present session of each step. Only the sessions of zombies are examined.

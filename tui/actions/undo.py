@@ -265,7 +265,7 @@ def carry_out_undo(plan: UndoPlan, reason: str) -> Outcome:
 
 
 def undo_refusal_reason(plan: UndoPlan) -> str:
-    """Returns why an action cannot be undone. Each reason is given once, with its agents."""
+    """Returns the reasons why an action cannot be undone, each after the labels of its agents."""
     reasons: dict[str, dict[str, None]] = {}
     for label, why in plan.preview.refused:
         reasons.setdefault(why, {})[label] = None

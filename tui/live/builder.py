@@ -51,7 +51,7 @@ class _LastRoll:
 
 
 class Content(Protocol):
-    """The content of the registries of some workspaces, as `Registries` has it."""
+    """The content of the registries of some workspaces; `Registries` implements this protocol."""
 
     def branches(self) -> Iterable[Branch]:
         """Yields all workspaces with the content of their tasks."""
@@ -63,7 +63,7 @@ class Content(Protocol):
         """Returns the sessions that each global registry lists; see `Registries`."""
 
     def listed_by_path(self) -> Mapping[Path, frozenset[str] | None]:
-        """Maps the path of each global registry to the sessions that it lists."""
+        """Maps the path of each global registry to the names of its sessions in tmux."""
 
     def spellings(self) -> Spellings:
         """Returns the replaced spellings of the session names in all registries."""
@@ -232,10 +232,10 @@ class RollBuilder:
         answer: TmuxSnapshot,
         believed: Callable[[Path, Path], bool],
     ) -> Mapping[str, Candidate]:
-        """Maps each missing session to the first candidate that can be the session.
+        """Maps each missing session to its first candidate that is not excluded.
 
-        A candidate cannot be the session if a registry near the candidate proves that it belongs
-        to another agent (see `is_claimed`), unless a pane was moved into the candidate.
+        A candidate is excluded if a registry near the candidate proves that the candidate belongs
+        to another agent; see `is_claimed`. No candidate into which a pane was moved is excluded.
 
         Args:
             candidates: Maps the socket of a server (None for the queried one) and the name of a
@@ -272,7 +272,7 @@ class RollBuilder:
     def _judge(
         self, sessions: tuple[Session, ...], answer: TmuxSnapshot, own: list[Path], now: float
     ) -> Judged:
-        """Finds the orphans. If a file system does not answer, all are in `Judged.unsure`."""
+        """Finds the orphans. If a file system does not answer, all sessions are unsure."""
         if not sessions:
             return self._nearby.judge((), answer, own, self._policy, now)
         try:
@@ -285,7 +285,7 @@ class RollBuilder:
     def _listing(
         self, sessions: list[Session], answer: TmuxSnapshot
     ) -> Mapping[object, frozenset[Path]]:
-        """Returns `NearbyWorkspaces.listing`; empty if a file system does not answer."""
+        """Returns the result of `NearbyWorkspaces.listing`; empty if a file system hangs."""
         if not sessions:
             return {}
         try:

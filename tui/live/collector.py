@@ -42,7 +42,7 @@ SWEEP = 3.0
 """Seconds between two queries of tmux; the end of a pane's process causes an earlier query."""
 
 RESCAN = 5.0
-"""Seconds between two scans of all registries, which find changes without a file event."""
+"""Seconds between two scans of all registries. A scan also finds changes without a file event."""
 
 # After this many seconds without a change, queries and scans have longer intervals.
 _QUIET_AFTER = 30.0
@@ -50,7 +50,7 @@ _QUIET_SWEEP = 6.0
 _QUIET_RESCAN = 15.0
 
 BUSY_RESCAN = 0.25
-"""Seconds until a registry is read again after a writer prevented a reading."""
+"""If a writer prevented the reading of a registry, muster reads it again after these seconds."""
 
 # The number of tasks in the first roll call, so that a large workspace is visible at once.
 _AT_FIRST = 10
@@ -234,7 +234,7 @@ class LiveRoll:
             time.sleep(_AFTER_DEATH)
 
     def _seconds_until_query(self, answer: TmuxSnapshot) -> float:
-        """Watches the processes in the sessions of active agents, which an answer of tmux lists.
+        """Watches for the end of the processes in the sessions of active agents.
 
         Returns:
             The seconds until tmux must be queried again, because the query failed, or because

@@ -44,7 +44,7 @@ from tui.model.policy import Policy
 from tui.model.roll import TaskState
 
 _AT_MOST = 16
-"""The largest number of other workspaces that are read."""
+"""The largest number of workspaces near sessions that are read."""
 
 _FOREIGN_TASKS = 1000
 _FOREIGN_LARGEST = 1 << 20
@@ -66,9 +66,8 @@ class Judged:
     """The result of `NearbyWorkspaces.judge` for sessions that may be orphans.
 
     Attributes:
-        orphans: The sessions that certainly no workspace near the session lists.
-        unsure: The sessions for which this cannot be known, because a workspace near the session
-            was not read completely.
+        orphans: The sessions that no workspace near them lists.
+        unsure: The sessions for which it is not known whether a workspace near them lists them.
         read: The workspaces that were read.
         databases: The unread databases that may list a session in `unsure`.
     """
@@ -148,7 +147,9 @@ class NearbyWorkspaces:
         policy: Policy,
         now: float,
     ) -> Judged:
-        """Finds the orphans among sessions. Blocks; may return the last result for 3 seconds.
+        """Finds the orphans among sessions. Blocks.
+
+        If this was called less than 3 seconds ago for the same sessions, returns the last result.
 
         Args:
             sessions: Sessions that no registry of the own workspaces lists.
@@ -228,7 +229,7 @@ class NearbyWorkspaces:
             own: Workspaces that are left out, because they were read already.
 
         Returns:
-            The workspaces near each session.
+            Maps each session to the workspaces that may list it.
         """
         around: dict[Session, Around] = {}
         started: set[Path] = set()
@@ -273,7 +274,7 @@ class NearbyWorkspaces:
     def _is_unlisted(
         self, path: Path, lone: TmuxSnapshot, policy: Policy, now: float
     ) -> bool | None:
-        """Returns whether a workspace certainly does not list a session.
+        """Returns whether a workspace does not list a session.
 
         Args:
             path: The workspace.
@@ -282,7 +283,7 @@ class NearbyWorkspaces:
             now: Seconds since the epoch.
 
         Returns:
-            None if the answer cannot be known.
+            True or False; None if this cannot be known.
         """
         reading = self.readings.get(path)
         if reading is None or not reading.sees_all:
@@ -297,9 +298,9 @@ class NearbyWorkspaces:
     def listing(
         self, sessions: Collection[Session], answer: TmuxSnapshot
     ) -> Mapping[object, frozenset[Path]]:
-        """Finds the registries that list sessions. Blocks; may return the last result.
+        """Finds the registries, in workspaces near sessions, that list these sessions. Blocks.
 
-        Only registries in workspaces near the session count.
+        If this was called less than 3 seconds ago for the same sessions, returns the last result.
 
         Args:
             sessions: The sessions, of any server.

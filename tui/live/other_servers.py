@@ -25,7 +25,7 @@ class OtherServers:
     on another server, or may have another name.
 
     Args:
-        workspaces: The workspaces. A user who may create registries in them may run agents.
+        workspaces: The workspaces. Any user who may create registries there may run agents.
         set_aside: The servers that are not considered.
     """
 

@@ -242,7 +242,7 @@ class Registries:
         return whole
 
     def _is_in_other_workspace(self, task: TaskSource, branch: _Branch) -> bool:
-        """Returns whether a workspace lists a task that is in another shown workspace."""
+        """Returns whether a task that a workspace lists is in another shown workspace."""
         return task.lies_elsewhere and any(
             other.path != branch.source.directory
             and other.path == task.directory.parent
@@ -382,8 +382,8 @@ class Registries:
     def recover(self) -> bool:
         """Recovers interrupted commits. If a recovery fails, `hot_journal` gives the reason.
 
-        All recoveries together take about `_RECOVERY_TIMEOUT` seconds at most. The commit that was
-        not tried for the longest time comes first.
+        All recoveries together take about `_RECOVERY_TIMEOUT` seconds at most. The commit whose
+        last try is the oldest comes first.
 
         Returns:
             Whether a commit was recovered, or any `hot_journal` changed.

@@ -307,7 +307,7 @@ def _reporting(
     report: Callable[[], None],
     step: ProgressCallback,
 ) -> _Reading:
-    """Calls a function with `step` as its progress callback, and `report` after each step."""
+    """Calls `call`. After each step of its progress, calls `step` and then `report`."""
 
     def both(what: str, done: int, of: int) -> None:
         step(what, done, of)

@@ -39,7 +39,7 @@ class Holder:
 def claims_on(
     nearby: NearbyWorkspaces, held: Mapping[Session, Holder | None], answer: TmuxSnapshot
 ) -> dict[Session, str]:
-    """Finds the sessions that must not be ended, because another agent has, or may have, them.
+    """Finds the sessions that must not be ended, because another agent may have them.
 
     If it cannot be known whether another agent has an agent's session, the session may be ended
     only if both are true:
@@ -76,9 +76,9 @@ def _listed(
     held: Mapping[Session, Holder | None],
     answer: TmuxSnapshot,
 ) -> tuple[dict[Session, str], bool]:
-    """Maps orphans that an agent has, or may have, to the reason.
+    """Returns the orphans that must not be ended, each with the reason.
 
-    Also returns whether this is unknown for any orphan.
+    Also returns True if it cannot be known of some orphan whether an agent has it.
     """
     orphans = {session: near for session, near in around.items() if held[session] is None}
     # The roll call has already checked the age of the orphans.
@@ -106,9 +106,9 @@ def _claimed(
     held: Mapping[Session, Holder | None],
     answer: TmuxSnapshot,
 ) -> tuple[dict[Session, str], bool]:
-    """Maps sessions that another agent has, or may have, to the reason.
+    """Returns the agents' sessions that must not be ended, each with the reason.
 
-    Also returns whether this is unknown for any session.
+    Also returns True if it cannot be known of some session whether another agent has it.
     """
     at_work = {path: _at_work_in(reading, answer) for path, reading in nearby.readings.items()}
     active = {path: _active_in(reading, answer) for path, reading in nearby.readings.items()}
@@ -202,7 +202,7 @@ def _is_same_registry(state: TaskState, holder: Holder) -> bool:
 
 
 def _at_work_in(reading: Reading, answer: TmuxSnapshot) -> tuple[frozenset[str], bool]:
-    """Returns the possible session names of active agents, and whether further ones may exist."""
+    """Returns the possible session names of active agents, and whether names may be missing."""
     agents = [a for state in reading.states if state.record for a in state.record.agents]
     active = (_names_of(agent, answer) for agent in agents if not is_terminal(agent.status))
     names = frozenset[str]().union(*active)

@@ -15,7 +15,7 @@ EVERY = 60.0
 """The least time between two copies of one registry, in seconds."""
 
 QUIET = 2.0
-"""The first copy is made at once if the registry was not written for this long, in seconds."""
+"""If a registry was not written for this many seconds, its first copy is made at once."""
 
 AT_ONCE = 8
 """The largest number of copies that one call of `StateKeeper.keep` makes."""

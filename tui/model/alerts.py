@@ -109,7 +109,7 @@ def _changed(before: Sequence[AgentRow], rows: Sequence[AgentRow]) -> list[Agent
 
 
 def still_true(items: Sequence[Item], roll: RollCall) -> list[tuple[Item, AgentRow]]:
-    """Returns the items whose agent still has the item's kind, each once, with the agent's row."""
+    """Returns the items whose agent still has this kind, with the agent's row; no duplicates."""
     rows = {row.key: row for row in roll.agents()}
     return [
         (item, rows[item.key])

@@ -40,8 +40,8 @@ def call_task(
         now: Seconds since the epoch.
         reported: Maps an agent's id to the last change of its progress file, in seconds since the
             epoch. Only agents that would otherwise be stalled need an entry.
-        before: The previous roll of the task; None if a session of the task changed after it. An
-            unchanged agent keeps its row, unless the agent was stalled or unknown.
+        before: The previous roll of the task; None if a session of the task has changed after
+            that roll. An unchanged agent keeps its row, unless it was stalled or unknown.
     """
     rows: list[AgentRow] = []
     counts = dict.fromkeys(Verdict, 0)

@@ -1,8 +1,8 @@
 """Finds forward jumps of the system clock, in which no process ran. Pure.
 
-The system clock jumps forward if the machine was suspended, or if the clock was set. Only the
-system clock jumps, and the monotonic clock does not. The time of a jump does not count as time in
-which an agent did not report.
+The system clock jumps forward if the machine was suspended, or if the clock was set forward. The
+monotonic clock does not jump. The length of a jump is not counted as time without a report of an
+agent.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ class Evidence:
 def note_absences(
     before: MissingSince, answer: TmuxSnapshot, expected: Iterable[str]
 ) -> MissingSince:
-    """Updates the times since when sessions are missing with a new answer of tmux.
+    """Returns when each missing session was first missing, updated with a new answer of tmux.
 
     A session that exists again is left out. If the query failed, the result is `before`.
 

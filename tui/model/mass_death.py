@@ -21,8 +21,8 @@ def find_mass_death(
 ) -> MassDeath | None:
     """Finds groups of agents that died at once.
 
-    A group is at least three zombies that died within `Policy.mass_death_window` seconds. They
-    must also be more than half of the agents that were active before the first of these deaths.
+    A group is at least three zombies that died within `Policy.mass_death_window` seconds. The
+    group must contain more than half of the agents that were active before its first death.
 
     Args:
         tasks: All tasks that muster sees.

@@ -197,7 +197,7 @@ class RollCall:
         nearby_workspaces: Other workspaces that muster read, because they may list sessions.
         nearby_databases: Databases of other workspaces that may list sessions.
         whole: Whether all tasks were read. Right after the start, only the first tasks are read,
-            and this is False.
+            so this is False.
     """
 
     host: str
@@ -218,7 +218,7 @@ class RollCall:
 
     @property
     def databases(self) -> tuple[UnreadDatabase, ...]:
-        """The unread databases that list agents of these workspaces, or may list them."""
+        """The unread databases that may list agents of these workspaces."""
         own = (workspace.database for workspace in self.workspaces)
         of_tasks = (task.state.database for task in self.tasks())
         databases = (database for database in (*own, *of_tasks) if database is not None)

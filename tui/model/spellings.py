@@ -40,7 +40,7 @@ class Spellings:
         return cls(*replaced_spellings(names))
 
     def resolve(self, answer: TmuxSnapshot) -> TmuxSnapshot:
-        """Returns an answer that also lists each session under its name in the registry."""
+        """Returns an answer of tmux that also lists sessions under their names in registries."""
         sessions = answer.sessions
         found = {
             name: sessions[spelling]

@@ -1,4 +1,4 @@
-"""Finds sessions that may be a missing session with a new name, or that have its pane. Pure.
+"""Finds missing sessions that may have been renamed, or whose panes may have been moved. Pure.
 
 If a session was renamed before muster started, muster cannot follow the session by its id. But
 the creation times of sessions and panes show which session may be the missing session.
@@ -54,18 +54,18 @@ def find_renamed(
     globals_: Mapping[Path, frozenset[str] | None] | None = None,
     believed: Callable[[Path, Path], bool] = _always,
 ) -> Mapping[str, list[Candidate]]:
-    """Finds the sessions that may be a missing session under another name, or have its pane.
+    """Finds candidates for missing sessions that were renamed, or whose panes were moved.
 
     A session is a candidate for the missing session of an agent if any of these is true:
 
     - The session is not claimed, and was created when the agent started.
-    - The session is not claimed, and has a pane that began when the agent started. It is not known
-      in which session the pane was created.
-    - The session has a pane that was moved out of the missing session. If muster never saw the
-      missing session, a pane counts if it came from a session that is gone, and began when the
-      agent started.
+    - The session is not claimed. It has a pane that began when the agent started, and it is not
+      known in which session this pane was created.
+    - A pane of the missing session was moved into the session.
 
-    A session is claimed if its name is in `listed`, or if `is_claimed` is true for it.
+    A session is claimed if its name is in `listed`, or if `is_claimed` is true for the session. If
+    muster never saw the missing session, a pane counts as moved if both are true: the pane was
+    created in a session that is gone, and the pane began when the agent started.
 
     Args:
         missing: The names of the missing sessions.
@@ -148,8 +148,9 @@ def is_claimed(
     Args:
         claimants: The registries that list the session.
         about: The registries of the agents to which the session might belong.
-        believed: Called with a registry of each of these two kinds. Returns whether the entry in
-            the first one proves that the session does not belong to an agent of the second one.
+        believed: Called with a registry of `claimants` and a registry of `about`. Returns whether
+            the entry in the first registry proves that the session does not belong to an agent of
+            the second registry.
     """
     return any(all(believed(claimant, path) for path in about) for claimant in claimants)
 
@@ -174,7 +175,8 @@ def find_mixed(
 ) -> Mapping[str, str]:
     """Finds sessions into which, or out of which, a pane was moved.
 
-    If muster ended such a session, this would end a pane of another session, or leave a pane.
+    If muster ended such a session, a pane of another session would end, or a pane of this session
+    would remain.
 
     Args:
         sessions: All sessions of one server.
@@ -209,6 +211,7 @@ def any_fits(starts: Iterable[float], made: float | None) -> bool:
 
     Args:
         starts: The possible start times of the agent.
-        made: The time of the creation; it may be 15 seconds before a start or 2 seconds after it.
+        made: The time of the creation. It fits from 15 seconds before a start to 2 seconds after
+            this start.
     """
     return made is not None and any(s - _BEFORE <= made <= s + _AFTER for s in starts)

@@ -119,7 +119,7 @@ def judge(
 
 
 def _silence(seconds: float) -> str:
-    """Returns a time without report or output in words.
+    """Returns the time without a report or output, as text.
 
     The time is rounded, because each new text redraws the agent's line.
     """
@@ -137,7 +137,7 @@ def _ended(
     policy: Policy,
     now: float,
 ) -> Judgement:
-    """Returns the verdict on an active agent whose session exists without its first process."""
+    """Returns the verdict on an active agent if the first process of its session has ended."""
     if _just_started(record, evidence, policy, now):
         return Judgement(Verdict.UNKNOWN, session, f"{ended}, but the agent has just started")
     # tmux reports whole seconds.
@@ -150,7 +150,7 @@ def _ended(
 
 
 def _is_without_agent(record: AgentRecord, session: Session, now: float) -> bool:
-    """Returns whether the agent's pane may be gone, although its session has other panes."""
+    """Returns whether the agent's pane may be gone, although other panes of its session exist."""
     if session.later is None:
         return False
     # An agent that started or reported after these panes began runs in one of them.
@@ -194,7 +194,7 @@ def why_not_its_own(
     The session belongs to the agent if it was created during the agent's life. It also belongs to
     the agent if the agent reported after the session was created: then the agent was resumed in
     this session. A time that is missing or in the future is not used. If the clock was set back,
-    a local start time may mean two times; both are considered.
+    a local start time may mean two times; both times are considered.
 
     Args:
         record: The agent's entry in the registry.
