@@ -30,7 +30,7 @@ def _words(change: FieldChange) -> str:
     if change.replaces_file:
         aside = change.before.get("aside") if isinstance(change.before, dict) else None
         if aside is None:
-            return "kept state replaced by the broken text"
+            return "broken text put back in place of the kept state"
         return f"kept state put in place of the broken text, now in {harmless(str(aside), 200)}"
     return f"{harmless(change.field, _SHOWN)} {value(change.before)} → {value(change.after)}"
 

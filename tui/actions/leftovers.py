@@ -40,7 +40,7 @@ _PAUSE = 0.02
 _NOT_KNOWN = "it is not known whether its processes still run"
 
 _OWN_PROCESSES = (
-    "its session is gone, but its processes run; end them; set its status to terminated"
+    "its session is gone, but its processes run; end these processes; set its status to terminated"
 )
 
 
@@ -222,12 +222,19 @@ def _survived(step: Step, processes: list[Stray], socket: Path) -> str:
     why = "outlived a pane that is gone"
     if writes:
         why = f"{'writes' if single else 'write'} the agent's output"
-    pronoun = "it" if single else "they"
     return (
-        f"still running: {_called(processes)}, which may belong to the agent: {pronoun} {why}. "
-        f"If {'it does' if single else 'they do'}, end {'it' if single else 'them'} and kill the "
-        f"agent again; if not, {completing(step, socket)}"
+        f"still running: {_called(processes)}, which {why}, and may belong to the agent. "
+        f"{_advice(single, step, socket)}"
     )
+
+
+def _advice(single: bool, step: Step, socket: Path) -> str:
+    """Returns what the operator can do about processes that may belong to an agent."""
+    if single:
+        belongs = "If this process belongs to the agent, end the process"
+    else:
+        belongs = "If these processes belong to the agent, end the processes"
+    return f"{belongs} and kill the agent again; if not, {completing(step, socket)}"
 
 
 def _by_pane(strays: Iterable[Stray]) -> list[list[Stray]]:
@@ -362,8 +369,8 @@ def _called(processes: list[Stray]) -> str:
 def why_not_recorded(step: Step, socket: Path) -> str:
     """Returns the message that a kill did not change the status, because processes still run."""
     return (
-        "not recorded, because processes that were left alone may belong to the agent. If they "
-        f"do, end them and kill the agent again; if not, {completing(step, socket)}"
+        "not recorded, because processes that were left alone may belong to the agent. "
+        f"{_advice(False, step, socket)}"
     )
 
 
@@ -379,14 +386,12 @@ def completing(step: Step, socket: Path) -> str:
 def _why(step: Step, processes: list[Stray], socket: Path) -> str:
     pids = ",".join(str(stray.process.pid) for stray in processes)
     single = len(processes) == 1
-    pronoun = "it" if single else "them"
-    why = f"outlived the tmux server or session that started {pronoun}"
+    why = f"outlived the tmux server or session that started {'it' if single else 'them'}"
     if any(stray.named_pane is None for stray in processes):
         why = f"{'writes' if single else 'write'} the agent's output"
     return (
         f"{_called(processes)} {why}, and may belong to the agent: see `ps -fp {pids}`. "
-        f"If {'it does' if single else 'they do'}, end {pronoun} and kill the agent again; "
-        f"if not, {completing(step, socket)}"
+        f"{_advice(single, step, socket)}"
     )
 
 

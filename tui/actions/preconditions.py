@@ -238,7 +238,7 @@ def deployment_is_same(step: Step, evidence: ActionEvidence) -> str | None:
     entries = _entries(step, evidence)
     if not entries or any(entry.deployment in step.judged for entry in entries):
         return None
-    return f"was deployed again meanwhile; its status is {entries[-1].status!r} now"
+    return f"was deployed again after the plan was made; its status is {entries[-1].status!r} now"
 
 
 def is_not_at_work_again(step: Step, evidence: ActionEvidence) -> str | None:
@@ -282,7 +282,7 @@ def session_is_not_back(step: Step, evidence: ActionEvidence) -> str | None:
     """Requires that a session that was gone when the plan was made does not exist again."""
     if not takes_for_dead(step):
         return None
-    return no_session_has_its_name(step, evidence) and "its session is back"
+    return no_session_has_its_name(step, evidence) and "its session exists again"
 
 
 def process_has_ended(step: Step, evidence: ActionEvidence) -> str | None:
@@ -303,7 +303,7 @@ def session_is_the_planned_one(step: Step, evidence: ActionEvidence) -> str | No
     now = session_now(step, evidence)
     named = [snapshot.sessions[name] for name in step.session_names & snapshot.sessions.keys()]
     if now is None and named:
-        return "another session has the name now; check that session, and repeat the action"
+        return "another session has this name now; check that session, and repeat the action"
     if now is None and snapshot.server == evidence.server:
         other = _shown_by(session, snapshot)
         if other is not None:

@@ -48,8 +48,9 @@ def _why(step: Step, processes: tuple[process_tree.Process, ...], answer: TmuxSn
     named = [f"{shown_name(process.name)} ({process.pid})" for process in processes]
     more = f" and {len(named) - _NAMED_AT_MOST} more" if len(named) > _NAMED_AT_MOST else ""
     count = some(len(named), "process", "processes")
+    subject = "this process belongs" if len(named) == 1 else "these processes belong"
     return (
         f"{count} may still run in the agent's session: "
-        f"{', '.join(named[:_NAMED_AT_MOST])}{more}. If they belong to the agent, "
+        f"{', '.join(named[:_NAMED_AT_MOST])}{more}. If {subject} to the agent, "
         f"kill the agent; if not, {completing(step, answer.socket)}"
     )

@@ -97,7 +97,7 @@ def plan_undo(
     if log.unread:
         raise NothingToUndoError(
             f"the last action cannot be known: {'; '.join(log.unread)}. To undo an action of "
-            "another log, name its ID (muster log)"
+            "another log, give the ID of the action, which `muster log` shows"
         )
     refused: UndoPlan | None = None
     for last_id in last_actions(log):

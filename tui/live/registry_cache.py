@@ -103,7 +103,9 @@ CUT_OFF = (
     "the commit back"
 )
 
-NO_LOCKS = "its file system refuses locks: muster reads without a lock, and never writes"
+NO_LOCKS = (
+    "its file system refuses locks: muster reads the registry without a lock, and never writes it"
+)
 
 _RECOVERY_TIMEOUT = 0.5
 

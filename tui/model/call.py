@@ -15,7 +15,7 @@ from tui.model.verdict import Judgement, judge
 _JUDGED_ANEW = frozenset({Verdict.STALLED, Verdict.UNKNOWN})
 
 
-MAY_BE_STALE = "its status may be stale: a database of its workspace may say otherwise"
+MAY_BE_STALE = "its status may be stale: a database of the workspace may have a newer status"
 """The note on an agent of a JSON registry in a workspace that also has a database."""
 
 

@@ -85,7 +85,10 @@ def judge(
     if name is None:
         return Judgement(Verdict.UNKNOWN, note="the registry names no session for this agent")
     if not certain:
-        note = "it is unknown which name its session has in tmux: tmux changes such names"
+        note = (
+            "it is unknown which name the agent's session has in tmux, because tmux changes some "
+            "characters of the name"
+        )
         return Judgement(Verdict.UNKNOWN, note=note)
     if not is_active(record.status):
         note = f"{record.status!r} is not a known status"
@@ -143,7 +146,7 @@ def _ended(
     # tmux reports whole seconds.
     since = (ended.ended or session.created) + 1
     if session.pids and record.updated is not None and since < record.updated <= now:
-        note = f"{ended}, but the agent reported after that, and its session has another pane"
+        note = f"{ended}, but the agent reported later, and the session has another pane"
         return Judgement(Verdict.UNKNOWN, session, note)
     more = "; another pane of its session was opened later" if session.pids else ""
     return Judgement(Verdict.ZOMBIE, session, f"{ended}{more}")
@@ -217,8 +220,8 @@ def why_not_its_own(
     earliest = record.possible_starts[0]
     if created < earliest - policy.session_early_limit:
         earlier = age_in_words(earliest - created)
-        whose = "the session of this name is another agent's"
-        return f"{whose}: created {earlier} before this agent started"
+        whose = "the session with this name belongs to another agent"
+        return f"{whose}: it was created {earlier} before this agent started"
     return None
 
 
