@@ -357,7 +357,7 @@ def no_session_has_its_name(step: Step, evidence: ActionEvidence) -> str | None:
 
 
 def database_was_known(step: Step, task: TaskEvidence) -> str | None:
-    """Requires that no database with a newer status may have appeared after the plan was made."""
+    """Requires that no database (with a newer status) appeared after the plan was made."""
     if step.row is None or task.database is None or step.stale:
         return None
     if step.row.verdict is Verdict.ZOMBIE:

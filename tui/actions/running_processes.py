@@ -32,7 +32,7 @@ def find_running(sessions: Mapping[Step, Session], answer: TmuxSnapshot) -> dict
     except OSError as error:
         why = f"it is not known whether its processes still run: {error}"
         return {step: Leftover(None, why) for step in sessions}
-    # Other processes may write the agent's output.
+    # Processes outside the session may write the agent's output.
     running = find_leftovers(sessions, answer, in_sessions=True)
     for step, held in by_step.items():
         if processes := held.processes + held.doubted:

@@ -157,7 +157,7 @@ def _plan(
             agents = dict.fromkeys(_agents(step.entry))
             agents_by_reason.setdefault(step.refused, {}).update(agents)
             continue
-        assert step.task is not None  # None is refused.
+        assert step.task is not None  # A step without a task is refused.
         try:
             reverted = known[step.task].preview_revert(step, registries)
         except RegistryError as error:
@@ -220,7 +220,7 @@ def _says(entry: Entry, refused: frozenset[str]) -> Iterator[tuple[str, str]]:
             label = file
         if agent is not None and agent in refused:
             continue
-        # Counters that only follow agents are left out: they change back with the agents.
+        # The counters of a file with changed agents are left out. They change with the agents.
         back = [
             replace(change, before=change.after, after=change.before)
             for change in changes

@@ -63,7 +63,7 @@ class Content(Protocol):
         """Returns the sessions that each global registry lists; see `Registries`."""
 
     def listed_by_path(self) -> Mapping[Path, frozenset[str] | None]:
-        """Maps the path of each global registry to the names of its sessions in tmux."""
+        """Maps the path of each global registry to its sessions; see `listed_sessions`."""
 
     def spellings(self) -> Spellings:
         """Returns the replaced spellings of the session names in all registries."""
@@ -124,7 +124,7 @@ class RollBuilder:
         # If true, only files have changed after the last roll call.
         old_answer = before is not None and before.snapshot.sessions is answer.sessions
         old_answer = old_answer and before is not None and before.missing_since is missing_since
-        # Also due if the clock was set back.
+        # New verdicts are also due if the clock was set back.
         due = not 0 < self._again_at - now <= _RECALL
         anew = before is None or _has_changed(before, evidence)
         if due or anew:

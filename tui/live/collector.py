@@ -67,7 +67,7 @@ _ASK_AGAIN = 0.1
 
 
 def _is_new(before: Evidence, evidence: Evidence) -> bool:
-    """Returns whether two pieces of evidence differ in more than the times of tmux's answers."""
+    """Returns whether two pieces of evidence differ, apart from their times."""
     snapshot = replace(evidence.snapshot, asked_at=before.snapshot.asked_at)
     same_time = replace(evidence, snapshot=snapshot, missing_since=before.missing_since)
     return same_time != before

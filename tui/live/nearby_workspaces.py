@@ -152,7 +152,7 @@ class NearbyWorkspaces:
         If this was called less than 3 seconds ago for the same sessions, returns the last result.
 
         Args:
-            sessions: Sessions that no registry of the own workspaces lists.
+            sessions: Sessions that no registry of the workspaces in `own` lists.
             answer: The answer of tmux.
             own: The workspaces that the caller has already read.
             policy: The minimum age of an orphan.

@@ -442,7 +442,7 @@ class Registries:
         return tuple(self.listed_by_path().values())
 
     def listed_by_path(self) -> Mapping[Path, frozenset[str] | None]:
-        """Maps the path of each global registry to its names in `listed_sessions`."""
+        """Maps the path of each global registry to its sessions; see `listed_sessions`."""
         return {path: record.tmux_sessions for path, record in self.global_records().items()}
 
     def spellings(self) -> Spellings:

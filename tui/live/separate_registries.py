@@ -153,7 +153,7 @@ class _WorkspaceReader:
         If the file system does not answer in time, adds an error to the last result.
         """
         try:
-            # If an earlier call already stopped waiting for this reading, this one fails at once.
+            # If an earlier call gave up waiting for this reading, this call fails at once.
             self.reading = self._answered = self.asker.end(PATIENCE)
         except NoAnswerError:
             if self.reading is self._answered:
@@ -266,7 +266,7 @@ class SeparateRegistries:
         return tuple(self.listed_by_path().values())
 
     def listed_by_path(self) -> Mapping[Path, frozenset[str] | None]:
-        """Maps the path of each global registry to its names in `listed_sessions`."""
+        """Maps the path of each global registry to its sessions; see `listed_sessions`."""
         return {path: record.tmux_sessions for path, record in self._globals().items()}
 
     def spellings(self) -> Spellings:

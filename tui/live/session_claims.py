@@ -78,7 +78,7 @@ def _listed(
 ) -> tuple[dict[Session, str], bool]:
     """Returns the orphans that must not be ended, each with the reason.
 
-    Also returns True if it cannot be known of some orphan whether an agent has it.
+    The second result is True if a registry or process near any orphan could not be read.
     """
     orphans = {session: near for session, near in around.items() if held[session] is None}
     # The roll call has already checked the age of the orphans.
@@ -108,7 +108,7 @@ def _claimed(
 ) -> tuple[dict[Session, str], bool]:
     """Returns the agents' sessions that must not be ended, each with the reason.
 
-    Also returns True if it cannot be known of some session whether another agent has it.
+    The second result is True if a registry or process near any session could not be read.
     """
     at_work = {path: _at_work_in(reading, answer) for path, reading in nearby.readings.items()}
     active = {path: _active_in(reading, answer) for path, reading in nearby.readings.items()}
@@ -181,7 +181,7 @@ def _names_of(agent: AgentRecord, answer: TmuxSnapshot) -> frozenset[str]:
 
 
 def _others(active: _Active, holder: Holder) -> frozenset[str]:
-    """Returns those names of the holder's session under which another active agent is listed."""
+    """Returns the names of the holder's session that a registry lists for another active agent."""
     return frozenset(
         name
         for name in holder.names

@@ -119,7 +119,12 @@ def still_true(items: Sequence[Item], roll: RollCall) -> list[tuple[Item, AgentR
 
 
 def sentence(kind: str, rows: Sequence[AgentRow]) -> str:
-    """Returns a notification about agents with a new kind, for example "a-1 failed"."""
+    """Returns a notification about agents, for example "a-1 failed".
+
+    Args:
+        kind: The result of `kind_of` for all these agents.
+        rows: The agents.
+    """
     became = {
         "zombie": ("became a zombie", "became zombies"),
         "stalled": ("stalled", "stalled"),

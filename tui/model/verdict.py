@@ -69,7 +69,7 @@ def judge(
     certain = name is not None and is_tmux_name_certain(name)
     session = answer.sessions.get(name) if name and certain else None
     if session is not None and (why := why_not_its_own(record, session, policy, now)) is not None:
-        # Never a zombie, because the agent may use another clock or time zone.
+        # The agent is not called a zombie, because it may use another clock or time zone.
         verdict = Verdict.FINISHED if is_terminal(record.status) else Verdict.UNKNOWN
         return Judgement(verdict, None, why, session)
     ended = session.ended if session is not None else None

@@ -16,7 +16,7 @@ def notices(roll: RollCall) -> tuple[str, ...]:
     """Returns the warnings about a roll call; empty if there are none."""
     answer = roll.answer
     warnings: list[str] = []
-    # Without a time, tmux has not been queried yet.
+    # If `asked_at` is 0, tmux has not been queried yet.
     if answer.state is TmuxState.UNKNOWN and answer.asked_at:
         warnings.append(f"cannot query tmux at {shown_name(answer.socket)}: {answer.why}")
     if roll.mass_death is not None:
