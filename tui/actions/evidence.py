@@ -162,7 +162,7 @@ def _holding_us(sessions: Collection[Session]) -> frozenset[str]:
 
 
 def _elsewhere(plan: Plan, snapshot: TmuxSnapshot) -> Mapping[str, str]:
-    """Maps names of missing sessions to reasons why another tmux server may have the session."""
+    """Maps the name of a missing session to the reason why another tmux server may have it."""
     # Imported here, because the monitor opens its screen before it needs this.
     from tui.host.tmux_servers import look_elsewhere, owners_of
 

@@ -63,7 +63,8 @@ def find_leftovers(
 ) -> dict[Step, Leftover]:
     """Finds running processes that may belong to zombies among the agents of a plan.
 
-    Processes in existing sessions of zombies are left out, and processes that a step itself ends.
+    Two kinds of processes are left out: processes in the sessions of zombies, and processes that a
+    step itself ends.
 
     Args:
         steps: The steps of a plan.
@@ -396,7 +397,7 @@ def _why(step: Step, processes: list[Stray], socket: Path) -> str:
 
 
 def with_leftovers(plan: Plan, leftovers: Mapping[Step, Leftover]) -> Plan:
-    """Returns the plan, extended to end the leftovers that certainly belong to an agent.
+    """Returns a plan that also ends the processes that certainly belong to its agents.
 
     Args:
         plan: A plan to kill.

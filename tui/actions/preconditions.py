@@ -140,7 +140,7 @@ def registry_can_be_read(step: Step, evidence: ActionEvidence) -> str | None:
 
 
 def status_is_current(step: Step, evidence: ActionEvidence) -> str | None:
-    """Requires that no database of the workspace may contradict the verdict on the agent.
+    """Requires that the workspace has no database that may contradict the verdict on the agent.
 
     Exception: a zombie passes this check if the operator named no other agent.
     """
@@ -257,7 +257,7 @@ def session_is_not_elsewhere(step: Step, evidence: ActionEvidence) -> str | None
 
 
 def nothing_is_left_over(step: Step, evidence: ActionEvidence) -> str | None:
-    """Requires that no running process may belong to an agent whose session is gone."""
+    """Requires that muster found no process that may belong to an agent whose session is gone."""
     left = None if step.may_run else evidence.leftovers.get(step)
     return left.why if left is not None else None
 

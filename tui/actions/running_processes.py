@@ -17,7 +17,9 @@ _NAMED_AT_MOST = 5
 
 
 def find_running(sessions: Mapping[Step, Session], answer: TmuxSnapshot) -> dict[Step, Leftover]:
-    """Finds processes that prevent a terminal status for zombies whose session exists.
+    """Finds running processes that may belong to zombies whose session exists.
+
+    A zombie with such processes must be killed, and not only get a terminal status.
 
     Args:
         sessions: The present session of each step. Only the sessions of zombies are examined.

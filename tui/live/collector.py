@@ -50,7 +50,7 @@ _QUIET_SWEEP = 6.0
 _QUIET_RESCAN = 15.0
 
 BUSY_RESCAN = 0.25
-"""If a writer prevented the reading of a registry, muster reads it again after these seconds."""
+"""Seconds after which a registry is read again if a writer prevented the last reading."""
 
 # The number of tasks in the first roll call, so that a large workspace is visible at once.
 _AT_FIRST = 10

@@ -115,10 +115,10 @@ def follow_renamed(answer: TmuxSnapshot, seen: Mapping[str, Session]) -> TmuxSna
 def expected_sessions(
     states: Iterable[TaskState], policy: Policy, now: float
 ) -> Mapping[str, float]:
-    """Returns the names of the sessions of active agents in the registries.
+    """Returns how long the session of each active agent must be missing until it is proven gone.
 
     Returns:
-        Maps each name to the seconds that the session must be missing until it is proven gone.
+        Maps the name of the session in the registry to this time in seconds.
     """
     needed: dict[str, float] = {}
     for state in states:
