@@ -63,8 +63,8 @@ def find_leftovers(
 ) -> dict[Step, Leftover]:
     """Finds running processes that may belong to zombies among the agents of a plan.
 
-    Two kinds of processes are left out: processes in the sessions of zombies, and processes that a
-    step itself ends.
+    These are processes whose pane is gone, and processes that write the agents' output. Processes
+    that a step itself ends are left out.
 
     Args:
         steps: The steps of a plan.
