@@ -248,7 +248,7 @@ def test_the_reason_is_kept_in_both_registries(files: Files) -> None:
 def test_a_zombie_that_is_back_from_the_dead_is_left_alone(files: Files) -> None:
     outcome = complete(files, ScriptedTmux(answered(session("agent_a"))), "a", "b")
     assert [step.result for step in outcome.steps] == [Result.LEFT, Result.DONE]
-    assert "back" in outcome.steps[0].detail
+    assert "exists again" in outcome.steps[0].detail
     assert files.agent("a")["status"] == "running"
     assert "status" not in files.listed("a")
     assert files.agent("b")["status"] == "completed"
