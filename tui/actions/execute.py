@@ -70,8 +70,8 @@ def on_record(plan: Plan, reason: str) -> str:
     servers = ", ".join(sorted(plan.set_aside.tokens))
     if not servers or not any(map(takes_for_dead, plan.steps)):
         return reason
-    said = f"the operator says that tmux server {servers} has none of the agents"
-    return f"{reason} ({said})" if reason else said
+    exclusion = f"the operator says that tmux server {servers} has none of the agents"
+    return f"{reason} ({exclusion})" if reason else exclusion
 
 
 def _kill(plan: Plan, tmux: Tmux, reason: str, progress: ProgressCallback) -> Outcome:

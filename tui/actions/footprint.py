@@ -102,12 +102,12 @@ def _outsiders(plan: Plan, trusted: Collection[int]) -> dict[Path, str]:
         for step in plan.steps
         if step.session is not None and step.row is not None
     ]
-    found = {path: outsider_of(path, trusted) for path in dict.fromkeys(paths)}
-    return {path: other for path, other in found.items() if other is not None}
+    outsiders = {path: outsider_of(path, trusted) for path in dict.fromkeys(paths)}
+    return {path: other for path, other in outsiders.items() if other is not None}
 
 
 def _is_left(ended: EndedSession, answer: TmuxSnapshot) -> bool:
-    """Returns whether a session that was ended was an orphan on this socket, and is still gone."""
+    """Returns whether a session that was ended was an orphan on this socket, and is gone now."""
     here = ended.socket == str(answer.socket)
     return here and ended.agent is None and ended.name not in answer.sessions
 

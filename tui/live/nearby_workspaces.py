@@ -235,10 +235,10 @@ class NearbyWorkspaces:
         started: set[Path] = set()
         touched: set[Path] = set()
         of_user = default_workspaces({"HOME": os.path.expanduser("~"), **os.environ})
-        for session, found in _around(sessions, answer):
-            near, default = found.near - own, (found.default | of_user) - own
-            around[session] = replace(found, near=near, default=default)
-            started |= found.started - own
+        for session, surroundings in _around(sessions, answer):
+            near, default = surroundings.near - own, (surroundings.default | of_user) - own
+            around[session] = replace(surroundings, near=near, default=default)
+            started |= surroundings.started - own
             touched |= near | default
         # Only the first `_AT_MOST` workspaces are read. No process may displace these by naming
         # other workspaces.

@@ -129,7 +129,7 @@ def expected_sessions(
 
 
 def next_proof(evidence: Evidence, proofs: Mapping[str, float]) -> float | None:
-    """Returns the earliest time at which a further missing session can be proven gone.
+    """Returns the earliest time at which the next missing session can be proven gone.
 
     Args:
         evidence: The evidence of the present moment.

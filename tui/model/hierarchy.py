@@ -64,7 +64,10 @@ def _tree_order(record: TaskRecord) -> list[tuple[int, int, int]]:
 
 
 def _first_of_loop(start: int, parents: Sequence[int | None]) -> int:
-    """Returns the entry that is first in the file in the loop that an entry's parents form."""
+    """Returns the first entry, in the order of the file, of the loop that an entry's parents form.
+
+    Returns `start` if the parents do not form a loop.
+    """
     seen: dict[int, None] = {}
     index: int | None = start
     while index is not None and index not in seen:

@@ -42,12 +42,12 @@ class Spellings:
     def resolve(self, answer: TmuxSnapshot) -> TmuxSnapshot:
         """Returns an answer of tmux that also lists sessions under their names in registries."""
         sessions = answer.sessions
-        found = {
+        resolved = {
             name: sessions[spelling]
             for name, spelling in self.own.items()
             if name not in sessions and spelling in sessions
         }
-        return replace(answer, sessions={**sessions, **found}) if found else answer
+        return replace(answer, sessions={**sessions, **resolved}) if resolved else answer
 
     def doubts(self, missing: Iterable[str], answer: TmuxSnapshot) -> Mapping[str, str]:
         """Maps each missing session that may exist under a shared spelling to the reason.
