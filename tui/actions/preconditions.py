@@ -222,7 +222,7 @@ def end_is_still_recorded(step: Step, evidence: ActionEvidence) -> str | None:
 
 
 def registry_has_its_owner(step: Step, evidence: ActionEvidence) -> str | None:
-    """Requires that the registry still has the same owner."""
+    """Requires that the owner of the registry has not changed after the plan was made."""
     task = _task(step, evidence)
     if task is None or task.record is None or step.owner in (None, task.owner):
         return None
@@ -242,7 +242,7 @@ def deployment_is_same(step: Step, evidence: ActionEvidence) -> str | None:
 
 
 def is_not_at_work_again(step: Step, evidence: ActionEvidence) -> str | None:
-    """Requires that an agent with a terminal status has not become active again."""
+    """Requires that an agent with a terminal status did not become active after the planning."""
     if step.row is None or is_active(step.row.record.status):
         return None
     own = (entry for entry in _entries(step, evidence) if entry.deployment in step.judged)

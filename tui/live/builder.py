@@ -238,8 +238,8 @@ class RollBuilder:
         to another agent; see `is_claimed`. No candidate into which a pane was moved is excluded.
 
         Args:
-            candidates: Maps the socket of a server (None for the queried one) and the name of a
-                missing session to the candidates.
+            candidates: Maps the socket of each server to the result of `find_renamed` for this
+                server. The socket is None for the queried server.
             answer: The answer of the queried server.
             believed: See `find_renamed`.
         """
