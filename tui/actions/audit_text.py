@@ -20,7 +20,7 @@ def value(raw: object) -> str:
 
 
 def change_words(changes: Sequence[FieldChange]) -> str:
-    """Returns the changed fields of one agent, each with its old and its new value."""
+    """Returns a text with the name, the old value and the new value of each changed field."""
     return ", ".join(map(_words, changes))
 
 
@@ -30,7 +30,7 @@ def _words(change: FieldChange) -> str:
     if change.replaces_file:
         aside = change.before.get("aside") if isinstance(change.before, dict) else None
         if aside is None:
-            return "kept state replaced by the broken text"
+            return "broken text put back in place of the kept state"
         return f"kept state put in place of the broken text, now in {harmless(str(aside), 200)}"
     return f"{harmless(change.field, _SHOWN)} {value(change.before)} → {value(change.after)}"
 
@@ -38,7 +38,7 @@ def _words(change: FieldChange) -> str:
 def by_holder(
     changes: Iterable[FieldChange],
 ) -> Mapping[tuple[str, str | None], list[FieldChange]]:
-    """Groups changes by registry and agent; None stands for the fields of the registry itself."""
+    """Groups changes by registry and agent; None is the agent for fields of a registry itself."""
     groups: dict[tuple[str, str | None], list[FieldChange]] = {}
     for change in changes:
         groups.setdefault((change.file, change.agent), []).append(change)
@@ -46,7 +46,7 @@ def by_holder(
 
 
 def local_time(at: str) -> str:
-    """Returns a time of the log in the time zone of this host."""
+    """Returns a time from the log as text in the local time zone."""
     try:
         return f"{datetime.fromisoformat(at).astimezone():%Y-%m-%d %H:%M:%S}"
     except (ValueError, OverflowError, OSError):
@@ -62,7 +62,7 @@ _STATES = {
 
 
 def entry_title(entry: Entry, undone: bool) -> str:
-    """Returns the time, the action and the result of an entry as one line."""
+    """Returns the time, the action and the result of a log entry as one line."""
     state = "done, undone later" if undone else _STATES[entry.state]
     return (
         f"{local_time(entry.at)}  {shown_name(entry.action_id, 80)}  "
@@ -71,7 +71,7 @@ def entry_title(entry: Entry, undone: bool) -> str:
 
 
 def entry_details(entry: Entry) -> Iterator[str]:
-    """Yields the user, the reason and the changes of an entry, line by line."""
+    """Yields the user, the reason and the changes of a log entry, line by line."""
     who = entry.who
     login = f" (sudo of {harmless(who.login, 40)})" if who.login else ""
     tty = f", {harmless(who.tty, 40)}" if who.tty else ""
@@ -97,7 +97,7 @@ def entry_details(entry: Entry) -> Iterator[str]:
 
 
 def log_lines(log: Log, entries: Iterable[Entry]) -> Iterator[str]:
-    """Yields entries as lines of text.
+    """Yields log entries as lines of text.
 
     Args:
         log: The log that contains the entries.
@@ -111,7 +111,7 @@ def log_lines(log: Log, entries: Iterable[Entry]) -> Iterator[str]:
 
 
 def unread(log: Log) -> Iterator[str]:
-    """Yields messages on the parts of a log that were not read."""
+    """Yields messages about the parts of a log that were not read."""
     yield from map(harmless, log.unread)
     if log.damaged:
         yield f"{some(log.damaged, 'line')} of the log cannot be read"

@@ -1,4 +1,4 @@
-"""Collects the evidence against which the steps of a plan are checked. Blocks."""
+"""Collects the data with which the preconditions of a plan's steps are checked. Blocks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from tui.model.suspects import find_mixed
 def evidence_of_roll(
     roll: RollCall, sessions: Iterable[Session], *, alone: bool = False
 ) -> ActionEvidence:
-    """Returns the evidence that the roll call contains; does not query the host again.
+    """Returns the evidence that a roll call contains, without a new query of tmux.
 
     Args:
         roll: The roll call.
@@ -58,7 +58,7 @@ def evidence_of_roll(
 
 
 def evidence_now(plan: Plan, snapshot: TmuxSnapshot) -> ActionEvidence:
-    """Returns the present evidence for the steps of a plan.
+    """Returns the present evidence for the steps of a plan. Reads the registries again.
 
     Args:
         plan: A confirmed plan.
@@ -87,7 +87,7 @@ def evidence_now(plan: Plan, snapshot: TmuxSnapshot) -> ActionEvidence:
 
 
 def looked_at(plan: Plan, evidence: ActionEvidence) -> ActionEvidence:
-    """Returns the evidence with data of this host: leftovers, moved panes, and claims.
+    """Adds data of this host to evidence: `leftovers`, `mixed` and `claims`.
 
     This function is called when the plan is made, and again before the plan is executed.
     """
@@ -100,7 +100,7 @@ def looked_at(plan: Plan, evidence: ActionEvidence) -> ActionEvidence:
     asked = [step for step in plan.steps if not step.may_run]
     leftovers = find_leftovers(asked, snapshot)
     if plan.verb is Verb.COMPLETE:
-        # A kill ends the processes in a session. It then looks for others itself.
+        # A kill ends these processes anyway, and afterwards searches for further ones.
         of_steps = {step: now for step in asked if (now := session_now(step, evidence))}
         leftovers |= find_running(of_steps, snapshot)
     evidence = replace(evidence, leftovers=leftovers)
@@ -132,7 +132,7 @@ def _holder(step: Step, session: Session, evidence: ActionEvidence) -> Holder | 
 def _sessions_now(
     sessions: Iterable[Session], snapshot: TmuxSnapshot
 ) -> Mapping[Session, Session]:
-    """Maps sessions to their present data on the same server. A session may have a new name."""
+    """Maps each session that still exists to its present data. A session may have a new name."""
     by_id = {(session.id, session.created): session for session in snapshot.sessions.values()}
     return {
         session: by_id[session.id, session.created]
@@ -142,7 +142,7 @@ def _sessions_now(
 
 
 def _sharing(snapshot: TmuxSnapshot) -> Mapping[str, str]:
-    """Maps each session that shares a pane, by id, to the name of a session with the same pane."""
+    """Maps the id of each session that shares a pane to the name of a session with this pane."""
     by_pane: dict[str, list[Session]] = {}
     for session in {session.id: session for session in snapshot.sessions.values()}.values():
         for pane in session.panes:
@@ -162,7 +162,7 @@ def _holding_us(sessions: Collection[Session]) -> frozenset[str]:
 
 
 def _elsewhere(plan: Plan, snapshot: TmuxSnapshot) -> Mapping[str, str]:
-    """Maps the names of missing sessions to the reasons why they may be on another tmux server."""
+    """Maps the name of a missing session to the reason why another tmux server may have it."""
     # Imported here, because the monitor opens its screen before it needs this.
     from tui.host.tmux_servers import look_elsewhere, owners_of
 
@@ -179,7 +179,7 @@ def _elsewhere(plan: Plan, snapshot: TmuxSnapshot) -> Mapping[str, str]:
 
 
 def _task_now(task: TaskSource) -> TaskEvidence:
-    """Reads the present content of a registry; waits a short time for other writers."""
+    """Reads a task's registry; waits a short time if another process is writing the registry."""
     try:
         present = when_free(task.read)
     except (BusyRegistryError, CorruptRegistryError) as error:

@@ -58,7 +58,10 @@ def carry_out(
 
 
 def on_record(plan: Plan, reason: str) -> str:
-    """Returns the reason for the audit log, with the servers that the operator set aside.
+    """Returns the reason of a plan for the audit log.
+
+    If a step assumes that a session is gone, the reason also names the tmux servers that muster
+    did not consider, because the operator says that they have none of the agents.
 
     Args:
         plan: The plan.
@@ -67,8 +70,8 @@ def on_record(plan: Plan, reason: str) -> str:
     servers = ", ".join(sorted(plan.set_aside.tokens))
     if not servers or not any(map(takes_for_dead, plan.steps)):
         return reason
-    said = f"the operator says that tmux server {servers} has none of the agents"
-    return f"{reason} ({said})" if reason else said
+    exclusion = f"the operator says that tmux server {servers} has none of the agents"
+    return f"{reason} ({exclusion})" if reason else exclusion
 
 
 def _kill(plan: Plan, tmux: Tmux, reason: str, progress: ProgressCallback) -> Outcome:
@@ -87,10 +90,12 @@ def _kill(plan: Plan, tmux: Tmux, reason: str, progress: ProgressCallback) -> Ou
 def complete(
     plan: Plan, tmux: Tmux, reason: str, audit: Audit, progress: ProgressCallback = no_progress
 ) -> Outcome:
-    """Gives agents a terminal status, except agents whose session exists again. Blocks.
+    """Checks the steps of a plan again, and gives the agents their new status. Blocks.
+
+    An agent whose step fails a check is not changed.
 
     Args:
-        plan: A confirmed plan; its status is the new status of the agents.
+        plan: A confirmed plan. `Plan.status` is the new status of the agents.
         tmux: The tmux server of the plan, which is queried again.
         reason: The reason for the registries; may be empty.
         audit: Logs the change.
@@ -116,10 +121,13 @@ def _record(
     audit: Audit,
     progress: ProgressCallback,
 ) -> tuple[tuple[Path, ...], tuple[str, ...]]:
-    """Writes the registries, with one lock per task, and updates the outcomes.
+    """Writes the new statuses to the registries, and updates the outcomes.
 
-    Agents whose sessions were ended are written separately, because the end of a session cannot be
-    undone.
+    The changes of one task are written together. Only agents whose sessions were ended are written
+    separately, because the end of a session cannot be undone.
+
+    Returns:
+        The registries that were written, and messages about problems.
     """
     ending = frozenset(plan.ending)
     by_task: dict[tuple[TaskSource, bool], list[Step]] = {}
@@ -182,5 +190,5 @@ def _recorded(step: Step, status: EndStatus, detail: str, report: FinishReport) 
         why = f"its status is already {change.status!r}"
     else:
         why = report.untouched.get(step.label, "not changed")
-    # Another process has changed or removed the agent meanwhile.
+    # Another process has changed or removed the agent after the plan was made.
     return StepOutcome(step.label, Result.LEFT, f"{prefix}{why}")

@@ -1,4 +1,4 @@
-"""Plans a kill with data of this host: processes, leftovers and earlier kills. Blocks."""
+"""Plans kills with data of this host: the processes, and the logs of earlier kills. Blocks."""
 
 from __future__ import annotations
 
@@ -33,14 +33,18 @@ def weighed_kill(
     whole: bool = False,
     all_orphans: bool = False,
 ) -> Plan:
-    """Plans a kill like `plan_kill`, adds the leftovers of earlier kills, and the footprints.
+    """Plans a kill like `plan_kill`, but with data of this host.
+
+    The plan also ends the processes that remained after earlier kills. Each step gets the number
+    and the memory of the processes that it ends.
 
     Args:
         roll: The roll call.
         rows: The agents to kill.
         orphans: The orphaned sessions to end.
         whole: See `plan_kill`.
-        all_orphans: Whether to also end processes that remained when earlier kills ended orphans.
+        all_orphans: Whether the plan also ends processes of orphans that remained after earlier
+            kills.
     """
     rows = tuple(rows)
     homes = [workspace.path for workspace in roll.workspaces] if all_orphans else []
@@ -75,9 +79,10 @@ _EARLIER_KILLS = "leftovers of earlier kills"
 
 
 def checked_kill(plan: Plan, roll: RollCall) -> Plan:
-    """Removes the steps that must not be executed on this host from a plan to kill. Blocks.
+    """Returns a plan to kill in which the steps that fail a check are refused. Blocks.
 
-    If processes certainly belong to an agent whose session is gone, they are added to the plan.
+    If the session of an agent is gone, the returned plan also ends the running processes that
+    certainly belong to this agent.
 
     Args:
         plan: The result of `plan_kill`.
@@ -91,29 +96,26 @@ def checked_kill(plan: Plan, roll: RollCall) -> Plan:
 
 
 def _outsiders(plan: Plan, trusted: Collection[int]) -> dict[Path, str]:
-    """Returns the registries of a plan's sessions that other users may write, with one of them."""
+    """Returns the registries that an untrusted user may write, each with one such user."""
     paths = [
         step.row.key.registry
         for step in plan.steps
         if step.session is not None and step.row is not None
     ]
-    found = {path: outsider_of(path, trusted) for path in dict.fromkeys(paths)}
-    return {path: other for path, other in found.items() if other is not None}
+    outsiders = {path: outsider_of(path, trusted) for path in dict.fromkeys(paths)}
+    return {path: other for path, other in outsiders.items() if other is not None}
 
 
 def _is_left(ended: EndedSession, answer: TmuxSnapshot) -> bool:
-    """Returns whether an ended session was an orphan on this socket, and does not exist again."""
+    """Returns whether a session that was ended was an orphan on this socket, and is gone now."""
     here = ended.socket == str(answer.socket)
     return here and ended.agent is None and ended.name not in answer.sessions
 
 
 def with_footprints(plan: Plan, answer: TmuxSnapshot) -> Plan:
-    """Adds to each step of a plan the number of processes that it ends, and their memory.
+    """Adds to each step of a plan the number and the memory of the processes that the step ends.
 
-    Args:
-        plan: A plan to kill.
-        answer: The snapshot of tmux. If muster cannot see the processes of the tmux server, the
-            plan is returned unchanged.
+    If muster cannot see the processes of the tmux server, the plan is returned unchanged.
     """
     origins = _origins(plan, answer)
     if not origins or answer.foreign_pids:
@@ -139,14 +141,16 @@ def with_footprints(plan: Plan, answer: TmuxSnapshot) -> Plan:
 
 
 def describe_servers(held: Iterable[process_tree.Held]) -> Callable[[process_tree.Held], str]:
-    """Describes the tmux servers that sessions started, and that a kill does not end. Blocks.
+    """Describes the tmux servers that were started in sessions. Blocks.
+
+    A kill of the sessions does not end these servers.
 
     Args:
         held: The processes of the sessions.
 
     Returns:
-        A function that returns the text to append to the message about one session. The text is
-        empty if no server was started in the session.
+        A function that returns the text about the servers of one session. The text is empty if no
+        server was started in the session.
     """
     pids = {pid for session in held for pid in (*session.servers, *session.perhaps)}
     pids = {pid for pid in pids if process_tree.begun(pid) is not None}
@@ -161,7 +165,7 @@ def describe_servers(held: Iterable[process_tree.Held]) -> Callable[[process_tre
         started = [(pid, "started") for pid in session.servers]
         started += [(pid, "may have started") for pid in session.perhaps]
         return "".join(
-            f"; it {verb} {described[pid]}, which continues"
+            f"; the session {verb} {described[pid]}, which continues"
             for pid, verb in started
             if pid in described
         )
@@ -170,7 +174,10 @@ def describe_servers(held: Iterable[process_tree.Held]) -> Callable[[process_tre
 
 
 def left_alone(held: process_tree.Held) -> str:
-    """Returns a text about the processes that may, but do not certainly, belong to a session."""
+    """Returns a text about the processes that a kill leaves running.
+
+    It is not certain that these processes belong to the session.
+    """
     return f"; left alone: {'; '.join(held.doubts)}" if held.doubts else ""
 
 
@@ -178,7 +185,7 @@ def _left_alone_by(step: Step, held: process_tree.Held) -> str:
     text = left_alone(held)
     if not text or not step.writes:
         return text
-    return f"{text}; while these run, the agent does not become terminated"
+    return f"{text}; while these processes run, the agent does not get the status terminated"
 
 
 def _footprint(processes: Iterable[process_tree.Process]) -> Footprint:
@@ -186,7 +193,7 @@ def _footprint(processes: Iterable[process_tree.Process]) -> Footprint:
 
 
 def _origins(plan: Plan, answer: TmuxSnapshot) -> dict[Step, Origin]:
-    """Maps each step that ends processes to the origin of these processes."""
+    """Maps each step that ends processes to the features by which the processes are found."""
     origins = {}
     for step in plan.ending:
         if step.session is not None:
@@ -197,13 +204,13 @@ def _origins(plan: Plan, answer: TmuxSnapshot) -> dict[Step, Origin]:
 
 
 def owner_of(plan: Plan, step: Step) -> int | None:
-    """Returns the owner of an agent's registry, or of an orphan's workspace.
+    """Returns the owner of an agent's registry; for an orphan, the owner of `Plan.home`.
 
     Returns:
         The user id; None if the owner cannot be known.
     """
     if step.row is not None:
-        # The owner of the file that was read. Another user may have replaced the file since.
+        # Another user may have replaced the file after muster read it.
         return step.owner
     if plan.home is None:
         return None
@@ -214,18 +221,18 @@ def owner_of(plan: Plan, step: Step) -> int | None:
 
 
 def origin_of_ended(ended: EndedSession, answer: TmuxSnapshot, owner: int | None = None) -> Origin:
-    """Returns the origin of the processes that remained when a session was ended before.
+    """Returns the features by which the remaining processes of an ended session are found.
 
-    A pane id is unique only on one server. The server's pid and start time identify the server. A
-    pane that now belongs to another session is left out.
+    These features do not include a pane of an existing session. Because a pane id is unique only
+    on one server, the pid and the start time of the server are compared, too.
 
     Args:
-        ended: The session.
+        ended: The session that was ended.
         answer: The latest snapshot of tmux.
         owner: The user id of the owner of the session's registry; None if the owner is not known.
     """
     same_pid = ended.server_pid == answer.server_pid
-    # Another server numbers its panes from the start.
+    # Each server numbers its panes from %0, so the ids of another server may be the same.
     sessions = answer.sessions.values() if same_pid else ()
     alive = {pane for session in sessions for pane in session.panes}
     panes = tuple(pane for pane in ended.panes if pane not in alive)
@@ -235,12 +242,12 @@ def origin_of_ended(ended: EndedSession, answer: TmuxSnapshot, owner: int | None
     if ended.told_by is not None:
         users = users_believed(ended.told_by, owner, os.geteuid())
         since = max(ended.created, ended.server_started)
-        # Without an end time, no process can prove that it started before the end.
+        # Without the end time, no process can prove that it started before the session ended.
         claim = Claim(users, since, -math.inf if ended.ended_at is None else ended.ended_at)
     # The session's own server may still run.
     same = same_pid and ended.server_started == answer.server_started
     began = answer.server_began if same else None
-    # Its id may now mean an existing session, or a session of another server.
+    # The session's id may now be the id of an existing session, or of another server's session.
     known = same or not same_pid
     exists = same and ended.id in {session.id for session in sessions}
     session_id = ended.id if known and panes and not exists else None

@@ -1,9 +1,8 @@
 """Ends the sessions of a plan together, with all their processes.
 
-Each session is logged before it is ended, and the sessions of child agents are ended before those
+A session is logged before muster ends it. Sessions of child agents are ended before the sessions
 of their parents. A session is ended only if tmux confirms that it is the session of the plan. An
-agent gets the status terminated only after muster found that its session and its processes are
-gone.
+agent gets the status terminated only if its session and its processes are gone after the kill.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
 def end_sessions(
     plan: Plan, tmux: Tmux, audit: Audit, progress: ProgressCallback = no_progress
 ) -> tuple[dict[Step, StepOutcome], tuple[str, ...]]:
-    """Ends the sessions of a plan to kill. Blocks; all sessions share one grace period.
+    """Ends the sessions of a plan to kill, and then all their processes together. Blocks.
 
     Args:
         plan: A confirmed plan.
@@ -50,7 +49,7 @@ def end_sessions(
         progress: Called with the progress.
 
     Returns:
-        The outcome of every step, and messages about entries that could not be logged.
+        The outcome of every step, and messages about steps that could not be logged.
     """
     record = KillRecord(plan, audit)
     answer = tmux.ask()
@@ -95,8 +94,8 @@ class _Target:
 
     Attributes:
         session: The session as tmux lists it now; None if only processes of the session remain.
-        origin: The features that identify the session's processes.
-        ending: The session as it is logged.
+        origin: The features by which the session's processes are found.
+        ending: The session as the audit log describes it.
     """
 
     session: Session | None
@@ -131,7 +130,7 @@ def _target(plan: Plan, step: Step, evidence: ActionEvidence) -> _Target | None:
     now = session_now(step, evidence)
     last = now or session
     ending = EndedSession(
-        # By this name, the next kill of the agent finds the processes that this one may leave.
+        # The next kill of the agent uses this name to find processes that this kill may leave.
         step.expected_session or last.name,
         last.id,
         last.created,
@@ -161,7 +160,7 @@ def _end_all(
     for number, (step, target) in enumerate(targets.items()):
         progress("Ending sessions", number, len(targets))
         if silent is not None:
-            # tmux does not answer, so each further session would only wait for its timeout.
+            # tmux does not answer, so each further command would only wait until its timeout.
             outcomes[step] = StepOutcome(step.label, Result.FAILED, f"not tried: {silent}")
             continue
         record.begin(step, target.ending)
@@ -212,7 +211,7 @@ def _checked(
 
 
 def _check_not_back(outcomes: dict[Step, StepOutcome], snapshot: TmuxSnapshot) -> None:
-    """Refuses to record the end of agents whose session may exist again."""
+    """Refuses to give a terminal status to agents whose session may exist again."""
     evidence = ActionEvidence(snapshot, snapshot.server)
     for step, outcome in outcomes.items():
         if outcome.result is not Result.DONE or not step.writes:

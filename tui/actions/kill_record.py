@@ -1,4 +1,4 @@
-"""Logs the sessions that a kill ends, and the results."""
+"""Writes the audit log of a kill: the sessions that the kill ends, and the results."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from tui.actions.plan import Plan, Step
 
 @dataclass(slots=True)
 class KillRecord:
-    """Logs which sessions a kill ends, and the results.
+    """The audit log entries of a kill: one for each session, with the result.
 
-    If a session cannot be logged, it is ended anyway, and a problem is reported. Otherwise a full
-    disk would prevent the kill of the agent that fills the disk.
+    If an entry cannot be written, a problem is reported, but the session is ended anyway.
+    Otherwise a full disk would prevent the kill of the agent that fills the disk.
 
     Attributes:
         plan: The plan that is executed.
-        audit: Writes the log entries.
-        entries: The entries that were begun, and the paths of their logs.
-        problems: Messages about entries that could not be logged.
+        audit: The writer of the entries.
+        entries: Maps each step to the path of its log and the log entry.
+        problems: The keys are messages about entries that could not be written.
     """
 
     plan: Plan
@@ -31,7 +31,7 @@ class KillRecord:
     problems: dict[str, None] = field(default_factory=dict)
 
     def begin(self, step: Step, ending: EndedSession) -> None:
-        """Logs that a session is about to be ended."""
+        """Logs that muster is about to end a session."""
         log = log_in(self.plan.home) if self.plan.home is not None else None
         if step.source is not None:
             log = step.source.audit_log

@@ -1,8 +1,8 @@
 """Finds processes that may belong to agents whose session is gone. Blocks.
 
-The verdict on an agent depends only on its session. But before muster records that the agent is
-terminated, muster checks the processes that still run although their pane is gone. If such a
-process may belong to the agent, the status is not changed.
+The verdict on an agent depends only on its session. But before muster gives an agent the status
+terminated, muster searches for processes that still run although their pane is gone. If such a
+process may belong to the agent, muster does not change the status.
 """
 
 from __future__ import annotations
@@ -32,25 +32,26 @@ _NAMED_AT_MOST = 5
 """The largest number of processes that one message names; further processes are only counted."""
 
 _STILL_ENDING = 1.0
-"""How long, in seconds, a process that writes an output file has to end after its session."""
+"""The time, in seconds after a kill, that remaining processes have to end before muster reports
+them."""
 
 _PAUSE = 0.02
 
 _NOT_KNOWN = "it is not known whether its processes still run"
 
 _OWN_PROCESSES = (
-    "its session is gone, but its processes run; end them; set its status to terminated"
+    "its session is gone, but its processes run; end these processes; set its status to terminated"
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
-    """The processes that may still run of an agent without a session.
+    """The running processes that may belong to an agent whose session is gone.
 
     Attributes:
-        session: The former session that identifies these processes. None if any of these processes
-            may not belong to the agent.
-        why: Why the agent must not become terminated, and a remedy.
+        session: The former session of these processes. None if it is not certain that all these
+            processes belong to the agent.
+        why: A message: why the agent must not get a terminal status, and what the operator can do.
     """
 
     session: EndedSession | None
@@ -60,15 +61,16 @@ class Leftover:
 def find_leftovers(
     steps: Iterable[Step], answer: TmuxSnapshot, *, in_sessions: bool = False
 ) -> dict[Step, Leftover]:
-    """Returns the processes that may still run of agents whose session is gone.
+    """Finds running processes that may belong to zombies among the agents of a plan.
 
-    Processes that a step itself ends are not reported.
+    These are processes whose pane is gone, and processes that write the agents' output. Processes
+    that a step itself ends are left out.
 
     Args:
         steps: The steps of a plan.
         answer: The latest snapshot of tmux. If the state of tmux is unknown, the result is empty.
-        in_sessions: Whether to search for processes of zombies whose session exists, instead of
-            agents whose session is gone.
+        in_sessions: Which zombies are examined: True for zombies whose session exists, False for
+            zombies whose session is gone.
     """
     gone = [
         step
@@ -94,15 +96,15 @@ def find_leftovers(
 
 
 def find_survivors(ended: Mapping[Step, EndedSession], answer: TmuxSnapshot) -> dict[Step, str]:
-    """Finds processes that may belong to agents whose processes were just ended.
+    """Finds processes that still run after a kill, and that may belong to a killed agent.
 
     Args:
-        ended: The agents' sessions; orphans are ignored.
-        answer: A snapshot of tmux after the end.
+        ended: Maps each step to the session that the kill ended; orphans are ignored.
+        answer: A snapshot of tmux that was taken after the kill.
 
     Returns:
-        A message for each agent of which processes may still run, or whose processes cannot be
-        known.
+        A message for each agent with such processes. If the processes cannot be examined, a
+        message for each agent says so.
     """
     ended = {step: session for step, session in ended.items() if step.row is not None}
     if answer.state is TmuxState.UNKNOWN:
@@ -120,7 +122,7 @@ def find_survivors(ended: Mapping[Step, EndedSession], answer: TmuxSnapshot) -> 
             left = _outlived(step, session, strays, answer)
             if left:
                 messages.setdefault(step, _survived(step, left, answer.socket))
-        # Processes that tmux itself started for the session may be about to end.
+        # Processes that tmux itself started for the session may end a moment later.
         if not messages or time.monotonic() >= give_up_at:
             return messages
         time.sleep(_PAUSE)
@@ -131,7 +133,7 @@ def _unknown(error: Exception) -> str:
 
 
 def _watched(steps: Iterable[Step]) -> tuple[Watched, dict[Step, str]]:
-    """Returns the present output files of agents, and why some files cannot be examined."""
+    """Returns the output files of agents, and a message for each agent with unreadable files."""
     files: dict[Identity, Agent] = {}
     folders: dict[Identity, Path] = {}
     whys: dict[Step, str] = {}
@@ -150,11 +152,13 @@ def _watched(steps: Iterable[Step]) -> tuple[Watched, dict[Step, str]]:
 
 
 def _candidates(step: Step, strays: Iterable[Stray], answer: TmuxSnapshot) -> list[Stray]:
-    """Returns the processes that may belong to an agent, by their sockets and their users.
+    """Returns the processes that may belong to an agent, according to their socket and user.
 
-    A process that names the queried socket, or that may write the agent's output, may belong to
-    the agent, whatever its user is. A process that names another socket may belong to the agent
-    only if the agent may run as the user of the process.
+    A process may belong to the agent if any of these is true:
+
+    - The environment of the process names the queried tmux socket.
+    - The process may write the agent's output.
+    - The agent may run as the user of the process.
     """
     agent, users = _agent_of(step), {step.owner, answer.server_user, os.getuid()}
     registries = [step.row.key.registry] if step.row is not None else []
@@ -173,7 +177,7 @@ def _candidates(step: Step, strays: Iterable[Stray], answer: TmuxSnapshot) -> li
 def _outlived(
     step: Step, ended: EndedSession, strays: Iterable[Stray], answer: TmuxSnapshot
 ) -> list[Stray]:
-    """Returns the processes of an agent that may still run after its session was ended."""
+    """Returns the processes that may belong to an agent whose session was just ended."""
     left: list[Stray] = []
     for group in _by_pane(_candidates(step, strays, answer)):
         if step.session is None:
@@ -186,14 +190,14 @@ def _outlived(
 
 
 def _is_of_ended(step: Step, ended: EndedSession, pane: list[Stray]) -> bool:
-    """Returns whether a pane's processes may belong to an agent whose session was just ended.
+    """Returns whether processes of one pane may belong to an agent whose session was just ended.
 
-    The panes of the ended session are known. So processes of another pane may belong to the agent
-    only if one of these is true:
+    The kill has already ended the processes in the panes of the session. So processes of another
+    pane may belong to the agent only if any of these is true:
 
     - The processes may write the agent's output.
     - The pane was created in the ended session.
-    - The agent may have had another session before.
+    - The agent may have had an earlier session with this pane.
     """
     agents, named = _writes_for(pane), pane[0].named_pane
     if _agent_of(step) in _may_write_for(pane):
@@ -207,7 +211,7 @@ def _is_of_ended(step: Step, ended: EndedSession, pane: list[Stray]) -> bool:
     # tmux reports the creation time in whole seconds.
     if began > ended.created + 1:
         return False
-    # Without a start that fits its present session, the time of an earlier one is not known.
+    # If the agent did not start with this session, the time of an earlier session is not known.
     if not any_fits(starts, ended.created):
         return True
     return any_fits(starts, began)
@@ -219,12 +223,19 @@ def _survived(step: Step, processes: list[Stray], socket: Path) -> str:
     why = "outlived a pane that is gone"
     if writes:
         why = f"{'writes' if single else 'write'} the agent's output"
-    pronoun = "it" if single else "they"
     return (
-        f"still running: {_called(processes)}, which may belong to the agent: {pronoun} {why}. "
-        f"If so, end {'it' if single else 'them'} and kill the agent again; "
-        f"if not, {completing(step, socket)}"
+        f"still running: {_called(processes)}, which {why}, and may belong to the agent. "
+        f"{_advice(single, step, socket)}"
     )
+
+
+def _advice(single: bool, step: Step, socket: Path) -> str:
+    """Returns what the operator can do about processes that may belong to an agent."""
+    if single:
+        belongs = "If this process belongs to the agent, end the process"
+    else:
+        belongs = "If these processes belong to the agent, end the processes"
+    return f"{belongs} and kill the agent again; if not, {completing(step, socket)}"
 
 
 def _by_pane(strays: Iterable[Stray]) -> list[list[Stray]]:
@@ -235,7 +246,7 @@ def _by_pane(strays: Iterable[Stray]) -> list[list[Stray]]:
 
 
 def _leftover(step: Step, strays: Iterable[Stray], answer: TmuxSnapshot) -> Leftover | None:
-    """Returns the processes that may belong to one agent; None without such a process."""
+    """Returns those of the processes that may belong to an agent; None if there are none."""
     maybe = [
         group
         for group in _by_pane(strays)
@@ -249,7 +260,7 @@ def _leftover(step: Step, strays: Iterable[Stray], answer: TmuxSnapshot) -> Left
     owner = step.owner
     sure = all(_is_of(step, group) for group in maybe) and len(servers) == 1
     sure = sure and all(process.users == {owner} for process in processes)
-    sure = sure and owner is not None and _is_word_of(owner, step)
+    sure = sure and owner is not None and _only_owner_writes(owner, step)
     if not sure or owner is None or step.earlier is not None:
         return Leftover(None, _why(step, processes, answer.socket))
     runs = "runs" if len(processes) == 1 else "run"
@@ -270,21 +281,21 @@ def _leftover(step: Step, strays: Iterable[Stray], answer: TmuxSnapshot) -> Left
 
 
 def _may_be_of(step: Step, pane: list[Stray]) -> bool:
-    """Returns whether a pane's processes may belong to an agent, by the processes' data."""
+    """Returns whether the processes of one pane may belong to an agent whose session is gone."""
     if _agent_of(step) in _may_write_for(pane):
         return True
     if _writes_for(pane) or pane[0].named_pane is None:
         return False
     starts = _starts(step)
     if starts and pane[0].other_runs:
-        # The user may work on that server, and what was started there later is not the agent's.
+        # The user may work on that server, and may have started other processes there later.
         return any_fits(starts, _began(pane))
     # A session that was created before this limit never counts as the agent's session.
     return not starts or _began(pane) >= starts[0] - Policy().session_early_limit
 
 
 def _is_ended_by(step: Step, pane: list[Stray]) -> bool:
-    """Returns whether the step itself already ends the processes of a pane."""
+    """Returns whether the step itself ends the processes of a pane."""
     earlier, named = step.earlier, pane[0].named_pane
     if earlier is None or named is None or pane[0].is_former:
         return False
@@ -292,11 +303,11 @@ def _is_ended_by(step: Step, pane: list[Stray]) -> bool:
 
 
 def _is_of(step: Step, pane: list[Stray]) -> bool:
-    """Returns whether a pane's processes certainly belong to one agent, and to no other.
+    """Returns whether the processes of one pane certainly belong to a given agent.
 
-    The processes certainly belong to the agent if two conditions are true: one of the processes
-    writes the agent's output, and the pane began when the agent started. The first condition alone
-    is not enough, because the program that started the agent may also write the agent's output.
+    This is certain only if both are true: the processes write the output of this agent and of no
+    other agent; the pane began when the agent started. The first condition alone is not enough,
+    because the program that started the agent may also write the agent's output.
     """
     return (
         _writes_for(pane) == {_agent_of(step)}
@@ -307,11 +318,11 @@ def _is_of(step: Step, pane: list[Stray]) -> bool:
     )
 
 
-def _is_word_of(owner: int, step: Step) -> bool:
-    """Returns whether only a registry's owner and root tell what belongs to an agent.
+def _only_owner_writes(owner: int, step: Step) -> bool:
+    """Returns whether only a registry's owner and root may write the registry and the output.
 
-    Any other user that may write the registry could list a process of the owner as the agent's.
-    A user that may write a folder could move a file that such a process has open into it.
+    Any other writer could make a process of the owner look like a process of the agent. For
+    example, this writer could move a file that the process has open into the agent's folder.
     """
     if step.row is None:
         return False
@@ -338,7 +349,7 @@ def _agent_of(step: Step) -> Agent:
 
 
 def _starts(step: Step) -> tuple[float, ...]:
-    """Returns an agent's possible start times; none if the start is missing or in the future."""
+    """Returns an agent's possible start times; empty if the start is missing or in the future."""
     record = step.row.record if step.row is not None else None
     if record is None or record.started is None or record.started > time.time():
         return ()
@@ -357,42 +368,36 @@ def _called(processes: list[Stray]) -> str:
 
 
 def why_not_recorded(step: Step, socket: Path) -> str:
-    """Returns why a kill did not change the status: processes still run. Also gives a remedy."""
+    """Returns the message that a kill did not change the status, because processes still run."""
     return (
-        "not recorded, because processes that were left alone may belong to the agent. If so, "
-        f"end them and kill the agent again; if not, {completing(step, socket)}"
+        "not recorded, because processes that were left alone may belong to the agent. "
+        f"{_advice(False, step, socket)}"
     )
 
 
 def completing(step: Step, socket: Path) -> str:
-    """Returns a command that completes one agent; the command works in every directory.
-
-    Args:
-        step: The step of the agent.
-        socket: The queried tmux socket.
-    """
+    """Returns the advice to complete one agent, with a command that works in every directory."""
     options = [("-S", str(socket))]
     if step.row is not None:
         options.insert(0, ("-w", str(step.row.key.registry)))
     line = command_line("muster", "complete", names=[step.label], options=options)
-    return f"`{line}`" if line else "complete this agent alone"
+    return f"run `{line}`" if line else "complete this agent alone"
 
 
 def _why(step: Step, processes: list[Stray], socket: Path) -> str:
     pids = ",".join(str(stray.process.pid) for stray in processes)
     single = len(processes) == 1
-    pronoun = "it" if single else "them"
-    why = f"outlived the tmux server or session that started {pronoun}"
+    why = f"outlived the tmux server or session that started {'it' if single else 'them'}"
     if any(stray.named_pane is None for stray in processes):
         why = f"{'writes' if single else 'write'} the agent's output"
     return (
         f"{_called(processes)} {why}, and may belong to the agent: see `ps -fp {pids}`. "
-        f"If so, end {pronoun} and kill the agent again; if not, {completing(step, socket)}"
+        f"{_advice(single, step, socket)}"
     )
 
 
 def with_leftovers(plan: Plan, leftovers: Mapping[Step, Leftover]) -> Plan:
-    """Adds processes that certainly belong to agents without a session to a plan to kill.
+    """Returns a plan that also ends the processes that certainly belong to its agents.
 
     Args:
         plan: A plan to kill.

@@ -50,5 +50,5 @@ class Outcome:
 
     @property
     def complete(self) -> bool:
-        """Whether all steps were done, without problems."""
+        """Whether all steps were done, and no problems were reported."""
         return not self.problems and all(step.result is Result.DONE for step in self.steps)

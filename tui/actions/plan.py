@@ -38,7 +38,7 @@ class Verb(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Footprint:
-    """The processes and the memory of a session.
+    """The number and the memory of some processes.
 
     Attributes:
         processes: The number of processes.
@@ -63,23 +63,23 @@ class Step:
 
     Attributes:
         label: The agent's id, or the name of the orphaned session.
-        session: The session to end, or None.
-        expected_session: The name of the agent's session in the registry; the session may be
-            missing.
+        session: The agent's session, or the orphan; None if the agent has no session.
+        expected_session: The name of the agent's session in the registry, or of the orphan. None
+            if the registry names no session.
         row: The agent; None for an orphan.
         source: The agent's task; None for an orphan.
         writes: Whether registries will change.
-        says: A description of the step for the plan.
-        earlier: The agent's former session, if an earlier kill ended it, perhaps without all
-            processes.
-        footprint: The footprint of the processes to end; None if these processes are not known.
-        judged: The agent's deployments that the step concerns: several if the registry lists the
-            agent's id twice, none for an orphan.
-        may_run: Whether muster found processes that may belong to the agent.
+        says: A description of the step for the operator.
+        earlier: A session that an earlier kill ended, if some of its processes may still run.
+        footprint: The number and the memory of the processes to end; None if these processes are
+            not known.
+        judged: The deployments of the agent that the step concerns. Empty for an orphan; several
+            if the registry lists the agent's id twice.
+        may_run: Whether the operator was told that processes may still belong to the agent.
         owner: The user id of the owner of the agent's registry; None for an orphan, or if the
             registry was not read.
-        identity: The device and inode of the registry that was read.
-        stale: Whether muster found a database that may contain a newer status of the agent.
+        identity: The device and inode of the registry that was read, or None.
+        stale: Whether the workspace has a database that may contain a newer status of the agent.
     """
 
     label: str
@@ -101,8 +101,8 @@ class Step:
     def session_names(self) -> frozenset[str]:
         """The names that the session may have in tmux.
 
-        If the session has exactly the expected name, this is the only name, because the server
-        does not replace characters.
+        Some versions of tmux replace characters of a name. If the session has exactly the expected
+        name, its server did not replace any, and this name is the only one.
         """
         name = self.expected_session
         if name is None:
@@ -121,15 +121,15 @@ class Plan:
         steps: The steps in the order of execution.
         refused: The agents and sessions that will not be changed, each with the reason.
         socket: The queried tmux socket.
-        server_pid: The pid of the tmux server that answered; only sessions of this server are
-            ended.
+        server_pid: The pid of the tmux server that answered, or None. Only sessions of this server
+            are ended.
         home: The workspace whose audit log receives the entries about orphans.
-        questions: Questions to confirm separately; see `Preview`.
+        questions: The questions to confirm separately; see `Preview`.
         server_started: When that tmux server started, in seconds since the epoch; 0 if no server
             answered.
-        nearby: The workspaces near the sessions. They are read again before a session is ended.
-            None if no session is ended.
-        set_aside: The other tmux servers that were not considered.
+        nearby: The workspaces whose registries may list the sessions. They are read again before a
+            session is ended. None if no session is ended.
+        set_aside: The other tmux servers that muster does not consider.
     """
 
     verb: Verb
@@ -169,13 +169,17 @@ class Plan:
 
     @property
     def footprint(self) -> Footprint | None:
-        """The total footprint of all steps; None if the footprint of any step is not known."""
+        """The sum of the footprints of all steps; None if any of the footprints is not known."""
         footprints = [step.footprint for step in self.ending]
         known = [footprint for footprint in footprints if footprint is not None]
         return sum(known, Footprint(0, 0)) if len(known) == len(footprints) else None
 
     def without(self, refused: Mapping[Step, str]) -> Plan:
-        """Returns the plan without the given steps, which the plan then lists as refused."""
+        """Returns the plan without some steps, and lists these steps as refused.
+
+        Args:
+            refused: Maps each step to remove to the reason.
+        """
         if not refused:
             return self
         return replace(
@@ -234,7 +238,7 @@ def agent_step(
         row: The agent.
         task: The agent's task.
         writes: Whether registries will change.
-        says: A description of the step for the plan.
+        says: A description of the step for the operator.
         earlier: See `Step`.
     """
     name = row.record.tmux_session
@@ -268,7 +272,7 @@ def usual_session(row: AgentRow) -> str:
 
 
 def _labelled(step: Step) -> str:
-    """Returns the label of a step; the session that it ends and the footprint in parentheses."""
+    """Returns a step's label, followed by its session and its footprint in parentheses."""
     # The label of an orphan is the name of its session.
     is_agents = step.session is not None and step.row is not None
     session = f"session {whole_name(step.session.name)}" if step.session and is_agents else ""

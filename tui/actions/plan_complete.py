@@ -60,7 +60,7 @@ def plan_complete(
         elif row.verdict is Verdict.UNKNOWN and row.name_reused_by is None and doubt is None:
             why = f"its state is unknown: {row.note}"
         elif not is_active(row.record.status):
-            why = f"its status {row.record.status!r} is not known"
+            why = f"its status {row.record.status!r} is not a known status"
         else:
             why = is_listed_once(step, evidence)
         if why is None:
@@ -103,7 +103,7 @@ def checked_complete(
 
 
 def _with_remarks(plan: Plan, evidence: ActionEvidence) -> Plan:
-    """Adds a remark about processes that may belong to the agent to each step; refuses no step."""
+    """Adds a remark to each step whose agent may still have running processes."""
 
     def remarked(step: Step) -> Step:
         left = evidence.leftovers.get(step)

@@ -1,4 +1,4 @@
-"""Makes plans to kill from a roll call alone; `tui.actions.execute` executes the plans. Pure."""
+"""Makes plans to kill from the data of a roll call; `tui.actions.execute` executes them. Pure."""
 
 from __future__ import annotations
 
@@ -42,10 +42,11 @@ def plan_kill(
         roll: The roll call.
         rows: The agents to kill.
         orphans: The orphaned sessions to end.
-        whole: Whether the agents are a whole tree or task. Then finished agents are skipped. They
-            are refused only if all agents are finished.
-        unfinished: The sessions of earlier kills that may have left processes behind.
-        ended_orphans: Those orphans of earlier kills whose remaining processes are to be ended.
+        whole: Whether `rows` are all agents of a tree or task. If so, the plan lists finished
+            agents as refused only if all agents are finished.
+        unfinished: The sessions that earlier kills ended, if some of their processes may still
+            run.
+        ended_orphans: The orphans among these sessions whose remaining processes the plan ends.
     """
     chosen = sorted({row.key: row for row in rows}.values(), key=lambda row: -row.level)
     orphans = tuple(orphans)
@@ -106,7 +107,7 @@ _LEFT_OVER = (
 
 @dataclass(frozen=True, slots=True)
 class _Killing:
-    """Creates the steps of a kill."""
+    """The data from which the steps of a kill are made."""
 
     roll: RollCall
     tasks: Mapping[Path, TaskRoll]
@@ -130,7 +131,7 @@ class _Killing:
         return Step(session.name, session, session.name, None, None, False, says)
 
     def _meaning(self, row: AgentRow, earlier: EndedSession | None) -> tuple[bool, str]:
-        """Returns whether a kill of an agent changes its registry, and describes the kill."""
+        """Returns whether a kill of an agent changes the registry, and a text about the kill."""
         if earlier is not None:
             writes = row.verdict is Verdict.ZOMBIE
             return writes, f"{_LEFT_OVER}; {_TERMINATE}" if writes else _LEFT_OVER
@@ -175,7 +176,7 @@ class _Killing:
 
 
 def _called(row: AgentRow) -> str:
-    """Returns the name of an agent's session in brackets; empty for the usual name."""
+    """Returns the name of an agent's session in parentheses; empty for the usual name."""
     if row.session is None or row.session.name in spellings(usual_session(row)):
         return ""
     now = "" if row.session.name in spellings(row.record.tmux_session or "") else " now"

@@ -1,7 +1,8 @@
 """The preconditions of actions on agents and sessions. Pure.
 
-Each check returns the reason why a step of a plan must not be executed, or None. The checks run
-when the plan is made, and again right before the action, with a new snapshot of tmux.
+Each check returns the reason why a step of a plan must not be executed; None if the step passes.
+The checks run when the plan is made. They run again, with a new snapshot of tmux, right before the
+plan is executed.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ class TaskEvidence:
 
 @dataclass(frozen=True, slots=True)
 class ActionEvidence:
-    """The evidence of one moment, against which steps are checked.
+    """The data with which the steps of a plan are checked, all from one moment.
 
     Attributes:
         snapshot: The snapshot of tmux.
@@ -51,17 +52,15 @@ class ActionEvidence:
         sessions: Maps each session of the plan to its present data on that server. A session may
             have a new name.
         sharing: Maps a session's id to the name of another session that shows the same panes.
-        tasks: Maps the paths of registries to their data. If a path is missing, the data is not
-            known.
+        tasks: Maps the path of a task's registry to the data. Unread registries are missing.
         elsewhere: Maps the name of a missing session to the reason why another tmux server
             may have it.
-        leftovers: Maps a step to the processes that may still run of an agent whose session is
-            gone.
-        mixed: Maps a session's id to the reason why the session must not be ended: panes were
-            moved into the session or out of it.
+        leftovers: Maps a step to the running processes that may belong to its agent, although the
+            agent's session is gone.
+        mixed: Maps a session's id to the message that panes were moved into or out of the session.
         claims: Maps a session's id to the reason why the session may belong to another agent.
         holding_us: The ids of the sessions in which muster itself runs.
-        rows: Maps a registry to its agents in the roll call.
+        rows: Maps the path of a registry to its agents in the roll call.
         holders: Maps a session's id to the agents in the roll call that have, or may have, this
             session.
         alone: Whether the operator named exactly one agent.
@@ -86,14 +85,14 @@ Check = Callable[[Step, ActionEvidence], str | None]
 
 
 def first_reason(checks: Iterable[Check], step: Step, evidence: ActionEvidence) -> str | None:
-    """Returns the reason of the first check that a step fails, or None."""
+    """Returns the reason of the first check that a step fails; None if the step passes all."""
     return next((why for check in checks if (why := check(step, evidence)) is not None), None)
 
 
 def refusal(
     checks: Iterable[tuple[Check, Result]], step: Step, evidence: ActionEvidence
 ) -> StepOutcome | None:
-    """Returns why a step must not be executed, as its outcome; None if execution is allowed."""
+    """Returns the outcome of a step that fails a check; None if the step passes all checks."""
     for check, result in checks:
         why = check(step, evidence)
         if why is not None:
@@ -102,7 +101,7 @@ def refusal(
 
 
 def checked(plan: Plan, checks: Iterable[tuple[Check, Result]], evidence: ActionEvidence) -> Plan:
-    """Returns the plan in which the steps that must not be executed are refused."""
+    """Returns the plan without the steps that fail a check, and lists these steps as refused."""
     checks = tuple(checks)
     refusals = {step: refusal(checks, step, evidence) for step in plan.steps}
     return plan.without(
@@ -124,7 +123,7 @@ def same_session(session: Session, snapshot: TmuxSnapshot) -> Session | None:
 
 
 def takes_for_dead(step: Step) -> bool:
-    """Returns whether a step assumes that a session is gone."""
+    """Returns whether a step assumes that the session is gone."""
     gone = step.row is None or step.row.verdict in (Verdict.ZOMBIE, Verdict.FINISHED)
     return gone and step.session is None
 
@@ -141,9 +140,9 @@ def registry_can_be_read(step: Step, evidence: ActionEvidence) -> str | None:
 
 
 def status_is_current(step: Step, evidence: ActionEvidence) -> str | None:
-    """Requires that no database of the workspace may contradict the verdict.
+    """Requires that the workspace has no database that may contradict the verdict on the agent.
 
-    Exception: a zombie may get a terminal status if the operator named this agent alone.
+    Exception: a zombie passes this check if the operator named no other agent.
     """
     task = _task(step, evidence)
     if step.row is None or task is None or task.database is None:
@@ -186,7 +185,7 @@ def session_is_not_shared(step: Step, evidence: ActionEvidence) -> str | None:
 
 
 def is_listed_once(step: Step, evidence: ActionEvidence) -> str | None:
-    """Requires that the registry does not list the agent's id with another session, too."""
+    """Requires that the registry does not list the agent's id twice, with different sessions."""
     row = step.row
     for other in evidence.rows.get(row.key.registry, ()) if row is not None else ():
         if (
@@ -211,9 +210,8 @@ def tmux_answers(step: Step, evidence: ActionEvidence) -> str | None:
 def end_is_still_recorded(step: Step, evidence: ActionEvidence) -> str | None:
     """Requires that the registry of an agent with a terminal status can still be read.
 
-    The session of an active agent may be ended even if the registry is busy or damaged. The
-    session must not be ended if the registry's path no longer leads to a registry, because then
-    the workspace was changed.
+    An active agent passes this check even if the registry is busy or damaged. No agent passes if
+    the registry's path no longer leads to a registry, because then the workspace was changed.
     """
     task = _task(step, evidence)
     if step.row is None or task is None or task.record is not None:
@@ -224,7 +222,7 @@ def end_is_still_recorded(step: Step, evidence: ActionEvidence) -> str | None:
 
 
 def registry_has_its_owner(step: Step, evidence: ActionEvidence) -> str | None:
-    """Requires that the registry still has the same owner."""
+    """Requires that the owner of the registry has not changed after the plan was made."""
     task = _task(step, evidence)
     if task is None or task.record is None or step.owner in (None, task.owner):
         return None
@@ -232,19 +230,19 @@ def registry_has_its_owner(step: Step, evidence: ActionEvidence) -> str | None:
 
 
 def deployment_is_same(step: Step, evidence: ActionEvidence) -> str | None:
-    """Requires that the agent was not deployed again.
+    """Requires that the agent was not deployed again after the plan was made.
 
-    An agent that is no longer in its registry passes this check, because the operator confirmed
+    An agent that was removed from its registry passes this check, because the operator confirmed
     the end of its session.
     """
     entries = _entries(step, evidence)
     if not entries or any(entry.deployment in step.judged for entry in entries):
         return None
-    return f"was deployed again meanwhile; its status is {entries[-1].status!r} now"
+    return f"was deployed again after the plan was made; its status is {entries[-1].status!r} now"
 
 
 def is_not_at_work_again(step: Step, evidence: ActionEvidence) -> str | None:
-    """Requires that an agent with a terminal status has not become active again."""
+    """Requires that an agent with a terminal status did not become active after the planning."""
     if step.row is None or is_active(step.row.record.status):
         return None
     own = (entry for entry in _entries(step, evidence) if entry.deployment in step.judged)
@@ -259,7 +257,7 @@ def session_is_not_elsewhere(step: Step, evidence: ActionEvidence) -> str | None
 
 
 def nothing_is_left_over(step: Step, evidence: ActionEvidence) -> str | None:
-    """Requires that no process runs that may belong to an agent whose session is gone."""
+    """Requires that muster found no process that may belong to an agent whose session is gone."""
     left = None if step.may_run else evidence.leftovers.get(step)
     return left.why if left is not None else None
 
@@ -267,7 +265,7 @@ def nothing_is_left_over(step: Step, evidence: ActionEvidence) -> str | None:
 def processes_can_be_seen(step: Step, evidence: ActionEvidence) -> str | None:
     """Requires that the processes of a step are visible in this PID namespace.
 
-    Exception: the operator knows that the agent has ended, and named exactly this agent.
+    Exception: a step that ends no processes passes if the operator named no other agent.
     """
     ends = step.session is not None or step.earlier is not None
     if not evidence.snapshot.foreign_pids or not (ends or takes_for_dead(step)):
@@ -281,10 +279,10 @@ def processes_can_be_seen(step: Step, evidence: ActionEvidence) -> str | None:
 
 
 def session_is_not_back(step: Step, evidence: ActionEvidence) -> str | None:
-    """Requires that a session that was gone does not exist again."""
+    """Requires that a session that was gone when the plan was made does not exist again."""
     if not takes_for_dead(step):
         return None
-    return no_session_has_its_name(step, evidence) and "its session is back"
+    return no_session_has_its_name(step, evidence) and "its session exists again"
 
 
 def process_has_ended(step: Step, evidence: ActionEvidence) -> str | None:
@@ -305,7 +303,7 @@ def session_is_the_planned_one(step: Step, evidence: ActionEvidence) -> str | No
     now = session_now(step, evidence)
     named = [snapshot.sessions[name] for name in step.session_names & snapshot.sessions.keys()]
     if now is None and named:
-        return "another session has the name now; check that session, and repeat the action"
+        return "another session has this name now; check that session, and repeat the action"
     if now is None and snapshot.server == evidence.server:
         other = _shown_by(session, snapshot)
         if other is not None:
@@ -359,7 +357,7 @@ def no_session_has_its_name(step: Step, evidence: ActionEvidence) -> str | None:
 
 
 def database_was_known(step: Step, task: TaskEvidence) -> str | None:
-    """Requires that no database that may contradict the plan appeared after the plan was made."""
+    """Requires that no database (with a newer status) appeared after the plan was made."""
     if step.row is None or task.database is None or step.stale:
         return None
     if step.row.verdict is Verdict.ZOMBIE:
@@ -395,7 +393,7 @@ KILL: tuple[tuple[Check, Result], ...] = (
     (panes_were_made_in_it, Result.LEFT),
     (is_not_claimed, Result.LEFT),
 )
-"""The checks of a kill, when it is planned and before the first session is ended."""
+"""The checks that run when a kill is planned, and again before its first session is ended."""
 
 COMPLETE: tuple[tuple[Check, Result], ...] = (
     (tmux_answers, Result.FAILED),
@@ -405,9 +403,9 @@ COMPLETE: tuple[tuple[Check, Result], ...] = (
     (processes_can_be_seen, Result.LEFT),
     (session_is_not_back, Result.LEFT),
 )
-"""The checks before an agent gets a terminal status without a kill: a part of `KILL`.
+"""The checks before an agent gets a terminal status without a kill; all are also in `KILL`.
 
-The agent's entry in the registry is checked later, under the lock; see `registry.finish_agents`.
+The agent's entry is checked later, while the registry is locked; see `registry.finish_agents`.
 """
 
 ENDED: tuple[tuple[Check, Result], ...] = (
@@ -422,14 +420,14 @@ def _task(step: Step, evidence: ActionEvidence) -> TaskEvidence | None:
 
 
 def _entries(step: Step, evidence: ActionEvidence) -> list[AgentRecord]:
-    """Returns the entries of the registry with the agent's id."""
+    """Returns all entries that the agent's registry has for the agent's id."""
     task = _task(step, evidence)
     agents = task.record.agents if task is not None and task.record is not None else ()
     return [agent for agent in agents if agent.id == step.label]
 
 
 def _shown_by(session: Session, snapshot: TmuxSnapshot) -> Session | None:
-    """Returns a session that now has a pane of a session that is gone, or None."""
+    """Returns an existing session that has a pane of a session that is gone, or None."""
     panes = set(session.panes)
     return next(
         (other for other in snapshot.sessions.values() if not panes.isdisjoint(other.panes)), None

@@ -1,4 +1,4 @@
-"""The description of an action, which is shown and confirmed before the action. Pure."""
+"""The description of a planned action, which the operator reads and confirms. Pure."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from registry.dataclass import dataclass
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question that must be confirmed separately, in addition to the plan.
+    """A question that the operator must confirm separately, in addition to the plan.
 
     Attributes:
         asks: The text of the question.
@@ -23,16 +23,16 @@ class Question:
 
     @property
     def name(self) -> str:
-        """The name of the option's value in the result of argparse."""
+        """The name of the option in the namespace that argparse returns."""
         return self.option.removeprefix("--").replace("-", "_")
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """The description of an action.
+    """The description of a planned action.
 
     Attributes:
-        title: A description as one line.
+        title: The action in one line.
         steps: The labels of agents and sessions, each with the planned change.
         refused: The labels of agents and sessions that will not change, each with the reason.
         files: The registries that will change.
@@ -51,7 +51,7 @@ class Preview:
 
 
 def grouped(steps: Iterable[tuple[str, str]]) -> Iterable[tuple[str, list[str]]]:
-    """Groups the labels by their planned change, in the order of the first steps."""
+    """Groups labels by planned change, in the order in which the changes first occur."""
     groups: dict[str, list[str]] = {}
     for label, says in steps:
         groups.setdefault(says, []).append(label)

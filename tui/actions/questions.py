@@ -1,4 +1,4 @@
-"""Finds the questions that must be confirmed separately, in addition to a plan. Pure."""
+"""Finds the questions that the operator must confirm in addition to a plan. Pure."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from tui.text.sanitize import some
 _MASS_DEATH = "--mass-death"
 
 _SEVERAL = 2
-"""An action on at least this many agents counts as a bulk action."""
+"""The smallest number of dead agents in a plan that causes a question."""
 
 _NAMED_AT_MOST = 10
 """The largest number of sessions or registries that one question names; the plan names all."""
@@ -28,16 +28,16 @@ _NAMED_AT_MOST = 10
 def with_questions(
     plan: Plan, roll: RollCall, outsiders: Mapping[Path, str] | None = None
 ) -> Plan:
-    """Adds the questions about its steps to a plan.
+    """Returns a plan with the questions about its steps.
 
-    If the plan already has a question about a mass death, this question stays, even if the plan
-    now has only one of the dead agents.
+    A question about a mass death that the plan already has stays, even if only one of the dead
+    agents is left in the plan.
 
     Args:
         plan: A plan of any kind.
         roll: The roll call of the plan.
-        outsiders: A user or group that may write a registry besides root and the tmux server's
-            user, by the path of the registry.
+        outsiders: Maps the path of a registry to a user or group that may write the registry, and
+            is not in `trusted_users`.
     """
     before = tuple(question for question in plan.questions if question.option == _MASS_DEATH)
     questions = _of_deaths(roll, plan.steps) or before
@@ -50,7 +50,7 @@ def with_questions(
 
 
 def _of_deaths(roll: RollCall, steps: Iterable[Step]) -> tuple[Question, ...]:
-    """Returns the question about a mass death, if the steps concern several of the dead agents."""
+    """Returns the question about a mass death, if several of the dead agents are in the plan."""
     death = roll.mass_death
     if death is None:
         return ()
@@ -66,10 +66,9 @@ def _of_deaths(roll: RollCall, steps: Iterable[Step]) -> tuple[Question, ...]:
 def _of_writers(
     answer: TmuxSnapshot, steps: Iterable[Step], outsiders: Mapping[Path, str]
 ) -> tuple[Question, ...]:
-    """Returns the question about sessions that registries of other users list.
+    """Returns the question about sessions in registries that other users may write.
 
-    Agent ids are not secret. So another user could list the usual session name of any agent in a
-    registry that muster reads.
+    Such a user could list any session there, because the ids of agents are not secret.
     """
     owners = {
         step.row.key.registry: step.owner
@@ -89,13 +88,16 @@ def _of_writers(
     subject = "a registry" if len(named) == 1 else f"{len(named)} registries"
     asks = (
         f"Other users than the tmux server's user and root may write {subject}: "
-        f"{_named_first(named)}. They can name any session. End the sessions anyway?"
+        f"{_named_first(named)}. These users can list any session there. End the sessions anyway?"
     )
     return (Question(asks, "--foreign-registry"),)
 
 
 def trusted_users(answer: TmuxSnapshot) -> frozenset[int]:
-    """Returns the users who may end any session of a tmux server without muster."""
+    """Returns the ids of root and of the user of a tmux server.
+
+    These users may end any session of the server even without muster.
+    """
     return frozenset({ROOT} if answer.server_user is None else {ROOT, answer.server_user})
 
 
@@ -105,10 +107,7 @@ def _named_first(names: Sequence[str]) -> str:
 
 
 def _of_names(steps: Iterable[Step]) -> tuple[Question, ...]:
-    """Returns the question about sessions that do not have the usual name of an agent's session.
-
-    A program that writes a registry could write the name of any session there.
-    """
+    """Returns the question about sessions without the usual name of an agent's session."""
     unusual = [name for step in steps if (name := _unusual(step)) is not None]
     if not unusual:
         return ()
@@ -122,7 +121,7 @@ def _of_names(steps: Iterable[Step]) -> tuple[Question, ...]:
 
 
 def _unusual(step: Step) -> str | None:
-    """Returns the name and the agent of a step's session; None for a usual name."""
+    """Returns the name and the agent of a step's session; None if the name is the usual one."""
     name = step.session.name if step.session else step.earlier.name if step.earlier else None
     if name is None:
         return None

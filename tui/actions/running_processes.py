@@ -13,11 +13,13 @@ from tui.model.roll import Verdict
 from tui.text.sanitize import some
 
 _NAMED_AT_MOST = 5
-"""The number of processes that one message names; more are only counted."""
+"""The largest number of processes that one message names; further processes are only counted."""
 
 
 def find_running(sessions: Mapping[Step, Session], answer: TmuxSnapshot) -> dict[Step, Leftover]:
-    """Returns the processes because of which zombies cannot be given a terminal status.
+    """Finds running processes that may belong to zombies whose session exists.
+
+    A zombie with such processes must be killed, and not only get a terminal status.
 
     Args:
         sessions: The present session of each step. Only the sessions of zombies are examined.
@@ -32,7 +34,7 @@ def find_running(sessions: Mapping[Step, Session], answer: TmuxSnapshot) -> dict
     except OSError as error:
         why = f"it is not known whether its processes still run: {error}"
         return {step: Leftover(None, why) for step in sessions}
-    # Other processes may write the agent's output.
+    # Processes outside the session may write the agent's output.
     running = find_leftovers(sessions, answer, in_sessions=True)
     for step, held in by_step.items():
         if processes := held.processes + held.doubted:
@@ -48,8 +50,9 @@ def _why(step: Step, processes: tuple[process_tree.Process, ...], answer: TmuxSn
     named = [f"{shown_name(process.name)} ({process.pid})" for process in processes]
     more = f" and {len(named) - _NAMED_AT_MOST} more" if len(named) > _NAMED_AT_MOST else ""
     count = some(len(named), "process", "processes")
+    subject = "this process belongs" if len(named) == 1 else "these processes belong"
     return (
         f"{count} may still run in the agent's session: "
-        f"{', '.join(named[:_NAMED_AT_MOST])}{more}. If they belong to the agent, "
+        f"{', '.join(named[:_NAMED_AT_MOST])}{more}. If {subject} to the agent, "
         f"kill the agent; if not, {completing(step, answer.socket)}"
     )

@@ -33,7 +33,7 @@ from tui.text.sanitize import harmless
 
 
 class NothingToUndoError(Exception):
-    """The audit log contains no action that can be undone; the text says why."""
+    """The audit log contains no action that can be undone. The message gives the reason."""
 
 
 class NoSuchActionError(NothingToUndoError):
@@ -47,7 +47,7 @@ class UndoPlan:
     Attributes:
         action_id: The id of the action.
         steps: The steps that can be taken back, at least in part.
-        sources: The source that each step changes.
+        sources: For each step, the source (a registry or a workspace) that the step changes.
         preview: The description of the undo.
     """
 
@@ -75,13 +75,15 @@ def plan_undo(
 
     Args:
         states: All tasks in the roll call.
-        workspaces: The workspaces that were named or found; other workspaces are not changed.
+        workspaces: The workspaces of this muster. The registries of other workspaces are not
+            changed.
         action_id: The id of the action; None for the last action that was not undone.
-        offer_earlier: Whether to plan to undo an earlier action if the last action cannot be
-            undone. Then the preview says so.
+        offer_earlier: Whether an earlier action is planned if the last action cannot be undone.
+            The preview then names both actions.
 
     Raises:
-        NothingToUndoError: There is no such action, or a log that may have it cannot be read.
+        NothingToUndoError: No such action exists, or a log that may contain the action cannot be
+            read.
     """
     states, workspaces = tuple(states), tuple(workspaces)
     log = read_logs(logs_of(states, workspaces))
@@ -95,14 +97,14 @@ def plan_undo(
     if log.unread:
         raise NothingToUndoError(
             f"the last action cannot be known: {'; '.join(log.unread)}. To undo an action of "
-            "another log, name its ID (muster log)"
+            "another log, give the ID of the action, which `muster log` shows"
         )
     refused: UndoPlan | None = None
     for last_id in last_actions(log):
         steps = undoables(log, last_id, known)
         plan = _plan(last_id, steps, log, known)
         if not (plan.steps or _is_certain(steps)):
-            # The action was logged, and interrupted before it changed anything.
+            # The action was interrupted after it was logged, and before it changed anything.
             continue
         if plan.steps or not offer_earlier:
             return plan if refused is None else _instead_of(refused, plan)
@@ -128,14 +130,14 @@ def _plan_given(action_id: str, log: Log, known: Mapping[Path, Source]) -> UndoP
 
 
 def _instead_of(refused: UndoPlan, plan: UndoPlan) -> UndoPlan:
-    """Adds a later action that cannot be undone, with the reason, to the preview of a plan."""
+    """Adds to the preview that a later action cannot be undone, with the reason."""
     skipped = (f"{refused.preview.title}, which came later", undo_refusal_reason(refused))
     preview = replace(plan.preview, refused=(skipped, *plan.preview.refused))
     return replace(plan, preview=preview)
 
 
 def _is_certain(steps: Iterable[Undoable]) -> bool:
-    """Returns whether the log confirms that a step was done."""
+    """Returns whether the log confirms that at least one step was done."""
     return any(step.entry.state is State.DONE for step in steps)
 
 
@@ -155,7 +157,7 @@ def _plan(
             agents = dict.fromkeys(_agents(step.entry))
             agents_by_reason.setdefault(step.refused, {}).update(agents)
             continue
-        assert step.task is not None  # None is refused.
+        assert step.task is not None  # A step without a task is refused.
         try:
             reverted = known[step.task].preview_revert(step, registries)
         except RegistryError as error:
@@ -179,7 +181,7 @@ def _plan(
 
 
 def _earlier(log: Log, action_id: str) -> str:
-    """Returns an earlier action that may be undone instead, with the command; may be empty."""
+    """Returns a text that names an earlier action to undo instead; empty if there is none."""
     undone = log.taken_back
     before = itertools.takewhile(lambda entry: entry.action_id != action_id, log.entries)
     earlier = [
@@ -218,7 +220,7 @@ def _says(entry: Entry, refused: frozenset[str]) -> Iterator[tuple[str, str]]:
             label = file
         if agent is not None and agent in refused:
             continue
-        # Counters that only follow agents are left out: they change back with the agents.
+        # The counters of a file with changed agents are left out. They change with the agents.
         back = [
             replace(change, before=change.after, after=change.before)
             for change in changes
@@ -234,7 +236,7 @@ def _says(entry: Entry, refused: frozenset[str]) -> Iterator[tuple[str, str]]:
 
 
 def carry_out_undo(plan: UndoPlan, reason: str) -> Outcome:
-    """Executes the undo, and logs each step first. Blocks.
+    """Executes an undo. Each step is logged before it changes a registry. Blocks.
 
     Args:
         plan: A confirmed plan.
@@ -263,7 +265,7 @@ def carry_out_undo(plan: UndoPlan, reason: str) -> Outcome:
 
 
 def undo_refusal_reason(plan: UndoPlan) -> str:
-    """Returns why an action cannot be undone: each reason once, with its agents."""
+    """Returns the reasons why an action cannot be undone, each after the labels of its agents."""
     reasons: dict[str, dict[str, None]] = {}
     for label, why in plan.preview.refused:
         reasons.setdefault(why, {})[label] = None
@@ -273,5 +275,5 @@ def undo_refusal_reason(plan: UndoPlan) -> str:
 
 
 def undo_refusal(plan: UndoPlan) -> str:
-    """Returns the result of `undo_refusal_reason`, and an action that may be undone instead."""
+    """Returns why an action cannot be undone, and an earlier action to undo instead, if any."""
     return f"{undo_refusal_reason(plan)}. {harmless(plan.preview.note)}"

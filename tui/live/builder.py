@@ -1,4 +1,4 @@
-"""Builds roll calls; gives new verdicts only where something may have changed."""
+"""Builds roll calls. Only tasks that may have changed get new verdicts."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from tui.model.suspects import Candidate, find_renamed, is_claimed
 # Seconds after which all agents get new verdicts even if nothing has changed.
 _RECALL = 10.0
 
-# Seconds for the processes and files around all sessions of a host.
+# The longest wait, in seconds, for file systems with registries or with directories of sessions.
 _PATIENCE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Called:
+class _LastRoll:
     """The last roll of one task.
 
     Attributes:
@@ -45,13 +45,13 @@ class _Called:
     seen: tuple[object, ...]
 
     def may_change_by_time(self) -> bool:
-        """Whether a verdict may change only because time passes."""
+        """Returns whether a verdict may change only because time passes."""
         finished = self.roll.counts[Verdict.FINISHED] == len(self.roll.agents)
         return not finished or any(fact is not None for fact in self.seen)
 
 
 class Content(Protocol):
-    """The content of the registries of some workspaces, as `Registries` has it."""
+    """The content of the registries of some workspaces; `Registries` implements this protocol."""
 
     def branches(self) -> Iterable[Branch]:
         """Yields all workspaces with the content of their tasks."""
@@ -60,19 +60,19 @@ class Content(Protocol):
         """Returns all tasks, in the order of the workspaces."""
 
     def listed_sessions(self) -> tuple[frozenset[str] | None, ...]:
-        """Returns the sessions that each global registry lists."""
+        """Returns the sessions that each global registry lists; see `Registries`."""
 
     def listed_by_path(self) -> Mapping[Path, frozenset[str] | None]:
-        """Returns the sessions that each global registry lists, by its path."""
+        """Maps the path of each global registry to its sessions; see `listed_sessions`."""
 
     def spellings(self) -> Spellings:
-        """Returns how versions of tmux spell the names of the sessions in all registries."""
+        """Returns the replaced spellings of the session names in all registries."""
 
     def sees_all(self) -> bool:
-        """Whether all workspaces were read completely."""
+        """Returns whether all workspaces were read completely."""
 
     def known_until(self) -> Instant:
-        """Returns the moment until which all contents are known."""
+        """Returns the last moment at which all contents were known to be current."""
 
 
 class RollBuilder:
@@ -80,7 +80,7 @@ class RollBuilder:
 
     Args:
         policy: The times that a verdict needs.
-        on_late: Called when a file system answers that did not before, in another thread.
+        on_late: Called in another thread when a file system answers again.
     """
 
     def __init__(self, policy: Policy, on_late: Callable[[], None] = lambda: None) -> None:
@@ -91,7 +91,7 @@ class RollBuilder:
         self._belief_asker: Asker[bool] = Asker(on_late)
         self._reports: dict[Path, Asker[dict[str, float]]] = {}
         self._host = host_name()
-        self._called: dict[Path, _Called] = {}
+        self._called: dict[Path, _LastRoll] = {}
         self._evidence: Evidence | None = None
         self._again_at = 0.0
         self._nearby = NearbyWorkspaces()
@@ -108,8 +108,8 @@ class RollBuilder:
         """Returns a new roll call.
 
         Args:
-            registries: The registries, which are not read again.
-            evidence: The newest evidence. This function adds `renamed`.
+            registries: The content of the registries, as last read.
+            evidence: The newest evidence. This function sets `Evidence.renamed`.
             now: Seconds since the epoch.
         """
         spellings = registries.spellings()
@@ -121,16 +121,16 @@ class RollBuilder:
         reasons |= spellings.doubts(missing_since, answer)
         evidence = replace(evidence, renamed=reasons)
         before, self._evidence = self._evidence, evidence
-        # Only files have changed since the last roll call.
+        # If true, only files have changed after the last roll call.
         old_answer = before is not None and before.snapshot.sessions is answer.sessions
         old_answer = old_answer and before is not None and before.missing_since is missing_since
-        # Also due if the clock was set back.
+        # New verdicts are also due if the clock was set back.
         due = not 0 < self._again_at - now <= _RECALL
         anew = before is None or _has_changed(before, evidence)
         if due or anew:
-            # An agent may stall only because time passes.
+            # An agent may become stalled only because time passes.
             self._again_at = now + min(_RECALL, self._policy.stall_timeout / 20)
-        called: dict[Path, _Called] = {}
+        called: dict[Path, _LastRoll] = {}
         workspaces = []
         counts = dict.fromkeys(Verdict, 0)
         for branch in registries.branches():
@@ -141,13 +141,13 @@ class RollBuilder:
                     seen = last.seen
                 else:
                     seen = _seen(state, answer, missing_since)
-                if anew or last is None or not _holds(last, state, seen, due):
+                if anew or last is None or not _is_still_valid(last, state, seen, due):
                     of_now = last is not None and last.seen == seen and not (anew or due)
                     kept = last.roll if last is not None and of_now else None
                     roll = self._call_task(state, evidence, now, kept)
                     # An equal roll keeps its identity, so the screen does not draw it again.
                     same = last is not None and last.roll.state is state and last.roll == roll
-                    last = _Called(last.roll if last is not None and same else roll, seen)
+                    last = _LastRoll(last.roll if last is not None and same else roll, seen)
                 called[state.registry] = last
                 tasks.append(last.roll)
                 for verdict, count in last.roll.counts.items():
@@ -185,7 +185,7 @@ class RollBuilder:
         )
 
     def _find_renamed(self, registries: Content, evidence: Evidence) -> Mapping[str, Candidate]:
-        """Returns the missing sessions that may have another name now, with a candidate each."""
+        """Maps each missing session that may have another name now to its likeliest candidate."""
         answer = evidence.snapshot
         missing = evidence.missing_since.keys() - answer.sessions.keys()
         begun: dict[int, float | None] = {}
@@ -204,7 +204,7 @@ class RollBuilder:
         origins = self._read_origins(evidence)
         states, globals_ = registries.states(), registries.listed_by_path()
         believed = functools.cache(self._is_believed)
-        # The owner of a session is known if muster saw it being renamed.
+        # The agent of a session is known if muster saw that the session was renamed.
         followed = frozenset(s.name for name, s in answer.sessions.items() if name != s.name)
         by_server: dict[Path | None, list[Session]] = {None: list(answer.sessions.values())}
         for socket, session in evidence.others:
@@ -232,13 +232,14 @@ class RollBuilder:
         answer: TmuxSnapshot,
         believed: Callable[[Path, Path], bool],
     ) -> Mapping[str, Candidate]:
-        """Maps each missing session to the first candidate that no registry near this one lists.
+        """Maps each missing session to its first candidate that is not excluded.
 
-        A registry counts only if it is believed.
+        A candidate is excluded if a registry near the candidate proves that the candidate belongs
+        to another agent; see `is_claimed`. No candidate into which a pane was moved is excluded.
 
         Args:
-            candidates: Maps the socket of a server (None for the queried one) and the name of a
-                missing session to the candidates.
+            candidates: Maps the socket of each server to the result of `find_renamed` for this
+                server. The socket is None for the queried server.
             answer: The answer of the queried server.
             believed: See `find_renamed`.
         """
@@ -284,7 +285,7 @@ class RollBuilder:
     def _listing(
         self, sessions: list[Session], answer: TmuxSnapshot
     ) -> Mapping[object, frozenset[Path]]:
-        """Returns the registries near sessions that list them; none if a file system hangs."""
+        """Returns the result of `NearbyWorkspaces.listing`; empty if a file system hangs."""
         if not sessions:
             return {}
         try:
@@ -295,14 +296,14 @@ class RollBuilder:
             return {}
 
     def _is_believed(self, telling: Path, about: Path) -> bool:
-        """Returns the same as `is_believed`; False if the file system does not answer."""
+        """Returns the result of `is_believed`; False if the file system does not answer."""
         try:
             return self._belief_asker.ask(lambda: is_believed(telling, about), _PATIENCE)
         except NoAnswerError:
             return False
 
     def _note_ids(self, answer: TmuxSnapshot, missing_since: MissingSince) -> None:
-        """Records the ids of all sessions, and keeps the ids of missing sessions."""
+        """Records the ids of all sessions; keeps the recorded ids of missing sessions."""
         if answer.state is TmuxState.UNKNOWN or self._ids_of is answer.sessions:
             return
         # A new server assigns the same ids again.
@@ -312,7 +313,7 @@ class RollBuilder:
         self._ids_of, self._server = answer.sessions, answer.server
 
     def _read_origins(self, evidence: Evidence) -> Mapping[int, PaneOrigin]:
-        """Returns the origins of panes by pid; reads them again only after a new answer."""
+        """Maps the pid of a pane to the pane's origin; reads only after a new answer of tmux."""
         sessions, others = evidence.snapshot.sessions, evidence.others
         last_sessions, last_others = self._origins_of
         if last_sessions is not sessions or last_others is not others:
@@ -344,7 +345,7 @@ class RollBuilder:
 
 
 def _without_stalled(roll: TaskRoll) -> TaskRoll:
-    """Makes stalled agents unknown, because their progress files cannot be looked at."""
+    """Returns a roll whose stalled agents are unknown, as their progress files are unreadable."""
     agents = tuple(
         replace(
             row,
@@ -364,7 +365,7 @@ def _without_stalled(roll: TaskRoll) -> TaskRoll:
 
 
 def _has_changed(before: Evidence, evidence: Evidence) -> bool:
-    """Whether the state of tmux, its reason, or the doubts have changed."""
+    """Returns whether the state of tmux or the doubts about missing sessions have changed."""
     was, now = before.snapshot, evidence.snapshot
     return (was.state, was.why, before.doubts) != (now.state, now.why, evidence.doubts)
 
@@ -377,8 +378,10 @@ def _seen(
     return (*sessions, *map(missing_since.get, names)) if missing_since else sessions
 
 
-def _holds(last: _Called, state: TaskState, seen: tuple[object, ...], due: bool) -> bool:
-    """Whether the last roll of a task is still valid."""
+def _is_still_valid(
+    last: _LastRoll, state: TaskState, seen: tuple[object, ...], due: bool
+) -> bool:
+    """Returns whether the last roll of a task is still valid."""
     return (
         last.roll.state is state
         and last.seen == seen

@@ -42,7 +42,7 @@ SWEEP = 3.0
 """Seconds between two queries of tmux; the end of a pane's process causes an earlier query."""
 
 RESCAN = 5.0
-"""Seconds between two scans of all registries, which find changes without a file event."""
+"""Seconds between two scans of all registries. A scan also finds changes without a file event."""
 
 # After this many seconds without a change, queries and scans have longer intervals.
 _QUIET_AFTER = 30.0
@@ -50,23 +50,24 @@ _QUIET_SWEEP = 6.0
 _QUIET_RESCAN = 15.0
 
 BUSY_RESCAN = 0.25
-"""Seconds until a registry is read again after a writer prevented a reading."""
+"""Seconds after which a registry is read again if a writer prevented the last reading."""
 
-# The number of tasks that are read before the first roll call, so that a large workspace is
-# visible at once; and the longest wait for a listener before the others are read.
+# The number of tasks in the first roll call, so that a large workspace is visible at once.
 _AT_FIRST = 10
+
+# The longest wait, in seconds, for a listener of the first roll call.
 _NOBODY_LISTENS = 1.0
 
 # Seconds that tmux needs to notice the end of a pane's process after the kernel reports it.
 _AFTER_DEATH = 0.03
 
-# Seconds until tmux is queried again after a failed query, or if it has not noticed a death yet.
-# The pause doubles each time.
+# Seconds until tmux is queried again, if a query failed, or if tmux has not noticed yet that a
+# process ended. The pause doubles each time.
 _ASK_AGAIN = 0.1
 
 
 def _is_new(before: Evidence, evidence: Evidence) -> bool:
-    """Returns whether the evidence differs in anything except its times."""
+    """Returns whether two pieces of evidence differ, apart from their times."""
     snapshot = replace(evidence.snapshot, asked_at=before.snapshot.asked_at)
     same_time = replace(evidence, snapshot=snapshot, missing_since=before.missing_since)
     return same_time != before
@@ -74,7 +75,7 @@ def _is_new(before: Evidence, evidence: Evidence) -> bool:
 
 @dataclass(slots=True)
 class _Changes:
-    """The changes since the last roll call.
+    """The changes that the last roll call does not contain.
 
     Attributes:
         paths: Changed registries.
@@ -91,14 +92,14 @@ class _Changes:
 
 
 class LiveRoll:
-    """Delivers a new roll call after each change, until it is stopped.
+    """A source of roll calls: delivers a new one after each change, from `start` to `stop`.
 
     Args:
         workspaces: The workspaces to follow.
         tmux: The server to query.
         policy: The times that a verdict needs.
-        recover: Whether to recover interrupted commits and to keep whole states of registries,
-            which writes to files.
+        recover: Whether this object may write files: to recover interrupted commits, and to save
+            copies of registries.
 
     Attributes:
         tmux: The queried server.
@@ -147,11 +148,12 @@ class LiveRoll:
     def listen(
         self, on_roll: Callable[[RollCall], None], progress: ProgressCallback = no_progress
     ) -> None:
-        """Delivers the newest roll call, if one exists, and all later ones.
+        """Sets the function that receives the newest and all later roll calls.
 
         Args:
-            on_roll: Called with each roll call. An existing roll call is delivered in the caller's
-                thread, all later ones in a thread of this object. Calls never overlap.
+            on_roll: Called with each roll call. If a roll call already exists, it is delivered at
+                once, in the caller's thread. All later ones are delivered in a thread of this
+                object. Calls never overlap.
             progress: Called with the progress of the first reading, in a thread of this object.
         """
         with self._delivery:
@@ -185,7 +187,7 @@ class LiveRoll:
         self._deaths.wake()
 
     def _files_answered(self) -> None:
-        """Reads again what a file system kept waiting."""
+        """Causes a scan of all registries, because a file system answers again."""
         self._add_changes(rescan=True)
 
     def _files_changed(self, paths: Collection[Path]) -> None:
@@ -207,7 +209,7 @@ class LiveRoll:
             try:
                 self._query_once()
             except Exception:
-                # The thread must survive, to notice the next death.
+                # The thread must survive, to notice when the next process ends.
                 _log.exception("cannot query tmux")
                 self._deaths.wait(1.0)
 
@@ -232,11 +234,11 @@ class LiveRoll:
             time.sleep(_AFTER_DEATH)
 
     def _seconds_until_query(self, answer: TmuxSnapshot) -> float:
-        """Watches the processes that an answer of tmux lists.
+        """Watches for the end of the processes in the sessions of active agents.
 
         Returns:
             The seconds until tmux must be queried again, because the query failed, or because
-            tmux has not noticed the end of a process yet. Infinity otherwise.
+            tmux has not noticed the end of a process yet. Otherwise infinity.
         """
         unknown = answer.state is TmuxState.UNKNOWN
         open_questions: frozenset[int | None] = frozenset([None])
@@ -256,7 +258,10 @@ class LiveRoll:
         return self._ask_again
 
     def _follow_renamed(self, answer: TmuxSnapshot) -> TmuxSnapshot:
-        """Adds the old names of renamed sessions to an answer. The ids identify the sessions."""
+        """Adds the old names of renamed sessions to an answer of tmux.
+
+        A renamed session is recognized by its id.
+        """
         if answer.state is TmuxState.UNKNOWN:
             return answer
         if answer.server != self._server:
@@ -299,10 +304,9 @@ class LiveRoll:
                     self._changes.rescan = True
 
     def _show_first_tasks(self, builder: RollBuilder) -> None:
-        """Builds a roll call of the first tasks, and waits until it is shown.
+        """Builds a roll call of only the first tasks, and waits a moment for a listener.
 
-        Does nothing if a listener already exists, because that listener gets the whole roll call
-        as early.
+        Does nothing if a listener already exists, or if the workspaces have only these tasks.
         """
         try:
             if self._on_roll is not None or self._registries.rescan(at_most=_AT_FIRST):
@@ -329,7 +333,7 @@ class LiveRoll:
                 self._on_roll(roll)
 
     def _report_progress(self, what: str, done: int, of: int) -> None:
-        # Read at each call, because the listener may have been set meanwhile.
+        # `_progress` is read at each call, because `listen` may be called during the reading.
         self._progress(what, done, of)
 
     def _wait_for_changes(self) -> _Changes | None:
@@ -339,7 +343,7 @@ class LiveRoll:
             if self._stopped:
                 return None
             changes, self._changes = self._changes, _Changes(rescan=False)
-            # A due scan happens also after an answer of tmux, which says nothing about files.
+            # Also after a new answer of tmux, a scan takes place when it is due.
             changes.rescan |= time.monotonic() >= self._rescan_at
             if changes.rescan:
                 pause = _QUIET_RESCAN if self._is_quiet() else RESCAN
@@ -351,7 +355,7 @@ class LiveRoll:
 
     def _set_expected(self, proofs: Mapping[str, float], spellings: Spellings) -> None:
         with self._change:
-            # Also sessions that exist already, because their processes are not watched yet.
+            # Existing sessions count too, because their processes are not watched yet.
             new = proofs.keys() - self._expected.keys()
             self._expected, self._spellings = proofs, spellings
         if new:

@@ -1,18 +1,19 @@
-"""Finds out whether unlisted sessions belong to agents of other workspaces.
+"""Finds out whether sessions belong to agents of workspaces that the user did not name.
 
 Several projects may share one tmux server. So before muster calls a session an orphan, it also
-reads these workspaces:
+reads the workspaces near the session. A workspace is near a session if any of these is true:
 
-- those at or above the directory in which the session was started;
-- those at or above a directory of a process that a kill of the session would end. Directories of
-  a process are its working directory, the directories of its open files, and the directories that
-  its command line or environment names;
-- the default workspaces of the user, whose agents may be in any directory.
+- The workspace is at or above the directory in which the session was started.
+- The workspace is at or above a directory of a process that a kill of the session would end.
+  Directories of a process are its working directory, the directories of its open files, and the
+  directories that its command line or environment names.
 
-These registries can only protect a session, or make it unknown whether the session is an orphan.
-So the owner of the registries does not matter. Workspaces of other users are read only up to
-limits. If a part is not read, it is unknown whether sessions near that workspace are orphans. If a
-workspace has a database, the database may list agents that no JSON registry lists.
+muster also reads the default workspaces of the user, whose agents may run in any directory.
+
+An entry in these registries can only protect a session from a kill. So the registries may belong
+to any user. Workspaces of other users are read only up to limits. If muster cannot read a
+workspace completely, or if the workspace has a database, the workspace may list further agents.
+Then it is unknown whether the sessions near this workspace are orphans.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ from tui.model.policy import Policy
 from tui.model.roll import TaskState
 
 _AT_MOST = 16
-"""The largest number of other workspaces that are read."""
+"""The largest number of workspaces near sessions that are read."""
 
 _FOREIGN_TASKS = 1000
 _FOREIGN_LARGEST = 1 << 20
@@ -51,9 +52,9 @@ _FOREIGN_BYTES = 4 << 20
 _FOREIGN_TIME = 1.0
 """The limits of one reading of other users' workspaces that the user did not name.
 
-Without limits, another user could make a reading as long and as large as that user likes. The
-limit of bytes is five times the size of the largest known registry. The time is in seconds, for
-all these workspaces together.
+The limits are: tasks in one workspace, bytes of one registry, bytes of all registries, and seconds
+for all these workspaces. Without limits, another user could make the reading very slow. The limit
+of all bytes is five times the size of the largest known registry.
 """
 
 _AGAIN = 3.0
@@ -62,13 +63,13 @@ _AGAIN = 3.0
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """The verdict on sessions that may be orphans.
+    """The result of `NearbyWorkspaces.judge` for sessions that may be orphans.
 
     Attributes:
         orphans: The sessions that no workspace near them lists.
-        unsure: The sessions for which it cannot be known whether a workspace near them lists them.
+        unsure: The sessions for which it is not known whether a workspace near them lists them.
         read: The workspaces that were read.
-        databases: The unread databases that may list an unsure session.
+        databases: The unread databases that may list a session in `unsure`.
     """
 
     orphans: tuple[Session, ...] = ()
@@ -79,12 +80,12 @@ class Judged:
 
 @dataclass(frozen=True, slots=True)
 class Around:
-    """The workspaces near a session.
+    """The workspaces that may list a session.
 
     Attributes:
-        near: The known workspaces near the session and near the processes of its panes.
+        near: The known workspaces near the session.
         default: The default workspaces of orchestrators, which may list any session.
-        started: Those of `near` at or above the directory that the session was started in.
+        started: The workspaces in `near` at or above the directory where the session was started.
         is_whole: Whether all workspaces near the session are known.
     """
 
@@ -101,10 +102,11 @@ class Reading:
     Attributes:
         states: The tasks of the workspace.
         listed: The result of `Registries.listed_sessions`.
-        databases: The databases with agents that are in no registry.
+        databases: The unread databases, which may have agents that are in no registry.
         sees_all: Whether the workspace was read completely.
-        known_until: The moment until which the content is known.
-        is_unclear: Whether the registries may list sessions that could not be read.
+        known_until: The last moment at which the content was known to be current.
+        is_unclear: Whether the workspace may list further sessions, because muster cannot read a
+            part of the workspace now.
     """
 
     states: tuple[TaskState, ...]
@@ -116,12 +118,11 @@ class Reading:
 
 
 class NearbyWorkspaces:
-    """The workspaces near sessions; reads only changed registries. Not thread-safe.
+    """A cache of the workspaces near sessions. Not thread-safe.
 
     Args:
         always: Workspaces that count as near every session.
-        others: More workspaces to read; if any of them lists a session, the session is not an
-            orphan.
+        others: More workspaces to read. A session that any of these lists is not an orphan.
 
     Attributes:
         always: The resolved paths of the workspaces that count as near every session.
@@ -146,10 +147,12 @@ class NearbyWorkspaces:
         policy: Policy,
         now: float,
     ) -> Judged:
-        """Finds the orphans among sessions; may use the last result for a few seconds. Blocks.
+        """Finds the orphans among sessions. Blocks.
+
+        If this was called less than 3 seconds ago for the same sessions, returns the last result.
 
         Args:
-            sessions: Sessions that no registry of the own workspaces lists.
+            sessions: Sessions that no registry of the workspaces in `own` lists.
             answer: The answer of tmux.
             own: The workspaces that the caller has already read.
             policy: The minimum age of an orphan.
@@ -164,7 +167,7 @@ class NearbyWorkspaces:
         if about != self._about or time.monotonic() >= self._again_at:
             self._judged = self.look(sessions, answer, own, policy, now)
             self._about, self._again_at = about, time.monotonic() + _AGAIN
-        # The given sessions, because their other fields may have changed.
+        # The other fields of the given sessions may differ from the last result.
         orphans = {orphan.id for orphan in self._judged.orphans}
         return replace(self._judged, orphans=tuple(s for s in sessions if s.id in orphans))
 
@@ -176,7 +179,7 @@ class NearbyWorkspaces:
         policy: Policy,
         now: float,
     ) -> Judged:
-        """Finds the orphans among sessions like `judge`, but never uses the last result."""
+        """Finds the orphans among sessions like `judge`, but never returns the last result."""
         return self.judge_around(self.read_around(sessions, answer, own), answer, policy, now)
 
     def judge_around(
@@ -195,7 +198,7 @@ class NearbyWorkspaces:
         unsure: list[Session] = []
         databases: dict[UnreadDatabase, None] = {}
         for session, surroundings in around.items():
-            # Listed by any workspace, near or not: the session has an owner.
+            # Any entry is enough, even if the workspace is not near the session.
             if session.name in listed:
                 continue
             lone = replace(answer, sessions={session.name: session})
@@ -210,7 +213,7 @@ class NearbyWorkspaces:
         return Judged(tuple(orphans), tuple(unsure), read, tuple(databases))
 
     def databases_of(self, paths: Iterable[Path]) -> Iterator[UnreadDatabase]:
-        """Yields the unread databases of the given workspaces."""
+        """Yields the unread databases of the workspaces at the given paths."""
         for path in sorted(paths):
             if path in self.readings:
                 yield from self.readings[path].databases
@@ -226,22 +229,22 @@ class NearbyWorkspaces:
             own: Workspaces that are left out, because they were read already.
 
         Returns:
-            The workspaces near each session.
+            Maps each session to the workspaces that may list it.
         """
         around: dict[Session, Around] = {}
         started: set[Path] = set()
         touched: set[Path] = set()
         of_user = default_workspaces({"HOME": os.path.expanduser("~"), **os.environ})
-        for session, found in _around(sessions, answer):
-            near, default = found.near - own, (found.default | of_user) - own
-            around[session] = replace(found, near=near, default=default)
-            started |= found.started - own
+        for session, surroundings in _around(sessions, answer):
+            near, default = surroundings.near - own, (surroundings.default | of_user) - own
+            around[session] = replace(surroundings, near=near, default=default)
+            started |= surroundings.started - own
             touched |= near | default
-        # Their number is limited, so no process may displace a workspace by names of its own.
+        # Only the first `_AT_MOST` workspaces are read. No process may displace these by naming
+        # other workspaces.
         paths = dict.fromkeys(sorted(started))
         foreign = {path: why_foreign(path) is not None for path in touched}
         paths |= dict.fromkeys(sorted(touched, key=lambda path: (foreign[path], path)))
-        # Near workspaces come first, because the number is limited.
         paths |= dict.fromkeys(self._others)
         others = [path for path in paths if path not in self.always]
         self._registries = {
@@ -271,7 +274,17 @@ class NearbyWorkspaces:
     def _is_unlisted(
         self, path: Path, lone: TmuxSnapshot, policy: Policy, now: float
     ) -> bool | None:
-        """Returns whether a workspace does not list an answer's only session; None if unknown."""
+        """Returns whether a workspace does not list a session.
+
+        Args:
+            path: The workspace.
+            lone: An answer of tmux with only this session.
+            policy: The minimum age of an orphan.
+            now: Seconds since the epoch.
+
+        Returns:
+            True or False; None if this cannot be known.
+        """
         reading = self.readings.get(path)
         if reading is None or not reading.sees_all:
             return None
@@ -285,15 +298,21 @@ class NearbyWorkspaces:
     def listing(
         self, sessions: Collection[Session], answer: TmuxSnapshot
     ) -> Mapping[object, frozenset[Path]]:
-        """Returns the registries near sessions that list them, by `identity`. Blocks.
+        """Finds the registries, in workspaces near sessions, that list these sessions. Blocks.
+
+        If this was called less than 3 seconds ago for the same sessions, returns the last result.
 
         Args:
             sessions: The sessions, of any server.
             answer: The answer of tmux.
+
+        Returns:
+            Maps the `identity` of each session to the registries that list the session.
         """
         about = frozenset(map(identity, sessions))
         if about != self._about or time.monotonic() >= self._again_at:
-            # The sessions are of several servers, so no server vouches for hidden processes.
+            # The sessions are of several servers. That the processes of one server are visible
+            # proves nothing about the others.
             around = self.read_around(sessions, replace(answer, server_pid=None), frozenset())
             self._listing = {
                 identity(session): frozenset(
@@ -313,12 +332,12 @@ class NearbyWorkspaces:
 
 
 def identity(session: Session) -> object:
-    """Returns a key for a session of any server."""
+    """Returns a key that identifies a session among the sessions of all servers."""
     return session.id, session.name, session.created, session.pids
 
 
 def session_name_of(agent: AgentRecord) -> str:
-    """Returns the possible name of an agent's session, even if its entry has no name."""
+    """Returns the name of an agent's session, or the usual name if the entry has no name."""
     return agent.tmux_session or SESSION_PREFIX + agent.id
 
 
@@ -359,7 +378,7 @@ def _read(registries: Registries, bounds: Bounds | None = None) -> Reading:
 
 
 def _around(sessions: Iterable[Session], answer: TmuxSnapshot) -> Iterator[tuple[Session, Around]]:
-    """Yields the workspaces near each session and the processes of its panes."""
+    """Yields each session with the workspaces that may list it."""
     sessions = tuple(sessions)
     if not sessions:
         return
@@ -373,7 +392,7 @@ def _around(sessions: Iterable[Session], answer: TmuxSnapshot) -> Iterator[tuple
     )
 
     server = answer.server_process
-    # It tells its own path of the directory that a session was started in.
+    # In another mount namespace, the paths that the server reports mean other directories.
     hidden = answer.foreign_pids or (server is not None and is_elsewhere(server))
     seen = server is not None
     # All processes that a kill would end are examined.
@@ -388,15 +407,15 @@ def _around(sessions: Iterable[Session], answer: TmuxSnapshot) -> Iterator[tuple
         start = None if session.started_in is None else frozenset({Path(session.started_in)})
         directories = [start, *map(directories_of, session.pids)]
         if not session.pids:
-            # All its panes are dead, but some of their processes may be hidden.
+            # All panes of the session are dead, but some of their processes may be hidden.
             directories.append(frozenset())
         touched = [directories_touched(pid) for pid in family]
         # A process may have ended, or be in another PID or mount namespace.
-        is_whole = all(each.is_whole for each in touched)
-        is_whole = is_whole and all(each is not None and (each or seen) for each in directories)
+        is_whole = all(paths.is_whole for paths in touched)
+        is_whole = is_whole and all(paths is not None and (paths or seen) for paths in directories)
         near: dict[Path, frozenset[Path]] = {}
-        known = frozenset[Path]().union(*(each for each in directories if each))
-        for path in known.union(*(each.directories for each in touched)):
+        known = frozenset[Path]().union(*(paths for paths in directories if paths))
+        for path in known.union(*(paths.directories for paths in touched)):
             try:
                 near[path] = above(path)
             except OSError:

@@ -1,4 +1,4 @@
-"""Takes the roll call once, for commands. Watches no files."""
+"""Takes one roll call for a command, without watching files."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tui.model.roll import RollCall
 
 
 def take_roll(workspaces: Sequence[Workspace], tmux: Tmux, policy: Policy) -> RollCall:
-    """Returns one roll call; queries tmux again only if sessions are missing. Blocks."""
+    """Returns one roll call. Queries tmux again only if sessions are missing. Blocks."""
     registries = SeparateRegistries(workspaces)
     elsewhere = OtherServers(workspaces, tmux.set_aside)
     answer = tmux.ask()
@@ -38,7 +38,7 @@ def take_roll(workspaces: Sequence[Workspace], tmux: Tmux, policy: Policy) -> Ro
         registries.rescan()
         answer = registries.spellings().resolve(answer)
         expected = expected_sessions(registries.states(), policy, time.time())
-        # Sessions that are missing only now are left out: they could prolong the loop without end.
+        # Only sessions that the first answer lacked count; others could prolong the loop forever.
         proofs = {
             name: proof for name, proof in expected.items() if name in evidence.missing_since
         }

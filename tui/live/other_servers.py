@@ -19,7 +19,15 @@ _LOOK_RARELY = 10.0
 
 
 class OtherServers:
-    """Searches other tmux servers for newly missing sessions, and repeatedly for doubtful ones."""
+    """The search for missing sessions on other tmux servers.
+
+    A session is searched when it is first missing. The search is repeated while the session may be
+    on another server, or may have another name.
+
+    Args:
+        workspaces: The workspaces. Any user who may create registries there may run agents.
+        set_aside: The servers that are not considered.
+    """
 
     def __init__(
         self, workspaces: Iterable[Workspace], set_aside: SetAside = CONSIDER_ALL
@@ -34,7 +42,10 @@ class OtherServers:
         self._pause = 0.0
 
     def _owners(self, registries: tuple[Path, ...]) -> Container[int] | None:
-        """Returns the users who may have agents; all users if the files do not answer."""
+        """Returns the ids of the users who may run agents of the registries.
+
+        Returns None, which means all users, if a file system does not answer.
+        """
         from tui.host.tmux_servers import owners_of
 
         try:
@@ -43,17 +54,17 @@ class OtherServers:
             return None
 
     def doubt(self, names: Collection[str]) -> None:
-        """Sets the doubtful sessions, which may have another name now and are searched again."""
+        """Sets the names of missing sessions that may have another name now."""
         self._doubted = frozenset(names)
 
     def noted(self, evidence: Evidence, registries: Iterable[Path] = ()) -> Evidence:
-        """Returns the evidence with the sessions that may be on other servers. May block.
+        """Adds to evidence which missing sessions may be on other servers. May block.
 
-        If a session was on another server and is no longer on that server, the session counts as
-        missing only from now on.
+        If another server had a session and no longer has it, the session counts as missing only
+        from this call on.
 
         Args:
-            evidence: The missing sessions.
+            evidence: The evidence with the missing sessions.
             registries: The registries of all tasks. A user who may write any of these registries
                 may run agents.
         """
@@ -65,7 +76,7 @@ class OtherServers:
         unclear = new | whys.keys() | (self._doubted & missing_since.keys())
         again = bool(unclear) and time.monotonic() >= self._again_at
         if answer.state is not TmuxState.UNKNOWN and (new or again):
-            # Imported here because most commands miss no session.
+            # Imported here, because in most commands no session is missing.
             from tui.host.tmux_servers import look_elsewhere
 
             self._found = look_elsewhere(

@@ -11,7 +11,7 @@ from registry.metrics_file import publish_metrics
 
 
 def publish_quietly(workspaces: Iterable[Path]) -> None:
-    """Adds this process's lock metrics to the files of the given workspaces."""
+    """Adds the lock metrics of this process to the metrics files of workspaces."""
     for workspace in workspaces:
         with suppress(RegistryError, OSError):
             publish_metrics(workspace)

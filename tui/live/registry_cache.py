@@ -1,4 +1,4 @@
-"""A cache of the registries of workspaces, which reads only changed files."""
+"""A cache of the registries of workspaces; reads a registry again only if the file changed."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from tui.model.spellings import Spellings
 from tui.progress import ProgressCallback, no_progress
 
 NEVER = Instant(0.0, 0.0)
-"""Before any reading."""
+"""A moment before any reading; stands for "not known"."""
 
 
 @dataclass(slots=True)
 class Bounds:
-    """The limits of one reading; the content of unread registries is not known.
+    """The limits of one reading of registries.
 
     Attributes:
         largest: The largest size of one registry, in bytes.
-        left: How many bytes of all registries together may still be kept.
-        until: After this time nothing more is read, in seconds of the monotonic clock.
+        left: The number of bytes that further registries may have together.
+        until: When the reading must stop, in seconds of the monotonic clock.
     """
 
     largest: int = MAX_BYTES
@@ -42,11 +42,11 @@ class Bounds:
 
     @property
     def are_reached(self) -> bool:
-        """Whether nothing more may be read."""
+        """Whether no further registry may be read."""
         return self.left <= 0 or time.monotonic() >= self.until
 
     def count(self, snapshot: Snapshot[TaskRecord] | Snapshot[GlobalRecord] | None) -> None:
-        """Subtracts the size of a registry's content from the bytes that are left."""
+        """Subtracts the size of a registry from `left`."""
         self.left -= 0 if snapshot is None else snapshot.signature.size
 
 
@@ -58,13 +58,14 @@ class _File:
         source: The access to the file.
         snapshot: The last valid content, or None.
         read_at: When the content was read, seconds since the epoch.
-        known_until: When the content was last found unchanged.
+        known_until: When the content was last known to be current.
         error: Why the file cannot be read now, or None.
-        busy_since: When a writer first prevented a reading, in monotonic seconds; None if no
-            writer prevented the last reading.
+        busy_since: Since when a writer has prevented all readings, in monotonic seconds; None if
+            no writer prevented the last reading.
         hot_journal: A message about an interrupted commit that no process has recovered yet,
             or None.
-        recovered_at: When its recovery was last tried, in seconds of the monotonic clock.
+        recovered_at: When muster last tried to recover an interrupted commit, in monotonic
+            seconds.
     """
 
     source: Source
@@ -82,7 +83,11 @@ class _File:
         self.error = self.busy_since = None
 
     def failed(self, error: Exception, message: str) -> None:
-        """Records a failed reading; a busy writer becomes an error only after a timeout."""
+        """Records a failed reading.
+
+        If a writer prevented the reading, this is an error only after `BUSY_TIMEOUT`, or if the
+        file was never read.
+        """
         now = time.monotonic()
         if not isinstance(error, BusyRegistryError):
             self.error, self.busy_since = message, None
@@ -98,20 +103,22 @@ CUT_OFF = (
     "the commit back"
 )
 
-NO_LOCKS = "its file system refuses locks: muster reads without a lock, and never writes"
+NO_LOCKS = (
+    "its file system refuses locks: muster reads the registry without a lock, and never writes it"
+)
 
 _RECOVERY_TIMEOUT = 0.5
 
 
 def _reason(error: RegistryError | OSError) -> str:
-    """Returns the error without the path, which the screen shows beside it."""
+    """Returns the text of an error without the path; the screen shows the path separately."""
     if isinstance(error, RegistryError):
         return error.reason or str(error)
     return error.strerror or str(error)
 
 
 def _with_warning(snapshot: Snapshot[TaskRecord]) -> Snapshot[TaskRecord]:
-    """Adds a warning to a task that muster cannot write."""
+    """Adds a warning to a task if the file system of its registry refuses locks."""
     if snapshot.has_locks:
         return snapshot
     record = replace(snapshot.record, warnings=(NO_LOCKS, *snapshot.record.warnings))
@@ -120,13 +127,13 @@ def _with_warning(snapshot: Snapshot[TaskRecord]) -> Snapshot[TaskRecord]:
 
 @dataclass(slots=True)
 class _Branch:
-    """One workspace with the sources of its tasks.
+    """One workspace with the access to its tasks.
 
     Attributes:
         source: The access to the workspace.
-        tasks: The sources of the workspace's tasks.
+        tasks: The access to each task of the workspace.
         error: Why the workspace's directory or global registry cannot be read, or None.
-        listed: Whether the last scan read the whole directory.
+        listed: Whether the last scan found all tasks of the workspace.
         database: A database with agents that no registry lists, or None.
     """
 
@@ -138,7 +145,7 @@ class _Branch:
 
 
 def _database_of(branch: _Branch, task: TaskSource) -> UnreadDatabase | None:
-    """Returns the unread database of a task's workspace, or None."""
+    """Returns the unread database of the workspace that contains a task, or None."""
     return task.unread_database() if task.lies_elsewhere else branch.database
 
 
@@ -168,8 +175,8 @@ class Registries:
 
     Args:
         workspaces: The workspaces.
-        among: All workspaces that are shown, if these are only some of them. A listed task in
-            the directory of another workspace is left to that one.
+        among: All workspaces that are shown; None if these are `workspaces`. A task in the
+            directory of another shown workspace is left to that workspace.
     """
 
     def __init__(
@@ -191,8 +198,7 @@ class Registries:
 
         Args:
             progress: Called with the progress.
-            at_most: How many tasks of a workspace are read; further tasks are ignored. None reads
-                all tasks.
+            at_most: The largest number of tasks that are read of one workspace; None for no limit.
             bounds: The limits of this reading, or None.
 
         Returns:
@@ -208,7 +214,7 @@ class Registries:
             try:
                 listed = self._listed(branch)
                 branch.listed = not bounds.are_limits or _are_all_in(branch, listed)
-                # To follow the path of a task of another user may take any time.
+                # Following the path of another user's task may take any time.
                 tasks = branch.source.tasks({} if bounds.are_limits else listed)
                 whole &= branch.listed
             except OSError as error:
@@ -238,7 +244,7 @@ class Registries:
         return whole
 
     def _is_in_other_workspace(self, task: TaskSource, branch: _Branch) -> bool:
-        """Returns whether a task outside its branch is in the directory of another branch."""
+        """Returns whether a task that a workspace lists is in another shown workspace."""
         return task.lies_elsewhere and any(
             other.path != branch.source.directory
             and other.path == task.directory.parent
@@ -267,7 +273,7 @@ class Registries:
                     self._read_task(branch, task, Bounds())
 
     def knows(self, paths: Iterable[Path]) -> bool:
-        """Whether all paths are existing registries of known tasks."""
+        """Returns whether all paths are existing registries of known tasks."""
         return all(path in self._states and may_exist(path) for path in paths)
 
     def _listed(self, branch: _Branch) -> Mapping[str, GlobalTask]:
@@ -351,7 +357,7 @@ class Registries:
         return tuple(branch.source.path for branch in self._branches)
 
     def paths(self) -> Iterable[Path]:
-        """The registries of all tasks."""
+        """Returns the paths of the registries of all tasks."""
         return (task.path for branch in self._branches for task in branch.tasks)
 
     def branches(self) -> Iterable[Branch]:
@@ -376,12 +382,13 @@ class Registries:
         file.hot_journal = (file.hot_journal or CUT_OFF) if hot else None
 
     def recover(self) -> bool:
-        """Recovers interrupted commits; records an error in the message of the journal.
+        """Recovers interrupted commits. If a recovery fails, `hot_journal` gives the reason.
 
-        It takes at most about `_RECOVERY_TIMEOUT` in all, and begins where the last call ended.
+        All recoveries together take about `_RECOVERY_TIMEOUT` seconds at most. The commit whose
+        last try is the oldest comes first.
 
         Returns:
-            Whether a commit was recovered or a message changed.
+            Whether a commit was recovered, or any `hot_journal` changed.
         """
         changed = False
         until = time.monotonic() + _RECOVERY_TIMEOUT
@@ -403,7 +410,10 @@ class Registries:
         return changed
 
     def sees_all(self) -> bool:
-        """Whether all workspaces were read completely, and so all listed sessions are known."""
+        """Returns whether all workspaces were read completely.
+
+        If not, a registry or database that was not read may list further sessions.
+        """
         return all(
             not branch.source.is_single_task
             and branch.listed
@@ -423,23 +433,25 @@ class Registries:
         return file.snapshot is None and file.error is not None
 
     def listed_sessions(self) -> tuple[frozenset[str] | None, ...]:
-        """Returns for each global registry the possible names in tmux of the listed sessions.
+        """Returns the names that the sessions of each global registry may have in tmux.
 
-        None stands for the sessions of a registry in which any name is not certain.
+        Returns:
+            For each global registry that was read, the names. None instead of the names if any
+            name in tmux is not certain.
         """
         return tuple(self.listed_by_path().values())
 
     def listed_by_path(self) -> Mapping[Path, frozenset[str] | None]:
-        """Returns the same as `listed_sessions`, by the paths of the global registries."""
+        """Maps the path of each global registry to its sessions; see `listed_sessions`."""
         return {path: record.tmux_sessions for path, record in self.global_records().items()}
 
     def spellings(self) -> Spellings:
-        """Returns how versions of tmux spell the names of the sessions in all registries."""
+        """Returns the replaced spellings of the session names in all registries."""
         tasks = (state.record for state in self.states() if state.record is not None)
         return Spellings.of((*tasks, *self.global_records().values()))
 
     def global_records(self) -> Mapping[Path, GlobalRecord]:
-        """Returns the content of the global registries that were read, by their paths."""
+        """Maps the path of each global registry that was read to its content."""
         sources = [branch.source for branch in self._branches]
         snapshots = {source.path: self._file(source).snapshot for source in sources}
         return {
@@ -449,7 +461,11 @@ class Registries:
         }
 
     def directories(self) -> tuple[set[Path], set[Path]]:
-        """Returns the directories to watch, and the ones of which all new entries are reported."""
+        """Returns the directories to watch for changes.
+
+        Returns:
+            All these directories, and those in which every new entry counts as a change.
+        """
         roots = {branch.source.directory for branch in self._branches}
         watched = set(roots)
         for branch in self._branches:
@@ -464,7 +480,7 @@ class Registries:
 
 
 def _are_all_in(branch: _Branch, listed: Mapping[str, GlobalTask]) -> bool:
-    """Returns whether a global registry lists only tasks of its own workspace, by their paths."""
+    """Returns whether the paths of all listed tasks are in the workspace of the registry."""
     home = branch.source.directory
     return all(
         not task.elsewhere or Path(task.elsewhere).is_relative_to(home) for task in listed.values()

@@ -1,8 +1,8 @@
 """Reads the registries of several workspaces, each workspace in its own thread.
 
 A file system may stop answering, for example if its network server is down. Then only the
-workspaces on this file system are delayed. Their last state is shown with an error. A workspace is
-read again when the access that hangs returns.
+workspaces on this file system are delayed. muster shows the last known content of these workspaces
+with an error. It reads a workspace again when the file system answers.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ class _Reading:
     """The result of the last reading of a workspace.
 
     Attributes:
-        branches: The workspace, as one branch.
-        databases: The databases that list, or may list, agents that no registry lists.
+        branches: The workspace with the content of its tasks, as one item.
+        databases: The databases with agents that may be in no registry.
         sees_all: Whether the workspace was read completely.
         known_until: The last moment at which the content was known to be current.
-        busy: Whether any registry could not be read because of a writer.
+        busy: Whether a writer prevented the last reading of any registry.
         watched: The directories to watch.
-        roots: The watched directories of which all new entries are reported.
+        roots: The watched directories in which every new entry counts as a change.
         is_whole: Whether all tasks were read.
-        has_recovered: Whether an interrupted commit was recovered.
-        globals_: The content of the global registry by its path, if it was read.
+        has_recovered: Whether a commit was recovered; see `Registries.recover`.
+        globals_: Maps the path of the global registry to its content; empty if it was not read.
     """
 
     branches: tuple[Branch, ...]
@@ -56,7 +56,7 @@ class _Reading:
 
     @property
     def paths(self) -> frozenset[Path]:
-        """The registries of the workspace's tasks."""
+        """The paths of the registries of the workspace's tasks."""
         return frozenset(state.registry for branch in self.branches for state in branch.states)
 
     def unanswered(self) -> _Reading:
@@ -66,7 +66,7 @@ class _Reading:
             branches=tuple(map(self._unanswered, self.branches)),
             sees_all=False,
             busy=False,
-            # A watch of these directories could hang too.
+            # Watching these directories could hang, too.
             watched=frozenset(),
             roots=frozenset(),
             is_whole=True,
@@ -96,12 +96,12 @@ def _read(registries: Registries, *, is_whole: bool, has_recovered: bool = False
     )
 
 
-class _Apart:
-    """One workspace, which is read by one thread at a time.
+class _WorkspaceReader:
+    """The reader of one workspace, which uses its own thread.
 
     Attributes:
-        asker: Reads the workspace.
-        reading: The result of the last reading; with an error while a reading hangs.
+        asker: The thread that reads the workspace.
+        reading: The result of the last reading. While a reading hangs, this result has an error.
     """
 
     def __init__(
@@ -112,11 +112,14 @@ class _Apart:
         self.reading = _Reading((Branch(workspace.path, (), None, None, None),))
         self._answered = self.reading
         self._keeper = StateKeeper()
-        # Reading never waits until states are kept.
+        # A reading never waits until copies of registries are saved.
         self._keeping: Asker[None] = Asker()
 
     def keep(self) -> None:
-        """Starts to keep the states of the registries, unless a reading or a start still runs."""
+        """Starts to save copies of the registries in another thread.
+
+        Does nothing while a reading, or an earlier call of this function, still runs.
+        """
         if self.asker.is_hanging:
             return
         paths = [
@@ -145,9 +148,12 @@ class _Apart:
         return _read(self._registries, is_whole=True, has_recovered=recovered)
 
     def end(self) -> None:
-        """Waits for the reading, and stores its result; without an answer, adds an error."""
+        """Waits for the reading, and stores its result.
+
+        If the file system does not answer in time, adds an error to the last result.
+        """
         try:
-            # The wait ends at once if this reading has already been given up.
+            # If an earlier call gave up waiting for this reading, this call fails at once.
             self.reading = self._answered = self.asker.end(PATIENCE)
         except NoAnswerError:
             if self.reading is self._answered:
@@ -168,14 +174,17 @@ class SeparateRegistries:
         self, workspaces: Sequence[Workspace], on_late: Callable[[], None] = lambda: None
     ) -> None:
         self._names = tuple(dict.fromkeys(name for w in workspaces for name in _names(w)))
-        self._apart = [_Apart(workspace, workspaces, on_late) for workspace in workspaces]
+        self._readers = [
+            _WorkspaceReader(workspace, workspaces, on_late) for workspace in workspaces
+        ]
 
     def rescan(self, progress: ProgressCallback = no_progress, at_most: int | None = None) -> bool:
         """Finds new and removed registries, and reads changed ones; see `Registries.rescan`."""
         self._read(
-            {each: functools.partial(each.rescan, at_most) for each in self._apart}, progress
+            {reader: functools.partial(reader.rescan, at_most) for reader in self._readers},
+            progress,
         )
-        return all(each.reading.is_whole for each in self._apart)
+        return all(reader.reading.is_whole for reader in self._readers)
 
     def update(self, paths: Collection[Path]) -> None:
         """Reads changed registries; scans the workspaces in which unknown paths changed.
@@ -183,62 +192,63 @@ class SeparateRegistries:
         Args:
             paths: The changed registries and directories.
         """
-        of_each = {
-            each: {path for path in paths if path in each.reading.paths} for each in self._apart
+        paths_of = {
+            reader: {path for path in paths if path in reader.reading.paths}
+            for reader in self._readers
         }
-        unknown = set(paths).difference(*of_each.values())
-        for each, known in of_each.items():
-            known |= {path for path in unknown if self._concerns(path, each)}
+        unknown = set(paths).difference(*paths_of.values())
+        for reader, known in paths_of.items():
+            known |= {path for path in unknown if self._concerns(path, reader)}
         self._read(
             {
-                each: functools.partial(each.update, known)
-                for each, known in of_each.items()
+                reader: functools.partial(reader.update, known)
+                for reader, known in paths_of.items()
                 if known
             }
         )
 
-    def _concerns(self, path: Path, apart: _Apart) -> bool:
-        """Whether a path is in a workspace, or in none of the workspaces."""
-        homes = [each for each in self._apart if _is_within(path, each)]
-        return apart in homes or not homes
+    def _concerns(self, path: Path, reader: _WorkspaceReader) -> bool:
+        """Returns whether a path is in the workspace of a reader, or in no known workspace."""
+        homes = [other for other in self._readers if _is_within(path, other)]
+        return reader in homes or not homes
 
     def recover(self) -> bool:
-        """Recovers interrupted commits; returns whether any was recovered or a message changed."""
-        hot = [each for each in self._apart if _is_hot(each.reading)]
-        self._read({each: each.recover for each in hot})
-        return any(each.reading.has_recovered for each in hot)
+        """Recovers interrupted commits; see `Registries.recover`."""
+        hot = [reader for reader in self._readers if _is_hot(reader.reading)]
+        self._read({reader: reader.recover for reader in hot})
+        return any(reader.reading.has_recovered for reader in hot)
 
     def keep(self) -> None:
-        """Starts to keep the states of registries that changed; does not wait."""
-        for each in self._apart:
-            each.keep()
+        """Starts to save copies of registries that changed; does not wait for the end."""
+        for reader in self._readers:
+            reader.keep()
 
     def _read(
         self,
-        calls: dict[_Apart, Callable[[ProgressCallback], _Reading]],
+        calls: dict[_WorkspaceReader, Callable[[ProgressCallback], _Reading]],
         progress: ProgressCallback = no_progress,
     ) -> None:
-        began = [each for each in calls if not each.asker.is_hanging]
+        began = [reader for reader in calls if not reader.asker.is_hanging]
         is_over = False
 
         def report() -> None:
-            steps = [each.asker.progress for each in began]
+            steps = [reader.asker.progress for reader in began]
             done, of = sum(done for done, _ in steps), sum(of for _, of in steps)
             if of and not is_over:
                 progress("Reading registries", done, of)
 
-        for each in began:
-            each.asker.begin(functools.partial(_reporting, calls[each], report))
-        for each in began:
-            each.end()
+        for reader in began:
+            reader.asker.begin(functools.partial(_reporting, calls[reader], report))
+        for reader in began:
+            reader.end()
         is_over = True
         progress("Reading registries", 0, 0)
 
     def branches(self) -> Iterable[Branch]:
         """Yields all workspaces with the content of their tasks, each task only once."""
         seen: set[Path] = set()
-        for each in self._apart:
-            for branch in each.reading.branches:
+        for reader in self._readers:
+            for branch in reader.reading.branches:
                 states = tuple(state for state in branch.states if state.registry not in seen)
                 seen.update(state.registry for state in states)
                 yield branch if states == branch.states else replace(branch, states=states)
@@ -248,7 +258,7 @@ class SeparateRegistries:
         return tuple(state for branch in self.branches() for state in branch.states)
 
     def paths(self) -> Iterable[Path]:
-        """The registries of all tasks."""
+        """Returns the paths of the registries of all tasks."""
         return (state.registry for state in self.states())
 
     def listed_sessions(self) -> tuple[frozenset[str] | None, ...]:
@@ -256,39 +266,39 @@ class SeparateRegistries:
         return tuple(self.listed_by_path().values())
 
     def listed_by_path(self) -> Mapping[Path, frozenset[str] | None]:
-        """Returns the same as `listed_sessions`, by the paths of the global registries."""
+        """Maps the path of each global registry to its sessions; see `listed_sessions`."""
         return {path: record.tmux_sessions for path, record in self._globals().items()}
 
     def spellings(self) -> Spellings:
-        """Returns how versions of tmux spell the names of sessions; see `Registries`."""
+        """Returns the replaced spellings of the session names in all registries."""
         tasks = (state.record for state in self.states() if state.record is not None)
         return Spellings.of((*tasks, *self._globals().values()))
 
     def _globals(self) -> Mapping[Path, GlobalRecord]:
-        readings = [each.reading.globals_ for each in self._apart]
+        readings = [reader.reading.globals_ for reader in self._readers]
         return {path: record for reading in readings for path, record in reading.items()}
 
     def sees_all(self) -> bool:
-        """Whether all workspaces were read completely, so that all listed sessions are known."""
-        return all(each.reading.sees_all for each in self._apart)
+        """Returns whether all workspaces were read completely; see `Registries.sees_all`."""
+        return all(reader.reading.sees_all for reader in self._readers)
 
     def known_until(self) -> Instant:
         """Returns the last moment at which all contents were known to be current."""
-        return min((each.reading.known_until for each in self._apart), default=NEVER)
+        return min((reader.reading.known_until for reader in self._readers), default=NEVER)
 
     @property
     def busy(self) -> bool:
-        """Whether any registry could not be read the last time because of a writer."""
-        return any(each.reading.busy for each in self._apart)
+        """Whether a writer prevented the last reading of any registry."""
+        return any(reader.reading.busy for reader in self._readers)
 
     def directories(self) -> tuple[frozenset[Watched], frozenset[Path]]:
-        """Returns the directories to watch, and the ones of which all new entries are reported."""
-        readings = [each.reading for each in self._apart]
+        """Returns the directories to watch for changes; see `Registries.directories`."""
+        readings = [reader.reading for reader in self._readers]
         watched = frozenset[Watched]().union(*(reading.watched for reading in readings))
         return watched, frozenset[Path]().union(*(reading.roots for reading in readings))
 
     def watched_names(self) -> tuple[str, ...]:
-        """Returns the names of the files whose changes count."""
+        """Returns the names of the files whose changes are reported."""
         return self._names
 
 
@@ -297,7 +307,7 @@ def _reporting(
     report: Callable[[], None],
     step: ProgressCallback,
 ) -> _Reading:
-    """Makes a call whose steps are also reported."""
+    """Calls `call`. After each step of its progress, calls `step` and then `report`."""
 
     def both(what: str, done: int, of: int) -> None:
         step(what, done, of)
@@ -310,8 +320,8 @@ def _names(workspace: Workspace) -> tuple[str, ...]:
     return Registries((workspace,)).watched_names()
 
 
-def _is_within(path: Path, apart: _Apart) -> bool:
-    return any(path.is_relative_to(branch.path) for branch in apart.reading.branches)
+def _is_within(path: Path, reader: _WorkspaceReader) -> bool:
+    return any(path.is_relative_to(branch.path) for branch in reader.reading.branches)
 
 
 def _is_hot(reading: _Reading) -> bool:

@@ -25,8 +25,8 @@ class Holder:
         id: The id of the agent.
         registry: The registry that lists the agent.
         names: The possible names of the agent's session in registries.
-        has_terminal_status: Whether the agent has a terminal status in that registry.
-        identities: Device and inode of that registry when it was read.
+        has_terminal_status: Whether the agent has a terminal status in `registry`.
+        identities: The device and inode of `registry` at each of its readings.
     """
 
     id: str
@@ -39,22 +39,23 @@ class Holder:
 def claims_on(
     nearby: NearbyWorkspaces, held: Mapping[Session, Holder | None], answer: TmuxSnapshot
 ) -> dict[Session, str]:
-    """Returns the sessions that must not be ended, with the reasons. Blocks.
+    """Finds the sessions that must not be ended, because another agent may have them.
 
-    Sometimes it cannot be known whether another agent uses a session, too. Then the session may be
-    ended only if two conditions are true: the holder is active; only root, this user and the
-    session's user may write the holder's registry. Another user could have listed the session in
-    that registry.
+    If it cannot be known whether another agent has an agent's session, the session may be ended
+    only if both are true:
+
+    - The agent is active.
+    - Only root, this user and the user of tmux may write the agent's registry. Any other user
+      could have listed the session there.
 
     Args:
-        nearby: The workspaces of the holders, and the workspaces near the sessions. Unchanged
-            files are not read again.
-        held: The holder of each session; None for an orphan.
+        nearby: The workspaces of the agents, and the workspaces near the sessions. Unchanged files
+            are not read again.
+        held: Maps each session to its agent; None for an orphan.
         answer: The answer of tmux.
 
     Returns:
-        The reasons in words, for each orphan that may belong to an agent, and for each other
-        session that another agent may use.
+        Maps each session that must not be ended to the reason.
     """
     if not held:
         return {}
@@ -75,9 +76,12 @@ def _listed(
     held: Mapping[Session, Holder | None],
     answer: TmuxSnapshot,
 ) -> tuple[dict[Session, str], bool]:
-    """Returns why orphans may belong to agents, and whether that is unknown for any orphan."""
+    """Returns the orphans that must not be ended, each with the reason.
+
+    The second result is True if a registry or process near any orphan could not be read.
+    """
     orphans = {session: near for session, near in around.items() if held[session] is None}
-    # The roll call has already checked their age.
+    # The roll call has already checked the age of the orphans.
     ageless = replace(Policy(), orphan_grace=float("-inf"))
     judged = nearby.judge_around(orphans, answer, ageless, time.time())
     unsure = {session.id for session in judged.unsure}
@@ -102,7 +106,10 @@ def _claimed(
     held: Mapping[Session, Holder | None],
     answer: TmuxSnapshot,
 ) -> tuple[dict[Session, str], bool]:
-    """Returns why another agent may use sessions, and whether that is unknown for any session."""
+    """Returns the agents' sessions that must not be ended, each with the reason.
+
+    The second result is True if a registry or process near any session could not be read.
+    """
     at_work = {path: _at_work_in(reading, answer) for path, reading in nearby.readings.items()}
     active = {path: _active_in(reading, answer) for path, reading in nearby.readings.items()}
     reasons: dict[Session, str | None] = {}
@@ -117,7 +124,7 @@ def _claimed(
             known = databases and holder.has_terminal_status
             reasons[session] = f"the agent may be active: {databases[0]}" if known else None
         for path, (names, _) in at_work.items():
-            # An active holder is listed itself, so only other agents count.
+            # The registry also lists an active holder itself. So only other agents count.
             others = names if holder.has_terminal_status else _others(active[path], holder)
             if not others.isdisjoint(holder.names):
                 agent = f"an agent in {shown_name(path)} without a terminal status"
@@ -131,7 +138,10 @@ def _claimed(
 
 
 def _why_unknown(holder: Holder | None, answer: TmuxSnapshot) -> str | None:
-    """Returns why a session that others may use must not be ended; None if ending is allowed."""
+    """Returns why a session must not be ended if it is unknown whether another agent has it.
+
+    Returns None if the session may be ended anyway; see `claims_on`.
+    """
     why = (
         "unknown whether another agent has the same session: "
         "cannot read a registry near the session, or the session's processes"
@@ -144,7 +154,7 @@ def _why_unknown(holder: Holder | None, answer: TmuxSnapshot) -> str | None:
         return None
     return (
         f"{why}; and {other} may write {shown_name(holder.registry)}. "
-        "If no other agent has the session, end it in tmux, and kill the agent again"
+        "If no other agent has the session, end the session in tmux, and kill the agent again"
     )
 
 
@@ -163,7 +173,7 @@ def _active_in(reading: Reading, answer: TmuxSnapshot) -> _Active:
 
 
 def _names_of(agent: AgentRecord, answer: TmuxSnapshot) -> frozenset[str]:
-    """Returns the possible names of an agent's session; one name if tmux has exactly this name."""
+    """Returns the possible names of an agent's session; only one if tmux has exactly this name."""
     name = session_name_of(agent)
     exact = answer.sessions.get(name)
     is_exact = exact is not None and exact.name == name
@@ -171,7 +181,7 @@ def _names_of(agent: AgentRecord, answer: TmuxSnapshot) -> frozenset[str]:
 
 
 def _others(active: _Active, holder: Holder) -> frozenset[str]:
-    """Returns the names of the holder's session that another active agent has, too."""
+    """Returns the names of the holder's session that a registry lists for another active agent."""
     return frozenset(
         name
         for name in holder.names
@@ -185,14 +195,14 @@ def _others(active: _Active, holder: Holder) -> frozenset[str]:
 def _is_same_registry(state: TaskState, holder: Holder) -> bool:
     """Returns whether a registry is the holder's registry, even under another path.
 
-    The device and inode at the time of reading are compared, because another user may have changed
-    later where the paths lead.
+    The device and inode of the read files are compared, because another user may have changed
+    after the reading where the paths lead.
     """
     return state.registry == holder.registry or state.identity in holder.identities
 
 
 def _at_work_in(reading: Reading, answer: TmuxSnapshot) -> tuple[frozenset[str], bool]:
-    """Returns the possible session names of active agents, and whether more may exist."""
+    """Returns the possible session names of active agents, and whether names may be missing."""
     agents = [a for state in reading.states if state.record for a in state.record.agents]
     active = (_names_of(agent, answer) for agent in agents if not is_terminal(agent.status))
     names = frozenset[str]().union(*active)

@@ -1,4 +1,4 @@
-"""Keeps copies of the complete texts of registries while the monitor runs."""
+"""Saves a copy of each registry (its kept state) while the monitor runs; see `audit.keep`."""
 
 from __future__ import annotations
 
@@ -12,24 +12,28 @@ from registry.errors import RegistryError
 from registry.snapshots import Signature, signature_of
 
 EVERY = 60.0
-"""The least time between two kept states of one registry, in seconds."""
+"""The least time between two copies of one registry, in seconds."""
 
 QUIET = 2.0
-"""Seconds after the last write of a registry. Then its first state is kept without a wait."""
+"""If a registry was not written for this many seconds, its first copy is made at once."""
 
 AT_ONCE = 8
-"""The greatest number of states that are kept in one pass."""
+"""The largest number of copies that one call of `StateKeeper.keep` makes."""
 
 
 class StateKeeper:
-    """Keeps the states of the registries of one workspace. Not thread-safe."""
+    """The maker of copies of the registries of one workspace. Not thread-safe."""
 
     def __init__(self) -> None:
         self._kept: dict[Path, tuple[Signature, float]] = {}
         self._first_seen: dict[Path, float] = {}
 
     def keep(self, registries: Iterable[Path]) -> None:
-        """Keeps the states of registries that changed and are not being written. Blocks."""
+        """Saves copies of registries that changed after their last copy. Blocks.
+
+        Args:
+            registries: The paths of the registries. At most `AT_ONCE` copies are made.
+        """
         written = 0
         for path in registries:
             signature = signature_of(path)
@@ -39,8 +43,7 @@ class StateKeeper:
                 return
             written += 1
             self._kept[path] = signature, time.monotonic()
-            # An error of the registry is shown anyway. If no state is kept, the doctor offers
-            # none.
+            # The roll call shows errors of the registry itself.
             with contextlib.suppress(RegistryError, OSError):
                 audit.keep(path)
 
@@ -51,5 +54,5 @@ class StateKeeper:
             return last != signature and now - at >= EVERY
         if abs(time.time() - signature.mtime_ns / 1e9) >= QUIET:
             return True
-        # The registry is written again and again.
+        # The registry is written all the time: its first copy is made after `EVERY` seconds.
         return now - self._first_seen.setdefault(path, now) >= EVERY

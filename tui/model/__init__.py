@@ -1,1 +1,1 @@
-"""The roll call: pure functions over frozen records."""
+"""The records of a roll call, and the functions that compute the verdicts from data. Pure."""

@@ -23,7 +23,7 @@ class Seen:
     """The last known state of all agents.
 
     Attributes:
-        tasks: Maps the registry of each task to its last roll and the kinds of its agents.
+        tasks: Maps each task's registry to the last roll of the task, and the kinds of its agents.
         first: Agents of the first roll call whose kind is not known yet. Their first known kind
             is not reported.
     """
@@ -34,7 +34,7 @@ class Seen:
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """An agent with a new kind.
+    """An agent whose kind has changed.
 
     Attributes:
         kind: ``failed``, ``zombie`` or ``stalled``.
@@ -67,7 +67,7 @@ def news(before: Seen | None, roll: RollCall) -> tuple[Seen, tuple[Item, ...]]:
         roll: The new roll call.
 
     Returns:
-        The new state, and the agents with a new kind.
+        The new state, and the agents whose kind has changed.
     """
     tasks: dict[Path, tuple[TaskRoll, Kinds]] = {}
     waiting = set(before.first) if before is not None else set()
@@ -109,7 +109,7 @@ def _changed(before: Sequence[AgentRow], rows: Sequence[AgentRow]) -> list[Agent
 
 
 def still_true(items: Sequence[Item], roll: RollCall) -> list[tuple[Item, AgentRow]]:
-    """Returns the items that are still true, without duplicates, with the agents' rows."""
+    """Returns the items whose agent still has this kind, with the agent's row; no duplicates."""
     rows = {row.key: row for row in roll.agents()}
     return [
         (item, rows[item.key])
@@ -119,7 +119,12 @@ def still_true(items: Sequence[Item], roll: RollCall) -> list[tuple[Item, AgentR
 
 
 def sentence(kind: str, rows: Sequence[AgentRow]) -> str:
-    """Returns a notification about agents with a new kind, for example "a-1 failed"."""
+    """Returns a notification about agents, for example "a-1 failed".
+
+    Args:
+        kind: The result of `kind_of` for all these agents.
+        rows: The agents.
+    """
     became = {
         "zombie": ("became a zombie", "became zombies"),
         "stalled": ("stalled", "stalled"),
@@ -135,11 +140,11 @@ def sentence(kind: str, rows: Sequence[AgentRow]) -> str:
 
 
 class Pace:
-    """Decides when to notify the user: a moment after the first item, then after each pause.
+    """Collects items, and computes when the user is to be notified of all of them together.
 
     Args:
-        gather: Seconds to wait for more items, so that simultaneous items share a notification.
-        pause: Seconds between two notifications.
+        gather: The least time in seconds from the first item to its notification.
+        pause: The least time in seconds between two notifications.
     """
 
     def __init__(self, gather: float, pause: float) -> None:
@@ -153,7 +158,7 @@ class Pace:
 
         Returns:
             The seconds until the caller must call `take`. None if an earlier call has already
-            returned a time, or if no item waits.
+            returned this time, or if there are no items.
         """
         was_waiting = bool(self._items)
         self._items += items
@@ -165,7 +170,7 @@ class Pace:
         return wait
 
     def take(self, now: float) -> tuple[Item, ...]:
-        """Returns and removes all items."""
+        """Returns and removes all items; `now` counts as the time of the notification."""
         taken, self._items = tuple(self._items), []
         self._last = now
         return taken

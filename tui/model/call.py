@@ -11,11 +11,11 @@ from tui.model.policy import Policy
 from tui.model.roll import AgentRow, TaskRoll, TaskState, Verdict
 from tui.model.verdict import Judgement, judge
 
-# These verdicts may change although neither the registry nor tmux's sessions changed.
+# These verdicts may change although neither the registry nor the sessions of tmux changed.
 _JUDGED_ANEW = frozenset({Verdict.STALLED, Verdict.UNKNOWN})
 
 
-MAY_BE_STALE = "its status may be stale: a database of its workspace may say otherwise"
+MAY_BE_STALE = "its status may be stale: a database of the workspace may have a newer status"
 """The note on an agent of a JSON registry in a workspace that also has a database."""
 
 
@@ -40,8 +40,8 @@ def call_task(
         now: Seconds since the epoch.
         reported: Maps an agent's id to the last change of its progress file, in seconds since the
             epoch. Only agents that would otherwise be stalled need an entry.
-        before: The previous roll of the task, if its sessions have not changed after that roll. An
-            unchanged agent keeps its row, unless it was stalled or unknown.
+        before: The previous roll of the task; None if a session of the task has changed after
+            that roll. An unchanged agent keeps its row, unless it was stalled or unknown.
     """
     rows: list[AgentRow] = []
     counts = dict.fromkeys(Verdict, 0)
@@ -73,7 +73,10 @@ def _row(place: Place, judgement: Judgement, reported: float, state: TaskState) 
 
 
 def _mean_progress(rows: Sequence[AgentRow]) -> float | None:
-    """Returns the mean progress in percent: a completed agent has 100, unknown progress is 0."""
+    """Returns the mean progress in percent; None without agents.
+
+    A completed agent counts as 100, and an agent without progress as 0.
+    """
     if not rows:
         return None
     total = 0.0

@@ -1,9 +1,8 @@
-"""Finds times by the system clock in which no process ran. Pure.
+"""Finds forward jumps of the system clock, in which no process ran. Pure.
 
-While the machine is suspended, the system clock goes on, but no process runs. If the system clock
-is set forward, time seems to have passed in which no process ran. In both cases the system clock
-jumps forward, compared with the monotonic clock. The time of a jump does not count as time without
-a report of an agent.
+The system clock jumps forward if the machine was suspended, or if the clock was set forward. The
+monotonic clock does not jump. The length of a jump is not counted as time without a report of an
+agent.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from typing import NamedTuple
 # Smaller differences are corrections of the clock, or delays between two readings.
 _LEAST = 2.0
 
-# Older jumps are forgotten. An agent without a report since then has been silent long enough.
+# Older jumps are forgotten: after so many jumps without a report, an agent may be called stalled.
 _AT_MOST = 100
 
 
@@ -22,9 +21,9 @@ class ClockJump(NamedTuple):
     """A jump of the system clock.
 
     Attributes:
-        at: A time right after the jump, in seconds since the epoch. Times in registries and in
-            tmux that are earlier than this were written before the jump.
-        seconds: The length of the jump.
+        at: The system time right after the jump, in seconds since the epoch. Any earlier time in a
+            registry or in tmux was recorded before the jump.
+        seconds: The length of the jump in seconds.
     """
 
     at: float
@@ -46,11 +45,11 @@ class ClockReading(NamedTuple):
 def next_jumps(
     jumps: tuple[ClockJump, ...], before: ClockReading | None, now: ClockReading
 ) -> tuple[ClockJump, ...]:
-    """Returns the earlier jumps, and the jump between two readings, if the clock jumped.
+    """Returns the known jumps. If the clock jumped between two readings, adds this jump.
 
     Args:
-        jumps: The earlier jumps.
-        before: The last reading, or None.
+        jumps: The known jumps.
+        before: The previous reading, or None.
         now: The present reading.
     """
     if before is None:
@@ -60,11 +59,11 @@ def next_jumps(
     if seconds < _LEAST:
         return jumps
     # The exact time of the jump is not known. The latest possible time is used, so that no agent
-    # is called silent by mistake.
+    # is called stalled by mistake.
     at = before.wall + max(ran, seconds)
     return (*jumps[-_AT_MOST + 1 :], ClockJump(at, seconds))
 
 
 def seconds_between(since: float, until: float, jumps: Iterable[ClockJump]) -> float:
-    """Returns the seconds between two times, without the jumps in between."""
+    """Returns the seconds from one time to another, without the clock jumps between them."""
     return until - since - sum(jump.seconds for jump in jumps if since < jump.at <= until)

@@ -1,4 +1,4 @@
-"""The evidence for verdicts: sessions, the times of missing sessions, and doubts. Pure."""
+"""The evidence for verdicts: which sessions exist, are missing, or may still exist. Pure."""
 
 from __future__ import annotations
 
@@ -21,22 +21,21 @@ MissingSince = Mapping[str, float]
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """The evidence for a verdict besides the agent's record, at one moment.
+    """The data of one moment that verdicts need in addition to the registries.
 
     Attributes:
         snapshot: The answer of tmux.
         missing_since: When each missing session of an active agent was first missing.
-        elsewhere: Maps the names of missing sessions that may be on another server to the reason
-            and a remedy.
-        renamed: Maps the names of missing sessions that may have another name now, on any server,
+        elsewhere: Maps the name of a missing session that another tmux server may have to the
+            reason and a remedy.
+        renamed: Maps the name of a missing session that may have another name now, on any server,
             to the reason and a remedy.
-        others: The sessions of other servers, with their sockets, from the last search for missing
-            sessions.
-        jumps: The known times in which no process ran.
-        unasked: Those sessions in `elsewhere` that may be on a server of another user. muster
-            never queries such a server.
-        set_aside: The servers that could not be queried in the last search, and were not
-            considered.
+        others: The sessions of other servers, each with the socket of its server, from the last
+            search for missing sessions.
+        jumps: The known jumps of the system clock.
+        unasked: The names in `elsewhere` that a server of another user may have. muster never
+            queries such a server.
+        set_aside: The servers that the last search could not query, and did not consider.
     """
 
     snapshot: TmuxSnapshot
@@ -50,7 +49,7 @@ class Evidence:
 
     @property
     def doubts(self) -> Mapping[str, str]:
-        """Maps the name of a missing session to the reason why it may still exist."""
+        """Maps the name of a missing session to the reason why the session may still exist."""
         return {**self.renamed, **self.elsewhere}
 
     def doubt(self, name: str) -> str | None:
@@ -61,7 +60,7 @@ class Evidence:
 def note_absences(
     before: MissingSince, answer: TmuxSnapshot, expected: Iterable[str]
 ) -> MissingSince:
-    """Returns when each missing session was first missing, after a new answer of tmux.
+    """Returns when each missing session was first missing, updated with a new answer of tmux.
 
     A session that exists again is left out. If the query failed, the result is `before`.
 
@@ -78,16 +77,16 @@ def note_absences(
 
 
 def is_proven_missing(name: str, evidence: Evidence, proof: float) -> bool:
-    """Returns whether two answers, at least `proof` seconds apart, both miss a session."""
+    """Returns whether two answers of tmux, at least `proof` seconds apart, lack a session."""
     since = evidence.missing_since.get(name)
     return since is not None and evidence.snapshot.asked_at - since >= proof
 
 
 def proof_needed(record: AgentRecord, policy: Policy, now: float) -> float:
-    """Returns for how many seconds an agent's session must be missing until it is proven gone.
+    """Returns how many seconds an agent's session must be missing until it is proven gone.
 
     If the agent's start is not known, or is in the future (another clock or time zone), the agent
-    may be just starting. Then the session must be missing for the whole start grace.
+    may have just started. In this case, the time is at least `Policy.start_grace`.
     """
     known = record.started is not None and record.started <= now
     confirmation = policy.death_confirmation
@@ -95,12 +94,12 @@ def proof_needed(record: AgentRecord, policy: Policy, now: float) -> float:
 
 
 def follow_renamed(answer: TmuxSnapshot, seen: Mapping[str, Session]) -> TmuxSnapshot:
-    """Returns an answer in which a renamed session also has its old name.
+    """Returns an answer of tmux that lists a renamed session under its old name, too.
 
     Args:
         answer: The answer of tmux.
-        seen: Maps session names in registries to these sessions in earlier answers of the same
-            server.
+        seen: Maps the name of a session in a registry to this session in an earlier answer of the
+            same server.
     """
     by_id = {(session.id, session.created): session for session in answer.sessions.values()}
     # If another session has the old name now, the id decides which one is the agent's.
@@ -116,11 +115,10 @@ def follow_renamed(answer: TmuxSnapshot, seen: Mapping[str, Session]) -> TmuxSna
 def expected_sessions(
     states: Iterable[TaskState], policy: Policy, now: float
 ) -> Mapping[str, float]:
-    """Returns the sessions of active agents, and how long each must be missing.
+    """Returns how long the session of each active agent must be missing until it is proven gone.
 
     Returns:
-        Maps the name of each session in the registries to the seconds that the session must be
-        missing until it is proven gone.
+        Maps the name of the session in the registry to this time in seconds.
     """
     needed: dict[str, float] = {}
     for state in states:
@@ -131,9 +129,14 @@ def expected_sessions(
 
 
 def next_proof(evidence: Evidence, proofs: Mapping[str, float]) -> float | None:
-    """Returns the monotonic time at which the next missing session can be proven gone.
+    """Returns the earliest time at which the next missing session can be proven gone.
 
-    Returns None if no session waits for a proof.
+    Args:
+        evidence: The evidence of the present moment.
+        proofs: The result of `expected_sessions`.
+
+    Returns:
+        The time in monotonic seconds; None if no session waits for this proof.
     """
     waiting = [
         since + proofs[name]

@@ -14,11 +14,14 @@ from tui.model.roll import AgentKey, AgentRow, TaskRoll, TaskState
 
 
 def _tree_order(record: TaskRecord) -> list[tuple[int, int, int]]:
-    """Returns the entries as (index, level, number of children), parents before children.
+    """Returns the agents of a task as a tree, parents before children.
 
-    The `parent` field of an agent names its parent. If no such agent exists, `agent_hierarchy`
-    names the parent. An agent without a parent is at the top. In a loop of
-    parents, the first agent in the file is at the top.
+    The field `parent` of an agent names its parent. If no agent has this id, `agent_hierarchy`
+    names the parent. An agent without a parent is at the top of the tree. In a loop of parents,
+    the agent that is first in the file is at the top.
+
+    Returns:
+        For each agent, its index in the file, its level, and the number of its children.
     """
     first: dict[str, int] = {}
     for index, agent in enumerate(record.agents):
@@ -61,7 +64,10 @@ def _tree_order(record: TaskRecord) -> list[tuple[int, int, int]]:
 
 
 def _first_of_loop(start: int, parents: Sequence[int | None]) -> int:
-    """Returns the entry that is first in the file among the loop of an entry's ancestors."""
+    """Returns the first entry, in the order of the file, of the loop that an entry's parents form.
+
+    Returns `start` if the parents do not form a loop.
+    """
     seen: dict[int, None] = {}
     index: int | None = start
     while index is not None and index not in seen:
@@ -88,8 +94,8 @@ def places_of(state: TaskState, before: TaskRoll | None) -> list[tuple[Place, Ag
         before: The previous roll of the task, or None.
 
     Returns:
-        The place of each agent, with the agent's previous row. The row is None if the tree has
-        changed.
+        The place of each agent, with the agent's previous row. The row is None if the tree, or the
+        state of the whole registry, has changed.
     """
     record = state.record
     if record is None:
@@ -114,7 +120,7 @@ def places_of(state: TaskState, before: TaskRoll | None) -> list[tuple[Place, Ag
 
 
 def _same_places(record: TaskRecord, before: TaskRoll) -> list[Place] | None:
-    """Returns the new records at their previous places.
+    """Returns the places of the previous roll, with the new records.
 
     Returns None if an agent was added, removed or moved after the previous roll.
     """

@@ -21,14 +21,14 @@ def find_mass_death(
 ) -> MassDeath | None:
     """Finds groups of agents that died at once.
 
-    A group has at least three zombies and more than half of the agents that were active until
-    then.
+    A group is at least three zombies that died within `Policy.mass_death_window` seconds. The
+    group must contain more than half of the agents that were active before its first death.
 
     Args:
         tasks: All tasks that muster sees.
-        missing_since: When each session was first missing. All sessions that are missing from the
-            first answer of tmux count as one event.
-        policy: The longest time between deaths of one group.
+        missing_since: When each session was first missing. Sessions that are missing from the
+            first answer of tmux are first missing at the same time.
+        policy: The settings, with `Policy.mass_death_window`.
 
     Returns:
         All groups together; None if no group was found.

@@ -1,4 +1,4 @@
-"""Finds orphans: sessions that are named like an agent's, but that no registry lists. Pure."""
+"""Finds orphans: sessions named like an agent's session, but listed by no registry. Pure."""
 
 from __future__ import annotations
 
@@ -23,18 +23,17 @@ def find_orphans(
 
     Args:
         states: All tasks that muster sees.
-        listed: For each global registry, the names in tmux of its sessions; None if any name is
-            not certain.
+        listed: For each global registry, the names that its sessions have in tmux. None if any of
+            these names is not certain.
         answer: The answer of tmux.
-        policy: The times that a verdict needs.
-        as_of: When the registry that was read first was read, in seconds since the epoch. A
-            session that was created after this time, or shortly before, may have been registered
-            after the reading.
-        jumps: The known times in which no process ran.
+        policy: The minimum age of an orphan.
+        as_of: The earliest time at which one of the registries was read, in seconds since the
+            epoch. A session that was created later, or shortly before, may be listed by now.
+        jumps: The known jumps of the system clock.
 
     Returns:
-        The orphans. None if they cannot be known: a registry was never read, or the name in
-        tmux of a registered session is not certain.
+        The orphans. None if they cannot be known, because a registry was never read, or because
+        it is not certain which name a listed session has in tmux.
     """
     unaccounted = frozenset(answer.sessions)
     in_tasks = (state.record.tmux_sessions if state.record else None for state in states)

@@ -1,4 +1,4 @@
-"""The times that a verdict needs, each with its help, default and limits. Pure."""
+"""The times that a verdict needs, each with a help text, a default and a smallest value. Pure."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class PolicySetting:
-    """One field of `Policy` as a setting.
+    """The setting of one field of `Policy`.
 
     Attributes:
         name: The field's name.

@@ -30,7 +30,7 @@ class Verdict(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class AgentKey:
-    """Identifies an agent in all roll calls.
+    """The identity of an agent, the same in all roll calls.
 
     Attributes:
         registry: The path of the registry of the agent's task.
@@ -192,11 +192,12 @@ class RollCall:
         orphans_known: Whether `orphans` has all orphans. False if an unread registry or database
             may list sessions, or if only a part of a workspace is shown.
         counts: The number of agents and orphans with each verdict.
-        mass_death: Many deaths at once, which suggest a wrong socket, or None.
+        mass_death: Many deaths at once, probably because the socket is wrong; None if there are
+            none.
         nearby_workspaces: Other workspaces that muster read, because they may list sessions.
         nearby_databases: Databases of other workspaces that may list sessions.
         whole: Whether all tasks were read. Right after the start, only the first tasks are read,
-            and this is False.
+            so this is False.
     """
 
     host: str
@@ -217,7 +218,7 @@ class RollCall:
 
     @property
     def databases(self) -> tuple[UnreadDatabase, ...]:
-        """The unread databases that list agents of these workspaces, or may list them."""
+        """The unread databases that may list agents of these workspaces."""
         own = (workspace.database for workspace in self.workspaces)
         of_tasks = (task.state.database for task in self.tasks())
         databases = (database for database in (*own, *of_tasks) if database is not None)

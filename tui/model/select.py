@@ -22,7 +22,8 @@ def subtrees(roll: RollCall, rows: Iterable[AgentRow]) -> list[AgentRow]:
 def rows_of(roll: RollCall, ids: Sequence[str]) -> tuple[list[AgentRow], list[str]]:
     """Returns the agents with exactly these ids.
 
-    If several entries of a registry have the same id, an active one is chosen.
+    If several entries of a registry have the same id, the first one that is not finished is
+    chosen.
 
     Returns:
         The rows, and a message for each id that no agent has, or that agents of several tasks

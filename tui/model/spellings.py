@@ -1,8 +1,9 @@
-"""Finds sessions whose names tmux spells differently than the registries. Pure.
+"""Finds sessions that have another name in tmux than in the registry. Pure.
 
-A session with exactly the name in the registry is the agent's session. A session with the replaced
-spelling of this name is the agent's session only if no other known agent has a name with the same
-replaced spelling. Otherwise it is not known which agent has the session.
+tmux before 3.7 replaces "." and ":" in the name of a new session. The result is the replaced
+spelling of the name. The session with exactly the name in the registry is the agent's session. If
+no such session exists, a session with the replaced spelling may be the agent's. This is certain
+only if no other known agent has a session name with the same replaced spelling.
 """
 
 from __future__ import annotations
@@ -39,17 +40,17 @@ class Spellings:
         return cls(*replaced_spellings(names))
 
     def resolve(self, answer: TmuxSnapshot) -> TmuxSnapshot:
-        """Returns an answer that also lists each session under its name in the registry."""
+        """Returns an answer of tmux that also lists sessions under their names in registries."""
         sessions = answer.sessions
-        found = {
+        resolved = {
             name: sessions[spelling]
             for name, spelling in self.own.items()
             if name not in sessions and spelling in sessions
         }
-        return replace(answer, sessions={**sessions, **found}) if found else answer
+        return replace(answer, sessions={**sessions, **resolved}) if resolved else answer
 
     def doubts(self, missing: Iterable[str], answer: TmuxSnapshot) -> Mapping[str, str]:
-        """Maps missing sessions that may exist under a shared spelling to the reasons in words.
+        """Maps each missing session that may exist under a shared spelling to the reason.
 
         Args:
             missing: The names of the missing sessions.

@@ -1,7 +1,7 @@
-"""Finds missing sessions that may have another name now, or a pane in another session. Pure.
+"""Finds missing sessions that may have been renamed, or whose panes may have been moved. Pure.
 
-If a session was renamed before muster started, muster has not seen the rename. But the creation
-times of sessions and panes show which session may be the missing session.
+If a session was renamed before muster started, muster cannot follow the session by its id. But
+the creation times of sessions and panes show which session may be the missing session.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from tui.host.process.pane_origin import PaneOrigin
 from tui.host.tmux_types import Session
 from tui.model.roll import TaskState
 
-# An agent's session is created about two seconds before its recorded start. The window is
-# small, so that few other sessions are taken for a renamed one.
+# An agent's session is created about two seconds before the recorded start of the agent. The
+# limits are narrow, so that few other sessions are candidates.
 _BEFORE = 15.0
 _AFTER = 2.0
 
@@ -54,30 +54,30 @@ def find_renamed(
     globals_: Mapping[Path, frozenset[str] | None] | None = None,
     believed: Callable[[Path, Path], bool] = _always,
 ) -> Mapping[str, list[Candidate]]:
-    """Finds the sessions that may be the missing sessions under another name.
+    """Finds candidates for missing sessions that were renamed, or whose panes were moved.
 
-    A session belongs to a known agent if a registry that is believed lists the session.
+    A session is a candidate for the missing session of an agent if any of these is true:
 
-    Candidates are:
+    - The session is not claimed, and was created when the agent started.
+    - The session is not claimed. It has a pane that began when the agent started, and it is not
+      known in which session this pane was created.
+    - A pane of the missing session was moved into the session.
 
-    - sessions of no known agent that were created when the agent started;
-    - sessions of no known agent with a pane that began when the agent started, if it is not
-      known in which session this pane was created;
-    - sessions, even of other agents, into which a pane of the missing session was moved. If
-      muster never saw the missing session, the pane must have begun when the agent started.
+    A session is claimed if its name is in `listed`, or if `is_claimed` is true for the session. If
+    muster never saw the missing session, a pane counts as moved if both are true: the pane was
+    created in a session that is gone, and the pane began when the agent started.
 
     Args:
         missing: The names of the missing sessions.
         states: All tasks that muster sees.
         listed: Names of sessions whose agents are known for certain.
         sessions: All sessions of a server.
-        begun: Returns the start time of a pane's first process, seconds since the epoch; None
-            if unknown.
+        begun: Returns the start time of a pane's first process in seconds since the epoch; None
+            if the time is not known.
         origins: The result of `PaneOrigins.read` for these sessions.
         seen: Maps earlier session names of this server to the last known ids of these sessions.
         globals_: Maps each global registry to the sessions that it lists.
-        believed: Whether a registry that lists a session proves that the session does not belong
-            to an agent of another registry. Called with both registries.
+        believed: See `is_claimed`.
 
     Returns:
         Maps the name of each missing session to its candidates.
@@ -143,7 +143,15 @@ def find_renamed(
 def is_claimed(
     claimants: Iterable[Path], about: Collection[Path], believed: Callable[[Path, Path], bool]
 ) -> bool:
-    """Returns whether a registry proves that a session belongs to another agent."""
+    """Returns whether an entry in a registry proves that a session belongs to another agent.
+
+    Args:
+        claimants: The registries that list the session.
+        about: The registries of the agents to which the session might belong.
+        believed: Called with a registry of `claimants` and a registry of `about`. Returns whether
+            the entry in the first registry proves that the session does not belong to an agent of
+            the second registry.
+    """
     return any(all(believed(claimant, path) for path in about) for claimant in claimants)
 
 
@@ -152,8 +160,8 @@ def _foreign_panes(
 ) -> Iterator[tuple[Session, int]]:
     """Yields the panes that were created in a session that is gone.
 
-    For each pane, yields the session that has the pane now, and the pid of the pane's first
-    process.
+    Yields:
+        The session that has the pane now, and the pid of the pane's first process.
     """
     existing = {session.id for session in sessions}
     for session in sessions if origins else ():
@@ -165,9 +173,10 @@ def _foreign_panes(
 def find_mixed(
     sessions: Collection[Session], moved: Mapping[int, PaneOrigin]
 ) -> Mapping[str, str]:
-    """Finds sessions with a pane of another session, and sessions with a pane in another one now.
+    """Finds sessions into which, or out of which, a pane was moved.
 
-    Such a session cannot be ended together with exactly its own panes.
+    If muster ended such a session, a pane of another session would end, or a pane of this session
+    would remain.
 
     Args:
         sessions: All sessions of one server.
@@ -198,5 +207,11 @@ def _called(session: Session) -> str:
 
 
 def any_fits(starts: Iterable[float], made: float | None) -> bool:
-    """Returns whether a session or process was created at about one of the start times."""
+    """Returns whether a session or process was created when an agent started.
+
+    Args:
+        starts: The possible start times of the agent.
+        made: The time of the creation. It fits from 15 seconds before a start to 2 seconds after
+            this start.
+    """
     return made is not None and any(s - _BEFORE <= made <= s + _AFTER for s in starts)

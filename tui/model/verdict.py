@@ -24,8 +24,10 @@ from tui.text.sanitize import age_in_words
 # A session is created about two seconds before the recorded start of its agent.
 _BEFORE = 15.0
 
+_NAME_REUSED = "another session got the name of this agent's session"
+
 JUST_STARTED = "just started; its session does not exist yet"
-"""The note on an agent without a session in the grace time after its start."""
+"""The note on an agent that has no session yet, during `Policy.start_grace` after its start."""
 
 
 class Judgement(NamedTuple):
@@ -67,7 +69,7 @@ def judge(
     certain = name is not None and is_tmux_name_certain(name)
     session = answer.sessions.get(name) if name and certain else None
     if session is not None and (why := why_not_its_own(record, session, policy, now)) is not None:
-        # Never a zombie, because the agent may use another clock or time zone.
+        # The agent is not called a zombie, because it may use another clock or time zone.
         verdict = Verdict.FINISHED if is_terminal(record.status) else Verdict.UNKNOWN
         return Judgement(verdict, None, why, session)
     ended = session.ended if session is not None else None
@@ -83,7 +85,10 @@ def judge(
     if name is None:
         return Judgement(Verdict.UNKNOWN, note="the registry names no session for this agent")
     if not certain:
-        note = "it is unknown which name its session has in tmux: tmux changes such names"
+        note = (
+            "it is unknown which name the agent's session has in tmux, because tmux changes some "
+            "characters of the name"
+        )
         return Judgement(Verdict.UNKNOWN, note=note)
     if not is_active(record.status):
         note = f"{record.status!r} is not a known status"
@@ -117,7 +122,10 @@ def judge(
 
 
 def _silence(seconds: float) -> str:
-    """Returns the time of silence in words, rounded, because each new text redraws the line."""
+    """Returns the time without a report or output, as text.
+
+    The time is rounded, because each new text redraws the agent's line.
+    """
     if seconds >= 60:
         return age_in_words(seconds)
     tens = int(seconds) // 10 * 10
@@ -132,23 +140,23 @@ def _ended(
     policy: Policy,
     now: float,
 ) -> Judgement:
-    """Returns the verdict on an active agent whose session has outlived its first process."""
+    """Returns the verdict on an active agent if the first process of its session has ended."""
     if _just_started(record, evidence, policy, now):
         return Judgement(Verdict.UNKNOWN, session, f"{ended}, but the agent has just started")
     # tmux reports whole seconds.
     since = (ended.ended or session.created) + 1
     if session.pids and record.updated is not None and since < record.updated <= now:
-        note = f"{ended}, but the agent reported after that, and its session has another pane"
+        note = f"{ended}, but the agent reported later, and the session has another pane"
         return Judgement(Verdict.UNKNOWN, session, note)
     more = "; another pane of its session was opened later" if session.pids else ""
     return Judgement(Verdict.ZOMBIE, session, f"{ended}{more}")
 
 
 def _is_without_agent(record: AgentRecord, session: Session, now: float) -> bool:
-    """Whether a session may live only in panes that somebody opened after the agent's pane."""
+    """Returns whether the agent's pane may be gone, although other panes of its session exist."""
     if session.later is None:
         return False
-    # An agent that starts or reports after that runs in one of these panes.
+    # An agent that started or reported after these panes began runs in one of them.
     since = session.later - _BEFORE
     starts = any(since <= start <= now for start in record.possible_starts)
     return not starts and not (record.updated and session.later < record.updated <= now)
@@ -184,12 +192,12 @@ def _missing(
 def why_not_its_own(
     record: AgentRecord, session: Session, policy: Policy, now: float
 ) -> str | None:
-    """Returns why a session with the name of an agent's session is another agent's, or None.
+    """Returns why a session with the name of an agent's session belongs to another agent, or None.
 
-    The session is the agent's if it was created during the agent's life. It is also the agent's if
-    the agent reported after the session was created: then the agent was resumed in this session. A
-    time that is missing or in the future is not used. If a local time occurred twice, both
-    meanings are possible.
+    The session belongs to the agent if it was created during the agent's life. It also belongs to
+    the agent if the agent reported after the session was created: then the agent was resumed in
+    this session. A time that is missing or in the future is not used. If the clock was set back,
+    a local start time may mean two times; both times are considered.
 
     Args:
         record: The agent's entry in the registry.
@@ -202,18 +210,18 @@ def why_not_its_own(
     ended = record.ended if is_terminal(record.status) else None
     if ended is not None and ended < created and not reported:
         later = age_in_words(created - ended)
-        return f"another session got the name of its session {later} after this agent ended"
+        return f"{_NAME_REUSED} {later} after the agent ended"
     started = record.started
     if started is None or started > now:
         return None
     if created > started + policy.session_late_limit and not reported:
         later = age_in_words(created - started)
-        return f"another session got the name of its session {later} after this agent started"
+        return f"{_NAME_REUSED} {later} after the agent started"
     earliest = record.possible_starts[0]
     if created < earliest - policy.session_early_limit:
         earlier = age_in_words(earliest - created)
-        whose = "the session of this name is another agent's"
-        return f"{whose}: created {earlier} before this agent started"
+        whose = "the session with this name belongs to another agent"
+        return f"{whose}: it was created {earlier} before this agent started"
     return None
 
 

@@ -12,7 +12,7 @@ from tui.text.ascii import ascii_only
 
 @dataclass(frozen=True, slots=True)
 class VerdictEntry:
-    """How one verdict is shown and explained.
+    """The appearance and the explanation of one verdict.
 
     Attributes:
         urgency: The rank of the verdict among all verdicts; 0 is the most urgent.
@@ -30,7 +30,7 @@ class VerdictEntry:
 
     @property
     def ascii_glyph(self) -> str:
-        """The symbol that is shown if only ASCII may be shown."""
+        """The symbol for terminals that show only ASCII."""
         return ascii_only(self.glyph)
 
 

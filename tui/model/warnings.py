@@ -1,4 +1,4 @@
-"""Warnings about a whole roll call, which an operator needs before an action. Pure."""
+"""Warnings about a whole roll call, which an operator should read before an action. Pure."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from tui.text.sanitize import some
 
 
 def notices(roll: RollCall) -> tuple[str, ...]:
-    """Returns the warnings about a roll call; none if everything is normal."""
+    """Returns the warnings about a roll call; empty if there are none."""
     answer = roll.answer
     warnings: list[str] = []
-    # Without a time, tmux has not been queried yet.
+    # If `asked_at` is 0, tmux has not been queried yet.
     if answer.state is TmuxState.UNKNOWN and answer.asked_at:
         warnings.append(f"cannot query tmux at {shown_name(answer.socket)}: {answer.why}")
     if roll.mass_death is not None:

@@ -248,7 +248,7 @@ def test_the_reason_is_kept_in_both_registries(files: Files) -> None:
 def test_a_zombie_that_is_back_from_the_dead_is_left_alone(files: Files) -> None:
     outcome = complete(files, ScriptedTmux(answered(session("agent_a"))), "a", "b")
     assert [step.result for step in outcome.steps] == [Result.LEFT, Result.DONE]
-    assert "back" in outcome.steps[0].detail
+    assert "exists again" in outcome.steps[0].detail
     assert files.agent("a")["status"] == "running"
     assert "status" not in files.listed("a")
     assert files.agent("b")["status"] == "completed"
@@ -357,4 +357,4 @@ def test_an_agent_whose_name_is_reused_can_be_completed_but_not_killed(files: Fi
     assert tmux.killed == []
     after = row_of(take(files, tmux), "a")
     assert (after.verdict, after.session) == (Verdict.FINISHED, None)
-    assert "another session got the name of its session" in after.note
+    assert "another session got the name of this agent's session" in after.note

@@ -232,7 +232,7 @@ def test_a_zombie_that_is_back_is_left_alone(files: Files, server: RealTmux) -> 
     server.start("keeper")
     plan = plan_for(take(files, server.client()), "x-1")
     server.start("agent_x-1")
-    assert "back" in left_alone(files, server, plan).detail
+    assert "exists again" in left_alone(files, server, plan).detail
 
 
 def test_an_agent_whose_session_was_renamed_is_killed_by_its_id(

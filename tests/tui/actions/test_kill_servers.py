@@ -61,7 +61,7 @@ def test_a_server_that_a_killed_agent_started_goes_on_and_is_named(
     assert f"{says}, which continues" in plan.steps[0].says
     outcome = carry_out(plan, server.client(), "")
     assert outcome.complete
-    assert f"ended its session and 2 processes; it {says}, which continues" in (
+    assert f"ended its session and 2 processes; the session {says}, which continues" in (
         outcome.steps[0].detail
     )
     assert other.names() == {"agent_kid", "human"}

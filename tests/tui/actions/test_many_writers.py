@@ -121,7 +121,7 @@ def test_what_cannot_be_known_protects_a_session_that_others_may_have_listed(
     assert done.returncode == 1
     said = done.stdout + done.stderr
     assert "unknown whether another agent has the same session" in said
-    assert f"group {GROUP} may write" in said and "end it in tmux" in said
+    assert f"group {GROUP} may write" in said and "end the session in tmux" in said
     assert NAME in server.names()
     # The registry of root alone is believed.
     (files.path / shared).chmod(mode)

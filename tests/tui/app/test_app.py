@@ -177,7 +177,7 @@ async def test_enter_carries_the_plan_out_with_the_reason_and_reports_each_agent
         given.append((plan.verb, [step.label for step in plan.steps], reason))
         steps = (
             StepOutcome("tester-4", Result.DONE, "working -> terminated"),
-            StepOutcome("cacher-6", Result.LEFT, "its session is back"),
+            StepOutcome("cacher-6", Result.LEFT, "its session exists again"),
         )
         return Outcome(Verb.KILL, steps, (), ())
 
@@ -191,7 +191,7 @@ async def test_enter_carries_the_plan_out_with_the_reason_and_reports_each_agent
         assert given == [(Verb.KILL, ["tester-4", "cacher-6"], "stuck")]
         assert isinstance(app.screen, ReportScreen)
         shown = str(app.screen.query_one("VerticalScroll Static").render())
-        assert "its session is back" in shown
+        assert "its session exists again" in shown
         assert not view.marks
         await pilot.press("escape")
         assert not isinstance(app.screen, ReportScreen)

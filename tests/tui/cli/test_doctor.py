@@ -108,7 +108,7 @@ def test_an_agent_whose_session_another_one_may_have_is_could_not_tell(
     assert said["findings"] == []
     (why,) = said["could_not_tell"]
     assert why.startswith(
-        f"unknown whether {ZOMBIE} lives: another session got the name of its session"
+        f"unknown whether {ZOMBIE} lives: another session got the name of this agent's session"
     )
     assert doctor(workspace, "-S", server.socket, "--fix", "--yes").returncode == 2
 

@@ -64,7 +64,7 @@ def test_a_session_that_took_an_agents_name_is_listed_as_anothers() -> None:
     }
     lines = list(roll_table(roll, NOW, None))
     (number,) = (n for n, line in enumerate(lines) if "a-1" in line)
-    assert "another session got the name of its session 8 h 0 min" in lines[number + 1]
+    assert "another session got the name of this agent's session 8 h 0 min" in lines[number + 1]
 
 
 def test_the_names_of_the_rolls_fields_are_a_promise() -> None:
@@ -294,7 +294,7 @@ OUTCOME = Outcome(
     Verb.KILL,
     (
         StepOutcome("a-1", Result.DONE, "running -> terminated"),
-        StepOutcome("c-3", Result.LEFT, "its session is back"),
+        StepOutcome("c-3", Result.LEFT, "its session exists again"),
         StepOutcome("d-4", Result.FAILED, ""),
     ),
     (Path("/ws/file"),),
@@ -305,7 +305,7 @@ OUTCOME = Outcome(
 def test_an_outcome_as_text_goes_agent_by_agent() -> None:
     assert list(outcome_lines(OUTCOME)) == [
         "done: a-1 (running -> terminated)",
-        "left alone: c-3 (its session is back)",
+        "left alone: c-3 (its session exists again)",
         "failed: d-4",
         "problem: the global registry was not updated",
     ]
@@ -318,7 +318,7 @@ def test_an_outcome_as_json_says_the_same() -> None:
     assert shape["agents"][1] == {
         "agent": "c-3",
         "result": "left alone",
-        "detail": "its session is back",
+        "detail": "its session exists again",
     }
     assert shape["written"] == ["/ws/file"]
     assert shape["problems"] == ["the global registry was not updated"]

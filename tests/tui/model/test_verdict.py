@@ -427,7 +427,7 @@ def test_a_name_that_was_taken_again_is_shown_as_such_and_not_as_the_agent(
     assert found.name_reused_by == session(created=NOW - HOUR)
     assert (
         found.note
-        == "another session got the name of its session 2 h 0 min after this agent started"
+        == "another session got the name of this agent's session 2 h 0 min after the agent started"
     )
 
 
@@ -461,7 +461,7 @@ def test_a_name_taken_again_after_the_end_is_no_leak(status: str) -> None:
     assert found.name_reused_by is not None
     assert (
         found.note
-        == "another session got the name of its session 1 h 0 min after this agent ended"
+        == "another session got the name of this agent's session 1 h 0 min after the agent ended"
     )
     within = judged(replace(record, started=NOW - 2.5 * HOUR), NOW - 2.5 * HOUR)
     assert within.verdict is Verdict.LEAKED
