@@ -176,7 +176,10 @@ def nobody_elses_strays(monkeypatch: pytest.MonkeyPatch) -> None:
         return tuple(
             each
             for each in found
-            if each.named_pane is None or each.may_write_for or is_of_test(each.named_pane.socket)
+            if not each.is_denied
+            and (
+                each.named_pane is None or each.may_write_for or is_of_test(each.named_pane.socket)
+            )
         )
 
     monkeypatch.setattr(leftovers, "find_strays", ours)

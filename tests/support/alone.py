@@ -43,7 +43,8 @@ def our_strays(answer: TmuxSnapshot, watched: strays.Watched) -> tuple[strays.St
     return tuple(
         each
         for each in found
-        if each.named_pane is None or each.may_write_for or _is_of_test(each.named_pane.socket)
+        if not each.is_denied
+        and (each.named_pane is None or each.may_write_for or _is_of_test(each.named_pane.socket))
     )
 
 

@@ -202,6 +202,8 @@ def _is_of_ended(step: Step, ended: EndedSession, pane: list[Stray]) -> bool:
     agents, named = _writes_for(pane), pane[0].named_pane
     if _agent_of(step) in _may_write_for(pane):
         return True
+    if pane[0].is_denied:
+        return any_fits((ended.created,), _began(pane), Policy().session_late_limit)
     if agents or named is None:
         return False
     same_server = named.server_pid == ended.server_pid and not pane[0].is_former
@@ -221,7 +223,9 @@ def _survived(step: Step, processes: list[Stray], socket: Path) -> str:
     writes = any(_agent_of(step) in process.may_write_for for process in processes)
     single = len(processes) == 1
     why = "outlived a pane that is gone"
-    if writes:
+    if any(process.is_denied for process in processes):
+        why = "cannot be examined by this user"
+    elif writes:
         why = f"{'writes' if single else 'write'} the agent's output"
     return (
         f"still running: {_called(processes)}, which {why}, and may belong to the agent. "
@@ -284,12 +288,12 @@ def _may_be_of(step: Step, pane: list[Stray]) -> bool:
     """Returns whether the processes of one pane may belong to an agent whose session is gone."""
     if _agent_of(step) in _may_write_for(pane):
         return True
+    starts = _starts(step)
+    if pane[0].is_denied or (starts and pane[0].other_runs and not _writes_for(pane)):
+        # These may be any processes of the user, so only the time can tell them apart.
+        return not starts or any_fits(starts, _began(pane), Policy().session_late_limit)
     if _writes_for(pane) or pane[0].named_pane is None:
         return False
-    starts = _starts(step)
-    if starts and pane[0].other_runs:
-        # The user may work on that server, and may have started other processes there later.
-        return any_fits(starts, _began(pane))
     # A session that was created before this limit never counts as the agent's session.
     return not starts or _began(pane) >= starts[0] - Policy().session_early_limit
 
@@ -388,7 +392,9 @@ def _why(step: Step, processes: list[Stray], socket: Path) -> str:
     pids = ",".join(str(stray.process.pid) for stray in processes)
     single = len(processes) == 1
     why = f"outlived the tmux server or session that started {'it' if single else 'them'}"
-    if any(stray.named_pane is None for stray in processes):
+    if any(stray.is_denied for stray in processes):
+        why = "cannot be examined by this user"
+    elif any(stray.named_pane is None for stray in processes):
         why = f"{'writes' if single else 'write'} the agent's output"
     return (
         f"{_called(processes)} {why}, and may belong to the agent: see `ps -fp {pids}`. "

@@ -19,7 +19,6 @@ from pathlib import Path
 from registry.agent_output import ARCHIVE, FINDINGS, PROGRESS, STREAM_LOG, Identity
 from registry.dataclass import dataclass, field
 from tui.host.process import procfs
-from tui.host.process.ancestry import line_of
 from tui.host.process.process_tree import Look, Process, look
 from tui.host.process.procfs import PaneEnvironment
 from tui.host.tmux_servers import panes_of
@@ -65,7 +64,7 @@ class Stray:
         users: The ids of the real, effective and saved user of the process.
         began: When the process started, in seconds since the epoch.
         named_pane: The pane that the environment of the process names, if this pane is gone. None
-            if the process only writes an agent's output.
+            if the process only writes an agent's output, or if `is_denied`.
         writes_for: The agents whose output files the process certainly has open for writing. These
             files have their usual path, and no second hard link.
         may_write_for: The agents in `writes_for`, and the watched agents whose output the process
@@ -74,6 +73,9 @@ class Stray:
             the pid of that server.
         is_here: Whether the pane belonged to the queried socket.
         other_runs: Whether the pane belonged to another tmux server, which still runs.
+        is_denied: Whether muster is not allowed to read the environment and the open files of the
+            process, and no existing pane has the process. Then `began` is the earliest start among
+            the process, its ancestors and its process session (setsid(2)).
     """
 
     process: Process
@@ -85,6 +87,7 @@ class Stray:
     is_former: bool = False
     is_here: bool = True
     other_runs: bool = False
+    is_denied: bool = False
 
     @property
     def pane(self) -> tuple[int, str]:
@@ -161,7 +164,43 @@ def find_strays(answer: TmuxSnapshot, watched: Watched) -> tuple[Stray, ...]:
         if not maybe.isdisjoint(watched.agents):
             began = procfs.begun_at(now.stats[process.pid])
             strays.append(Stray(process, frozenset(own), began, None, surely, maybe))
-    return tuple(strays)
+    return (*strays, *_denied(now))
+
+
+def _denied(now: Look) -> Iterator[Stray]:
+    """Yields the processes that muster may not examine, and that no existing pane has."""
+    for process in now.described(now.denied - now.ourselves - now.servers):
+        server = now.runs_on.get(process.pid)
+        if server is not None and (
+            now.pane_of(process.pid, server) is not None or now.is_job(process.pid, server)
+        ):
+            continue
+        own = now.users_of(process.pid)
+        # A thread of the kernel has no memory.
+        if own is not None and process.memory:
+            began = procfs.begun_at(now.stats[_earliest(process.pid, now)])
+            yield Stray(process, frozenset(own), began, None, is_here=False, is_denied=True)
+
+
+def _earliest(pid: int, now: Look) -> int:
+    """Returns the pid of the oldest process to which a process is tied.
+
+    These are its ancestors and the members of its process session (setsid(2)). A process that
+    descends from a pane is not tied to a process that is older than the pane, except to a server,
+    and to a process that adopts others, such as init.
+    """
+    tied = {pid, *now.led.get(now.stats[pid].session, ())}
+    parent = now.stats[pid].parent
+    while parent in now.stats and not _adopts(parent, now) and parent not in tied:
+        tied.add(parent)
+        parent = now.stats[parent].parent
+    return min(tied, key=lambda each: now.stats[each].started)
+
+
+def _adopts(pid: int, now: Look) -> bool:
+    """Returns whether the parent of a process may be another one than the one that started it."""
+    # The manager of a user's services adopts the user's processes (PR_SET_CHILD_SUBREAPER).
+    return pid <= procfs.INIT or pid in now.servers or now.stats[pid].name == "systemd"
 
 
 def _is_gone(
@@ -185,12 +224,11 @@ def _is_gone(
     if named.server_pid == asked:
         if now.is_job(pid, named.server_pid):
             return named.session not in alive
-        # Without a pane id, the process may belong to any pane.
-        return bool(named.pane) and named.pane not in alive
+        return (named.pane or named.session) not in alive
     if named.server_pid not in now.servers:
         return True
-    # A descendant of the server runs in one of the server's panes.
-    if named.server_pid in line_of(pid, now.stats):
+    # A child of the server that survived the end of its pane stays a child of the server.
+    if now.pane_of(pid, named.server_pid) is not None or now.is_job(pid, named.server_pid):
         return False
     panes = panes_of(named.server_pid)
     return panes is None or named.pane not in panes

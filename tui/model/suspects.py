@@ -206,12 +206,13 @@ def _called(session: Session) -> str:
     return f"session {shown_name(session.name)}"
 
 
-def any_fits(starts: Iterable[float], made: float | None) -> bool:
+def any_fits(starts: Iterable[float], made: float | None, after: float = _AFTER) -> bool:
     """Returns whether a session or process was created when an agent started.
 
     Args:
         starts: The possible start times of the agent.
-        made: The time of the creation. It fits from 15 seconds before a start to 2 seconds after
-            this start.
+        made: The time of the creation. It fits from 15 seconds before a start to `after` seconds
+            after this start.
+        after: The limit in seconds. A session usually exists before its agent is registered.
     """
-    return made is not None and any(s - _BEFORE <= made <= s + _AFTER for s in starts)
+    return made is not None and any(s - _BEFORE <= made <= s + after for s in starts)

@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -13,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.leftovers import NO_GRACE, kill_server, log, rolled, write
+from tests.support.leftovers import NO_GRACE, kill_server, kill_session, log, rolled, write
 from tests.support.leftovers import files as files
 from tests.support.other_user import OTHER, needs_another_user
 from tests.support.real_tmux import RealTmux, runs
@@ -26,7 +27,7 @@ from tui.actions.plan_complete import checked_complete
 from tui.host import strays, tmux_servers
 from tui.host.process import procfs
 from tui.host.tmux_servers import Server
-from tui.host.tmux_types import TmuxState
+from tui.host.tmux_types import TmuxSnapshot, TmuxState
 from tui.model.roll import Verdict
 
 
@@ -120,6 +121,146 @@ def test_what_a_running_server_of_another_socket_lost_may_be_an_agents(
         until(lambda: below.read_text() == "", "the end of the other pane")
     slept(pid)
     assert_refused(files, server, pid)
+
+
+def test_a_child_of_another_server_without_a_pane_may_be_an_agents(
+    files: Files, server: RealTmux, elsewhere: RealTmux, slept: Slept
+) -> None:
+    server.start("agent_another")
+    elsewhere.start("agent_another")
+    (others,) = elsewhere.pane_pids()
+    elsewhere.start("agent_x", "trap '' HUP; exec sleep 1000")
+    pid = slept(*(elsewhere.pane_pids() - {others}))
+    write(files, "x")
+    elsewhere.run("kill-session", "-t", "=agent_x")
+    assert_refused(files, server, pid)
+
+
+def test_what_began_long_after_the_agent_on_another_server_is_no_agents(
+    files: Files, server: RealTmux, elsewhere: RealTmux, slept: Slept
+) -> None:
+    server.start("agent_another")
+    elsewhere.start("agent_another")
+    (others,) = elsewhere.pane_pids()
+    elsewhere.start("agent_y", "trap '' HUP; exec sleep 1000")
+    slept(*(elsewhere.pane_pids() - {others}))
+    elsewhere.run("kill-session", "-t", "=agent_y")
+    # The agent was registered first, and its session was created after that.
+    assert_late(files, server, 30, may_be=True)
+    assert_late(files, server, 90, may_be=False)
+
+
+def assert_late(files: Files, server: RealTmux, seconds: float, *, may_be: bool) -> None:
+    """Checks an agent that started some seconds before all processes of the test."""
+    agents = [entry(each, started_at=stamp(seconds)) for each in ("x", "another")]
+    files.write_task("TASK-1", *agents)
+    files.write_global({"TASK-1": agents})
+    assert bool(refusals(files, server)) is may_be
+
+
+def test_a_process_without_a_pane_id_is_judged_by_its_session(
+    files: Files, server: RealTmux, slept: Slept
+) -> None:
+    server.start("agent_another")
+    (others,) = server.pane_pids()
+    server.start("agent_x", "trap '' HUP; exec env -u TMUX_PANE sleep 1000")
+    pid = slept(*(server.pane_pids() - {others}))
+    write(files, "x")
+    server.run("kill-session", "-t", "=agent_x")
+    assert_refused(files, server, pid)
+
+
+Denied = Callable[[int], None]
+
+
+@pytest.fixture
+def denied(monkeypatch: pytest.MonkeyPatch) -> Denied:
+    """Keeps muster from reading the environment and the open files of one process."""
+    environments, opened = procfs.pane_said_by, procfs.open_files
+
+    def deny(denied_pid: int) -> None:
+        def pane_said_by(pid: int) -> procfs.PaneEnvironment | None:
+            return procfs.DENIED if pid == denied_pid else environments(pid)
+
+        def open_files(pid: int) -> Iterator[tuple[str, str]]:
+            if pid == denied_pid:
+                raise PermissionError(13, "Permission denied")
+            yield from opened(pid)
+
+        def only_this(answer: TmuxSnapshot, watched: strays.Watched) -> tuple[strays.Stray, ...]:
+            found = strays.find_strays(answer, watched)
+            return tuple(each for each in found if each.process.pid == denied_pid)
+
+        monkeypatch.setattr(procfs, "pane_said_by", pane_said_by)
+        monkeypatch.setattr(procfs, "open_files", open_files)
+        monkeypatch.setattr(leftovers, "find_strays", only_this)
+
+    return deny
+
+
+@pytest.mark.parametrize("end", [kill_server, kill_session])
+def test_a_process_that_may_not_be_examined_may_be_an_agents(
+    files: Files,
+    server: RealTmux,
+    slept: Slept,
+    denied: Denied,
+    end: Callable[[RealTmux], None],
+) -> None:
+    server.start("agent_x", "trap '' HUP; exec sleep 1000")
+    pid = slept(*server.pane_pids())
+    write(files, "x")
+    end(server)
+    denied(pid)
+    whys = refusals(files, server)
+    assert whys and all("cannot be examined by this user" in why for why in whys)
+    assert_late(files, server, 90, may_be=False)
+
+
+def test_a_process_that_may_not_be_examined_and_is_of_another_program_is_no_agents(
+    files: Files, server: RealTmux, denied: Denied
+) -> None:
+    server.start("agent_another")
+    write(files, "x")
+    # A child of the test: its parent and its process session are older than the agent.
+    with subprocess.Popen(["sleep", "1000"]) as process:
+        denied(process.pid)
+        try:
+            assert_late(files, server, 1, may_be=False)
+        finally:
+            process.kill()
+
+
+def test_what_may_not_be_examined_after_a_kill_is_named(
+    files: Files, server: RealTmux, slept: Slept, denied: Denied
+) -> None:
+    server.start("agent_another")
+    (others,) = server.pane_pids()
+    server.start("agent_x", "setsid env -u TMUX -u TMUX_PANE sleep 1000 & exec sleep 1001")
+    (shell,) = server.pane_pids() - {others}
+    write(files, "x")
+    (pid,) = until(lambda: children_of(shell), "its child")
+    denied(slept(pid))
+    os.kill(shell, signal.SIGKILL)
+    until(lambda: "agent_x" not in server.names(), "the end of the session")
+    assert any(f"sleep ({pid})" in why for why in refusals(files, server))
+
+
+def children_of(pid: int) -> list[int]:
+    return [int(each) for each in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+@needs_another_user
+def test_an_environment_that_may_not_be_read_is_not_one_without_a_pane() -> None:
+    read_it = f"""
+import os
+os.setgroups([])
+os.setgid({OTHER})
+os.setuid({OTHER})
+from tui.host.process import procfs
+print(procfs.pane_said_by({os.getpid()}) is procfs.DENIED)
+"""
+    done = subprocess.run([sys.executable, "-c", read_it], capture_output=True, text=True)
+    assert done.stdout == "True\n", done.stderr
 
 
 def test_what_runs_in_a_pane_of_another_server_is_no_agents(

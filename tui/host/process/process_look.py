@@ -79,6 +79,7 @@ class Look:
             of a tmux server, and the id of a pane or session.
         order_of: See `OrderOf`. Called only when needed.
         unread: The pids of the processes whose environment is too large to be read.
+        denied: The pids of the processes whose environment muster is not allowed to read.
     """
 
     stats: Mapping[int, Stat]
@@ -95,6 +96,7 @@ class Look:
     saying: Mapping[tuple[int, str], Sequence[int]]
     order_of: OrderOf
     unread: frozenset[int] = frozenset()
+    denied: frozenset[int] = frozenset()
 
     def runs(self, process: Process) -> bool:
         """Returns whether a process was running when this scan was made."""

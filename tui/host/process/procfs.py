@@ -124,6 +124,9 @@ class PaneEnvironment(NamedTuple):
 UNREAD = PaneEnvironment("", 0, "", "")
 """The result for a process whose environment is too large to be read: its pane is not known."""
 
+DENIED = PaneEnvironment("", -1, "", "")
+"""The result for a process whose environment muster is not allowed to read."""
+
 
 class Users(NamedTuple):
     """The user ids of a process.
@@ -434,8 +437,9 @@ def pane_said_by(pid: int) -> PaneEnvironment | None:
     in a pane (``unshare -p``), and the first process of the namespace names the same pane.
 
     Returns:
-        The pane; None if the environment names no pane, or cannot be read. `UNREAD` if the
+        The pane; None if the environment names no pane, or the process has ended. `UNREAD` if the
         environment is longer than `WHOLE_ENVIRONMENT`, and no pane was found in the first part.
+        `DENIED` if muster is not allowed to read the environment.
     """
     try:
         place = f"/proc/{pid}"
@@ -454,6 +458,8 @@ def pane_said_by(pid: int) -> PaneEnvironment | None:
             return None
         agrees = parse_pane(_given(first, "environ", WHOLE_ENVIRONMENT)) == pane
         return pane if agrees else None
+    except PermissionError:
+        return DENIED
     except OSError:
         return None
 

@@ -281,7 +281,7 @@ def test_a_server_that_an_agent_started_is_named_and_the_kill_is_done(
         roll = take(files, server.client())
         done = carry_out(weighed_kill(roll, [row_of(roll, "a")]), server.client(), "")
         assert done.complete
-        assert f"it started the tmux server {inner.server_pid()}" in done.steps[0].detail
+        assert f"the session started the tmux server {inner.server_pid()}" in done.steps[0].detail
 
 
 def test_a_server_that_only_names_the_agents_pane_is_named_as_one_that_may_be_its(
@@ -300,7 +300,7 @@ def test_a_server_that_only_names_the_agents_pane_is_named_as_one_that_may_be_it
         assert held["agent_a"].perhaps == (inner.server_pid(),)
         roll = take(files, server.client())
         done = carry_out(weighed_kill(roll, [row_of(roll, "a")]), server.client(), "")
-        said = f"it may have started the tmux server {inner.server_pid()} on {inner.socket}"
+        said = f"the session may have started the tmux server {inner.server_pid()} on {inner.socket}"
         assert done.complete and said in done.steps[0].detail
         assert inner.names() == {"b"}
 
