@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -24,6 +25,13 @@ from registry.storage.files.descriptor import close_read
 from registry.storage.files.interruption import hand_on
 from registry.storage.files.safe_open import is_safe_name, open_beneath
 from registry.storage.files.writers import is_believed
+
+READ_AT_MOST = 30.0
+"""The time, in seconds, after which no further agent's files are read.
+
+Without the limit, a user could stall muster for hours with the files of agents that no registry
+lists.
+"""
 
 _HEAD = 64 * 1024
 _TAIL = 1024 * 1024
@@ -87,8 +95,14 @@ def traces_in(
     """
     directory = registry.parent
     listing = list_files(directory)
-    traces = []
-    for agent_id in sorted(filter(wanted, listing.files)):
+    traces: list[Trace] = []
+    agent_ids = sorted(filter(wanted, listing.files))
+    give_up_at = time.monotonic() + READ_AT_MOST
+    for agent_id in agent_ids:
+        if time.monotonic() > give_up_at:
+            left = len(agent_ids) - len(traces)
+            why = f"reading took too long: the files of {left} agents were not read"
+            return tuple(traces), (*listing.problems, (directory, why))
         files = listing.files[agent_id]
         own = [
             file for file in files if is_believed(directory.joinpath(*file.parts), about=registry)

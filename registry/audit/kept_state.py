@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -55,7 +56,12 @@ LARGEST = 16 * 1024 * 1024
 """The size of the largest registry of which a copy is kept, in bytes."""
 
 _ASIDE = re.compile(r"\.[A-Za-z0-9_.-]+\.\d{8}-\d{6}-\d{6}\.broken", re.ASCII)
-_ID = re.compile(rb'"(?:id"\s*:\s*"|tmux_session"\s*:\s*"agent_)([A-Za-z0-9_.-]{1,128})"')
+_PLAIN = re.compile(r"[A-Za-z0-9_.-]{1,128}", re.ASCII)
+_ID = re.compile(
+    rb'"(?:id"\s*:\s*"|tmux_session"\s*:\s*"agent_)([A-Za-z0-9_.-]{1,128})"'
+    rb'|"([A-Za-z0-9_.-]{1,128})"\s*:\s*\{'
+)
+_IDS_AT_MOST = 1_000_000
 _NAMED_AT_MOST = 5
 
 
@@ -110,13 +116,18 @@ def keep(registry: Path) -> bool:
     place = place_of(registry)
     if not is_safe_name(registry.parent.name):
         return False
-    text = read_text(registry, LARGEST).record
+    read = read_text(registry, LARGEST)
+    text = read.record
     _checked(registry, text)
-    present = kept_of(registry)
+    with open_file(registry, os.O_RDONLY) as opened:
+        # Another user may have moved another file to the path after the text was read.
+        status = os.fstat(opened.fileno())
+        if read.signature.identity != (status.st_dev, status.st_ino):
+            raise BusyRegistryError(registry, locked=False)
+        present = _kept_for(opened.fileno(), registry)
+        access = Access.of(opened.fileno())
     if present is not None and present.text == text:
         return False
-    with open_file(registry, os.O_RDONLY) as opened:
-        access = Access.of(opened.fileno())
     beside = place.with_name(f"{place.name}.{os.urandom(6).hex()}.new")
     with own_folder(place) as folder:
         try:
@@ -136,10 +147,19 @@ def kept_of(registry: Path) -> Kept | None:
 
     A kept state is trusted if its file belongs to a user that may write the registry.
     """
-    place = place_of(registry)
     try:
         with open_file(registry, os.O_RDONLY) as opened:
-            text = read_journal(place, opened.fileno(), registry, LARGEST)
+            return _kept_for(opened.fileno(), registry)
+    except (RegistryError, OSError) as error:
+        hand_on(error)
+        return None
+
+
+def _kept_for(fd: int, registry: Path) -> Kept | None:
+    """Returns the trusted kept state of an open registry, or None; see `kept_of`."""
+    place = place_of(registry)
+    try:
+        text = read_journal(place, fd, registry, LARGEST)
         with own_folder(place) as folder:
             at = os.stat(place.name, dir_fd=folder, follow_symlinks=False).st_mtime
         return Kept(text, _checked(registry, text), at)
@@ -175,27 +195,37 @@ def offer(registry: Path) -> str | None:
     Returns:
         The description; None if there is no kept state, or if the registry is not broken.
     """
-    kept = kept_of(registry)
-    if kept is None:
-        return None
     try:
         with open_file(registry, os.O_RDONLY) as opened:
-            broken = read_all(opened.fileno(), registry, MAX_BYTES)
+            kept = _kept_for(opened.fileno(), registry)
+            broken = read_all(opened.fileno(), registry, MAX_BYTES) if kept is not None else b""
     except (RegistryError, OSError) as error:
         hand_on(error)
         return None
-    if parses(broken, registry):
+    if kept is None or parses(broken, registry):
         return None
-    named = {name.decode("ascii") for name in _ID.findall(broken)}
+    named, keys = _ids_in(broken)
     text = f"muster kept the state of {datetime.fromtimestamp(kept.at):%Y-%m-%d %H:%M:%S}"
     text += f", with {len(kept.agents)} agents"
     lost = sorted(named - kept.agents)
     if lost:
         text += f"; {len(lost)} more agents are only in the broken text: {_names(lost)}"
-    gone = sorted(agent for agent in kept.agents if agent.encode() not in broken)
+    gone = sorted(filter(_PLAIN.fullmatch, kept.agents - named - keys))
     if gone:
         text += f"; {len(gone)} agents are not in the broken text: {_names(gone)}"
     return text
+
+
+def _ids_in(broken: bytes) -> tuple[set[str], set[str]]:
+    """Returns ids in a broken text: values of an id, and keys of objects, which may be ids."""
+    named: set[str] = set()
+    keys: set[str] = set()
+    for match in islice(_ID.finditer(broken), _IDS_AT_MOST):
+        if match[1]:
+            named.add(match[1].decode("ascii"))
+        else:
+            keys.add(match[2].decode("ascii"))
+    return named, keys
 
 
 def _names(agents: list[str]) -> str:
@@ -237,7 +267,9 @@ def restore(registry: Path, audit: Audit, timeout: float = DEFAULT_TIMEOUT) -> R
     )
 
     def write(fd: int) -> None:
-        if _broken(fd, registry) != broken:
+        # Another user may have moved another file to the path.
+        present = _kept_for(fd, registry)
+        if _broken(fd, registry) != broken or present is None or present.text != kept.text:
             raise BusyRegistryError(registry, locked=False)
         with make_beside(aside, Access.of(fd)) as file:
             write_all(file.fileno(), broken, 0)

@@ -224,3 +224,15 @@ def test_whatever_is_in_the_files_is_read(
     assert (found is not None) == bool(named)
     if found is not None and found.progress is not None:
         assert 0 <= found.progress <= 100
+
+
+def test_reading_ends_and_says_so_if_it_takes_too_long(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for agent_id in ("a-1", "b-1", "c-1"):
+        progress(tmp_path, line("working", 1, agent_id=agent_id), agent_id=agent_id)
+    monkeypatch.setattr("registry.agent_output.history.READ_AT_MOST", -1.0)
+    found, problems = traces_in(put(tmp_path, "AGENT_REGISTRY.json", "{}"), lambda _: True)
+    assert found == ()
+    ((directory, why),) = problems
+    assert directory == tmp_path and "the files of 3 agents were not read" in why

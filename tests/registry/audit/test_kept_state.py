@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,7 +16,7 @@ from registry.audit.kept_state import keep, kept_of, offer, place_of, restore
 from registry.audit.log import log_of, read_log
 from registry.audit.undo import take_back, undoables
 from registry.schema.layout import Workspace
-from registry.snapshots import read_registry
+from registry.snapshots import Snapshot, read_registry
 from registry.sources import JsonTask, find_issues, workspace_source
 from registry.storage import commit
 from registry.storage.files import file_age
@@ -230,3 +231,59 @@ def test_the_doctor_offers_it(task: Path, global_: Path) -> None:
     place_of(task).unlink()
     (issue,) = find_issues([home], [JsonTask(task, global_)], {}).files
     assert not issue.fixable
+
+
+def test_the_text_and_the_access_of_two_files_are_not_mixed(
+    task: Path, global_: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read_text = kept_state.read_text
+
+    def read_and_exchanged(path: Path, largest: int) -> Snapshot[bytes]:
+        snapshot = read_text(path, largest)
+        path.rename(path.with_name("private"))
+        write(path, task_registry(agent("mine")))
+        return snapshot
+
+    monkeypatch.setattr(kept_state, "read_text", read_and_exchanged)
+    with pytest.raises(BusyRegistryError):
+        keep(task)
+    assert not place_of(task).exists()
+
+
+def test_only_the_state_that_was_offered_is_put_back(
+    task: Path, global_: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(task)
+    broken = destroyed(task)
+    begin = Audit.begin
+
+    def exchanged(self: Audit, *args: Any, **fields: Any) -> Any:
+        write(place_of(task), task_registry(agent("another")))
+        return begin(self, *args, **fields)
+
+    monkeypatch.setattr(Audit, "begin", exchanged)
+    with pytest.raises(BusyRegistryError):
+        restore(task, Audit("repair", ""))
+    assert task.read_bytes() == broken
+    assert read_log(log_of(task)).entries[-1].state is State.FAILED
+
+
+def test_very_many_agents_of_a_large_broken_text_are_compared_at_once(
+    task: Path, global_: Path
+) -> None:
+    write(task, task_registry(*(agent(f"q{number:05}") for number in range(20_000))))
+    keep(task)
+    task.write_text('{"broken": "' + "qx" * (20 << 19))
+    os.utime(task, LONG_AGO)
+    said = offer(task)
+    assert said is not None and "20000 agents are not in the broken text: q00000" in said
+
+
+def test_an_agent_that_is_only_a_key_is_in_the_broken_text(task: Path, global_: Path) -> None:
+    keyed = task_registry() | {"agents": {"one": {"status": "running"}, "two": {}}}
+    write(task, keyed)
+    keep(task)
+    task.write_text(json.dumps(keyed)[:-1])
+    os.utime(task, LONG_AGO)
+    said = offer(task)
+    assert said is not None and said.endswith("with 2 agents")

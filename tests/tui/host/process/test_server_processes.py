@@ -300,7 +300,9 @@ def test_a_server_that_only_names_the_agents_pane_is_named_as_one_that_may_be_it
         assert held["agent_a"].perhaps == (inner.server_pid(),)
         roll = take(files, server.client())
         done = carry_out(weighed_kill(roll, [row_of(roll, "a")]), server.client(), "")
-        said = f"the session may have started the tmux server {inner.server_pid()} on {inner.socket}"
+        said = (
+            f"the session may have started the tmux server {inner.server_pid()} on {inner.socket}"
+        )
         assert done.complete and said in done.steps[0].detail
         assert inner.names() == {"b"}
 
