@@ -13,7 +13,7 @@ from tui.actions.plan import Plan, Step, Verb
 from tui.actions.preconditions import ActionEvidence, TaskEvidence, session_now, takes_for_dead
 from tui.actions.running_processes import find_running
 from tui.host.process import process_tree
-from tui.host.process.pane_origin import PaneOrigins
+from tui.host.process.pane_origin import PaneOrigins, moved_among, unknown_among
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
 from tui.live.nearby_workspaces import NearbyWorkspaces
 from tui.live.session_claims import Holder, claims_on
@@ -109,9 +109,16 @@ def looked_at(plan: Plan, evidence: ActionEvidence) -> ActionEvidence:
     nearby, sessions = plan.nearby or NearbyWorkspaces(), snapshot.sessions.values()
     return replace(
         evidence,
-        mixed=find_mixed(sessions, PaneOrigins().moved(sessions)),
+        mixed=_mixed(sessions),
         claims={session.id: why for session, why in claims_on(nearby, held, snapshot).items()},
     )
+
+
+def _mixed(sessions: Collection[Session]) -> Mapping[str, str]:
+    """Maps the ids of sessions with moved panes to the reasons; see `find_mixed`."""
+    origins = PaneOrigins().read(sessions)
+    unknown = unknown_among(origins, sessions, process_tree.begun)
+    return find_mixed(sessions, moved_among(origins, sessions), unknown)
 
 
 def _holder(step: Step, session: Session, evidence: ActionEvidence) -> Holder | None:

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from registry.text import shown_name
-from tui.host.process.pane_origin import PaneOrigin
+from tui.host.process.pane_origin import PaneOrigin, unknown_among
 from tui.host.tmux_types import Session
 from tui.model.roll import TaskState
 
@@ -19,6 +19,11 @@ from tui.model.roll import TaskState
 # limits are narrow, so that few other sessions are candidates.
 _BEFORE = 15.0
 _AFTER = 2.0
+
+_MAY_BE_MOVED = (
+    "has a pane that began when this agent started; was the pane moved there from the agent's "
+    "session?"
+)
 
 
 class Candidate(NamedTuple):
@@ -61,6 +66,8 @@ def find_renamed(
     - The session is not claimed, and was created when the agent started.
     - The session is not claimed. It has a pane that began when the agent started, and it is not
       known in which session this pane was created.
+    - The session has a pane that began when the agent started, but not with this session, and it
+      is not known in which session this pane was created.
     - A pane of the missing session was moved into the session.
 
     A session is claimed if its name is in `listed`, or if `is_claimed` is true for the session. If
@@ -119,19 +126,22 @@ def find_renamed(
                 continue
             candidate = Candidate(session, f"{_called(session)} {why}", moved=True)
             candidates.setdefault(name, []).append(candidate)
+    unknown = unknown_among(origins, sessions, begun) if starts else {}
+    for pid, session in unknown.items():
+        for name, started in starts.items():
+            if any_fits(started, begun(pid)):
+                why = f"{_called(session)} {_MAY_BE_MOVED}"
+                candidates.setdefault(name, []).append(Candidate(session, why, moved=True))
     for session in sessions if starts else ():
         if session.name in certain:
             continue
         called = _called(session)
-        times = [begun(pid) for pid in session.pids if pid not in origins]
+        times = [begun(pid) for pid in session.pids if pid not in {*origins, *unknown}]
         for name, started in starts.items():
             if any_fits(started, session.created):
                 why = f"{called} was created when this agent started; was the session renamed?"
             elif any(any_fits(started, time) for time in times):
-                why = (
-                    f"{called} has a pane that began when this agent started; was the pane moved "
-                    "there from the agent's session?"
-                )
+                why = f"{called} {_MAY_BE_MOVED}"
             else:
                 continue
             about = frozenset(expecting[name])
@@ -171,7 +181,9 @@ def _foreign_panes(
 
 
 def find_mixed(
-    sessions: Collection[Session], moved: Mapping[int, PaneOrigin]
+    sessions: Collection[Session],
+    moved: Mapping[int, PaneOrigin],
+    unknown: Mapping[int, Session],
 ) -> Mapping[str, str]:
     """Finds sessions into which, or out of which, a pane was moved.
 
@@ -180,7 +192,8 @@ def find_mixed(
 
     Args:
         sessions: All sessions of one server.
-        moved: The result of `PaneOrigins.moved` for these sessions.
+        moved: The result of `moved_among` for these sessions.
+        unknown: The result of `unknown_among` for these sessions.
 
     Returns:
         Maps the id of each such session to the reason in words.
@@ -199,6 +212,12 @@ def find_mixed(
                 reasons.setdefault(made_in, why)
             why = f"the session has pane {pane}, which was created in {whose}; {advice}"
             reasons[session.id] = why
+    for pid, session in unknown.items():
+        why = (
+            f"it is not known in which session the pane of process {pid} was created, because the "
+            "process names no pane in its environment; first end that pane in tmux"
+        )
+        reasons.setdefault(session.id, why)
     return reasons
 
 

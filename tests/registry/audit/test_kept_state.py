@@ -9,7 +9,14 @@ from typing import Any
 
 import pytest
 
-from registry import Audit, AuditError, BusyRegistryError, CorruptRegistryError, RegistryError
+from registry import (
+    Audit,
+    AuditError,
+    BusyRegistryError,
+    CorruptRegistryError,
+    RegistryError,
+    snapshots,
+)
 from registry.audit import kept_state
 from registry.audit.entries import State
 from registry.audit.kept_state import keep, kept_of, offer, place_of, restore
@@ -236,7 +243,7 @@ def test_the_doctor_offers_it(task: Path, global_: Path) -> None:
 def test_the_text_and_the_access_of_two_files_are_not_mixed(
     task: Path, global_: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    read_text = kept_state.read_text
+    read_text = snapshots.read_text
 
     def read_and_exchanged(path: Path, largest: int) -> Snapshot[bytes]:
         snapshot = read_text(path, largest)

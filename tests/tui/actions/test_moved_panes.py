@@ -6,6 +6,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,9 @@ from tests.support.workspaces import QUICK, Files, entry, row_of, stamp, take, v
 from tui.actions.execute import Result, carry_out
 from tui.actions.footprint import weighed_kill
 from tui.actions.plan_complete import plan_complete
-from tui.host.process.pane_origin import PaneOrigin, PaneOrigins
+from tui.host.process.pane_origin import PaneOrigin, PaneOrigins, moved_among
+from tui.host.tmux import Tmux
+from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.live.collector import LiveRoll
 from tui.model.roll import RollCall, Verdict
 from tui.model.suspects import Candidate, find_mixed, find_renamed
@@ -78,6 +81,42 @@ def test_a_pane_moved_to_another_agents_session_is_no_death(
     assert "the session has pane %1, which was created in a session that is gone" in says
     assert carry_out(plan, crew.client(), "").complete
     assert runs(pid)
+
+
+CLEARED = "exec env -u TMUX -u TMUX_PANE sleep 1000"
+
+
+def test_a_pane_that_tells_nothing_may_be_a_missing_agents(
+    files: Files, server: RealTmux, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.start("agent_y")
+    later_by(monkeypatch, server, 60)
+    server.start("agent_x", CLEARED)
+    pid = pane_pid(server, "agent_x")
+    join(server)
+    roll = take(files, server.client(), NO_GRACE)
+    assert verdicts(roll) == {"x": Verdict.UNKNOWN, "y": Verdict.LIVE, "z": Verdict.ZOMBIE}
+    assert "session agent_y has a pane that began when" in row_of(roll, "x").note
+    plan = weighed_kill(roll, [row_of(roll, "y")])
+    assert plan.steps == ()
+    assert f"in which session the pane of process {pid} was created" in dict(plan.refused)["y"]
+    assert runs(pid)
+
+
+def later_by(monkeypatch: pytest.MonkeyPatch, server: RealTmux, seconds: int) -> None:
+    """Lets muster see all sessions of now as older."""
+    created = {each.id: each.created - seconds for each in server.client().ask().sessions.values()}
+    ask = Tmux.ask
+
+    def earlier(client: Tmux, *args: Any, **options: Any) -> TmuxSnapshot:
+        answer = ask(client, *args, **options)
+        sessions = {
+            name: replace(each, created=created.get(each.id, each.created))
+            for name, each in answer.sessions.items()
+        }
+        return replace(answer, sessions=sessions)
+
+    monkeypatch.setattr(Tmux, "ask", earlier)
 
 
 @pytest.mark.parametrize("agent_id", ["x", "y"])
@@ -151,7 +190,11 @@ def test_the_monitor_knows_whose_pane_it_is_whenever_that_began(
 
 
 def moved(server: RealTmux) -> Mapping[int, PaneOrigin]:
-    return PaneOrigins().moved(server.client().ask().sessions.values())
+    return moved_of(*server.client().ask().sessions.values())
+
+
+def moved_of(*sessions: Session) -> Mapping[int, PaneOrigin]:
+    return moved_among(PaneOrigins().read(sessions), sessions)
 
 
 def test_where_panes_were_made_is_told_of_those_that_are_elsewhere_now(crew: RealTmux) -> None:
@@ -178,7 +221,7 @@ def test_what_was_set_by_hand_tells_nothing(server: RealTmux, says: str) -> None
 
 def test_what_is_gone_or_no_pane_tells_nothing() -> None:
     there = replace(session(), pids=(os.getpid(), 999_999_999))
-    assert PaneOrigins().moved([there]) == {}
+    assert moved_of(there) == {}
 
 
 # --- what follows from it ------------------------------------------------------
@@ -208,7 +251,7 @@ def test_a_moved_pane_may_be_that_of_a_missing_agent() -> None:
 
 def test_both_sessions_that_share_a_moved_pane_are_told() -> None:
     own, other = session("agent_x", number=1), SISTER
-    mixed = find_mixed([own, other], {7: PaneOrigin("%7", "$1")})
+    mixed = find_mixed([own, other], {7: PaneOrigin("%7", "$1")}, {})
     assert "session agent_sister now" in mixed["$1"]
     assert "created in session agent_x" in mixed["$2"]
-    assert find_mixed([own, other], {}) == {}
+    assert find_mixed([own, other], {}, {}) == {}

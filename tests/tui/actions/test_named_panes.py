@@ -15,7 +15,7 @@ from tui.actions.execute import carry_out
 from tui.actions.footprint import weighed_kill
 from tui.actions.outcome import Result, StepOutcome
 from tui.host.process import procfs
-from tui.host.process.pane_origin import PaneOrigins
+from tui.host.process.pane_origin import PaneOrigins, moved_among
 from tui.host.process.usage import Meter
 
 
@@ -62,7 +62,8 @@ def test_a_program_in_another_agents_pane_is_that_agents_whatever_it_names(
     pid = pid_in(tmp_path / "pid")
     answer = server.client().ask()
     assert named_by(pid).pane == answer.sessions["agent_a"].panes[0]
-    assert PaneOrigins().moved(answer.sessions.values()) == {}
+    sessions = answer.sessions.values()
+    assert moved_among(PaneOrigins().read(sessions), sessions) == {}
     assert pid not in Meter[str]().sample(answer.sessions, answer).owned["agent_a"]
     assert kill(files, server, "a").detail.startswith("ended its session and 1 process")
     assert runs(pid) and server.names() == {"agent_b"}

@@ -7,12 +7,15 @@ the session in which this process was started. Linux only, like `tui.host.proces
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
 from tui.host.process import procfs
 from tui.host.process.procfs import PaneEnvironment
 from tui.host.tmux_types import Session
+
+# tmux reports the creation of a session in whole seconds.
+_TOGETHER = 2.0
 
 
 class PaneOrigin(NamedTuple):
@@ -53,11 +56,6 @@ class PaneOrigins:
         self._known = known
         return {pid: origin for (_, pid), origin in known.items() if origin is not None}
 
-    def moved(self, sessions: Iterable[Session]) -> Mapping[int, PaneOrigin]:
-        """Returns the panes that were moved to another session; see `moved_among`."""
-        sessions = tuple(sessions)
-        return moved_among(self.read(sessions), sessions)
-
 
 def moved_among(
     origins: Mapping[int, PaneOrigin], sessions: Iterable[Session]
@@ -75,6 +73,34 @@ def moved_among(
         if pid in origins and origins[pid].session == session.id
     }
     return {pid: origin for pid, origin in origins.items() if pid not in not_moved}
+
+
+def unknown_among(
+    origins: Mapping[int, PaneOrigin],
+    sessions: Iterable[Session],
+    begun: Callable[[int], float | None],
+) -> Mapping[int, Session]:
+    """Returns the panes that may have been moved, because it is not known where they were created.
+
+    A pane that began together with its session was created in this session.
+
+    Args:
+        origins: The result of `PaneOrigins.read` for these sessions.
+        sessions: All sessions of the server.
+        begun: Returns the start time of a pane's first process, in seconds since the epoch; None
+            if the time is not known.
+
+    Returns:
+        Maps the pid of each pane's first process to the session that has the pane now.
+    """
+    return {
+        pid: session
+        for session in sessions
+        for pid in session.pids
+        if pid not in origins
+        and (began := begun(pid)) is not None
+        and began > session.created + _TOGETHER
+    }
 
 
 def pane_origin(pid: int) -> PaneOrigin | None:
