@@ -19,7 +19,7 @@ class Figure:
         unit: The unit of `p50` and `p99`.
         p50, p99: Percentiles of all runs.
         runs: The number of runs.
-        ratio: The median of the runs' ratios to `beside`, or None.
+        ratio: The median of the runs' ratios to `beside`; None also if a value of `beside` is 0.
         beside: The name of the program for comparison.
         aim: The upper bounds in words; empty without an aim.
         held: Whether the aim is met; None without an aim.
@@ -78,17 +78,14 @@ def figure(
     """
     ratio = None
     if len(others) == len(values):
-        ratio = statistics.median(_over(a, b) for a, b in zip(values, others, strict=True))
-    elif others:
-        ratio = _over(statistics.median(values), statistics.median(others))
+        if all(others):
+            ratio = statistics.median(a / b for a, b in zip(values, others, strict=True))
+    elif others and (other := statistics.median(others)):
+        ratio = statistics.median(values) / other
     made = Figure(
         what, unit, statistics.median(values), percentile(values, 99), len(values), ratio, beside
     )
     return aim.of(made) if aim else made
-
-
-def _over(value: float, other: float) -> float:
-    return value / other if other else float(value > 0)
 
 
 def percentile(values: Sequence[float], percent: int) -> float:

@@ -106,7 +106,11 @@ def measure(quick: bool) -> list[Figure]:
     if not quick:
         few, many = seen["muster", 100], seen["muster", 10_000]
         more = [b.memory - a.memory for a, b in zip(few, many, strict=True)]
-        found.append(figure("10,000 agents more than 100", "MB", more, aim=Aim(p50=30)))
+        found.append(
+            figure(
+                "memory of 10,000 agents minus memory of 100 agents", "MB", more, aim=Aim(p50=30)
+            )
+        )
     return found
 
 

@@ -83,13 +83,13 @@ def _operations(program: Program, made: Crew, writer: Peer) -> dict[str, Callabl
         program.press(b"\x1b[5~")
 
     return {
-        "one change": change_one,
-        "a tenth of all rows": change_a_tenth,
-        "a page down and back": page,
-        "sorted by urgency, and back": lambda run: program.press(b"tt"),
-        "all marked, or none": lambda run: program.press(b"u" if run % 2 else b"+"),
+        "change of one agent": change_one,
+        "change of a tenth of all agents": change_a_tenth,
+        "scroll a page down and back": page,
+        "sort by urgency and back": lambda run: program.press(b"tt"),
+        "mark or unmark all agents": lambda run: program.press(b"u" if run % 2 else b"+"),
         # The last operation, because the typed text stays in the filter.
-        "a letter in the filter": lambda run: program.press(b"\x7f" if run % 2 else b"b"),
+        "type a letter in the filter": lambda run: program.press(b"\x7f" if run % 2 else b"b"),
     }
 
 
@@ -119,7 +119,7 @@ def measure(quick: bool) -> list[Figure]:
 
 
 def _figures(what: str, costs: list[Cost], base: list[Cost], name: str, size: int) -> list[Figure]:
-    aim = Aim(ratio=1.5) if name == "one change" and size == 10_000 else None
+    aim = Aim(ratio=1.5) if name == "change of one agent" and size == 10_000 else None
     beside = f"{_BASE} agents"
     return [
         figure(
