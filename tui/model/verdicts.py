@@ -75,14 +75,14 @@ VERDICTS: Mapping[Verdict, VerdictEntry] = MappingProxyType(
             4,
             "?",
             "$warning italic",
-            "not certain yet, tmux did not answer, or its session's name was reused",
+            "not certain yet, no answer of tmux, or a reused session name",
             "read the note: it gives the reason and the remedy",
         ),
         Verdict.FINISHED: VerdictEntry(
             6,
             "✓",
             "dim",
-            "terminal status in the registry, and no session of the agent is known",
+            "terminal status in the registry, and no known session",
             "nothing",
         ),
     }
