@@ -60,11 +60,11 @@ Read = TypeVar("Read")
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """The metadata of a file, which differs between two states of the file.
+    """The metadata of a file, to find out later whether the file has changed.
 
     Attributes:
-        settled: Whether the last write is older than 12 ms. If not, a further write can change the
-            content without changing the other fields.
+        settled: Whether the last write is older than 12 ms. If not, the file may change again
+            although its metadata stays the same.
         owner: The user id of the file's owner.
     """
 

@@ -176,7 +176,7 @@ def nobody_elses_strays(monkeypatch: pytest.MonkeyPatch) -> None:
         return tuple(
             each
             for each in found
-            if not each.is_denied
+            if not each.is_hidden
             and (
                 each.named_pane is None or each.may_write_for or is_of_test(each.named_pane.socket)
             )

@@ -408,7 +408,7 @@ def _why_not_undoable(fd: int, registry: Path, change: FieldChange) -> str | Non
 def _aside_text(fd: int, registry: Path, change: FieldChange) -> bytes:
     name = _field(change.before, "aside")
     if not _ASIDE.fullmatch(name):
-        raise RegistryError(f"{shown_name(name)} is not the name of a broken text")
+        raise RegistryError(f"{shown_name(name)} cannot be the file of a broken text")
     text = read_journal(registry.with_name(name), fd, registry, MAX_BYTES)
     if digest(text) != _field(change.before, "sha256"):
         raise RegistryError(f"{shown_name(name)} was changed")

@@ -142,7 +142,7 @@ def _disagreements(
             says += f"lists the agent {where}" if places else "does not list the agent"
             advice = ""
             if not isinstance(hierarchy.get(own, []), list):
-                advice = f"{FIELD}[{shown_name(own)}] is not a list: first correct this by hand"
+                advice = f"{FIELD}[{shown_name(own)}] is not a list: correct this by hand"
             fix = [own]
             yield Issue(IssueKind.HIERARCHY, file, id_, FIELD, places, says, fix, advice)
         elif len(places) > 1:

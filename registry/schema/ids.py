@@ -46,7 +46,8 @@ def find_existing_agent(
 def verify_agent_id_unique(agent_id: str, registry: Json, global_registry: Json) -> bool:
     """Returns whether an id is unused.
 
-    An id is used if an agent in one of the registries has this id, or if `agents` has this key.
+    An id is used if an agent in one of the registries has this id, or if `agents` in one of them
+    has the id as a key.
     """
     for decoded in (registry, global_registry):
         agents = decoded.get("agents")

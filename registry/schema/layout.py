@@ -56,7 +56,7 @@ _DEFAULT_FOLDERS = (".claude-orchestrator", "workspaces")
 
 @dataclass(frozen=True, slots=True)
 class UnreadDatabase:
-    """A workspace's database, which this version of muster cannot read.
+    """A database of a workspace that exists, or may exist. muster cannot read it.
 
     Attributes:
         path: The database.

@@ -262,7 +262,7 @@ class TaskRecord:
 
     @cached_property
     def respelled_sessions(self) -> frozenset[str]:
-        """The names of sessions that some versions of tmux change (`with_two_spellings`)."""
+        """The session names in the registry that some versions of tmux change."""
         return with_two_spellings(self.sessions)
 
     @cached_property
@@ -311,7 +311,7 @@ class GlobalRecord:
 
     @cached_property
     def respelled_sessions(self) -> frozenset[str]:
-        """The names of sessions that some versions of tmux change (`with_two_spellings`)."""
+        """The session names in the registry that some versions of tmux change."""
         return with_two_spellings(self.sessions)
 
     @cached_property

@@ -199,7 +199,9 @@ def _first_is_settled(first: Path) -> bool:
 
 
 def _second_is_journalled(journal: Journal, second: Path | None) -> bool:
-    """Returns whether a two-file commit is valid, because both journals are complete.
+    """Returns whether the journal of the global registry is complete too.
+
+    If so, the commit of both files is valid. False if the commit has one file.
 
     Args:
         journal: The journal of the task's registry, which is complete.

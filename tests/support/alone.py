@@ -43,7 +43,7 @@ def our_strays(answer: TmuxSnapshot, watched: strays.Watched) -> tuple[strays.St
     return tuple(
         each
         for each in found
-        if not each.is_denied
+        if not each.is_hidden
         and (each.named_pane is None or each.may_write_for or _is_of_test(each.named_pane.socket))
     )
 

@@ -202,7 +202,7 @@ def _is_of_ended(step: Step, ended: EndedSession, pane: list[Stray]) -> bool:
     agents, named = _writes_for(pane), pane[0].named_pane
     if _agent_of(step) in _may_write_for(pane):
         return True
-    if pane[0].is_denied:
+    if pane[0].is_hidden:
         return any_fits((ended.created,), _began(pane), Policy().session_late_limit)
     if agents or named is None:
         return False
@@ -223,8 +223,8 @@ def _survived(step: Step, processes: list[Stray], socket: Path) -> str:
     writes = any(_agent_of(step) in process.may_write_for for process in processes)
     single = len(processes) == 1
     why = "outlived a pane that is gone"
-    if any(process.is_denied for process in processes):
-        why = "cannot be examined by this user"
+    if any(process.is_hidden for process in processes):
+        why = _hides(single)
     elif writes:
         why = f"{'writes' if single else 'write'} the agent's output"
     return (
@@ -289,7 +289,7 @@ def _may_be_of(step: Step, pane: list[Stray]) -> bool:
     if _agent_of(step) in _may_write_for(pane):
         return True
     starts = _starts(step)
-    if pane[0].is_denied or (starts and pane[0].other_runs and not _writes_for(pane)):
+    if pane[0].is_hidden or (starts and pane[0].other_runs and not _writes_for(pane)):
         # These may be any processes of the user, so only the time can tell them apart.
         return not starts or any_fits(starts, _began(pane), Policy().session_late_limit)
     if _writes_for(pane) or pane[0].named_pane is None:
@@ -360,6 +360,10 @@ def _starts(step: Step) -> tuple[float, ...]:
     return record.possible_starts
 
 
+def _hides(single: bool) -> str:
+    return "does not show its former pane" if single else "do not show their former panes"
+
+
 def _called(processes: list[Stray]) -> str:
     first = [stray.process for stray in processes[:_NAMED_AT_MOST]]
     named = [f"{shown_name(process.name)} ({process.pid})" for process in first]
@@ -392,8 +396,8 @@ def _why(step: Step, processes: list[Stray], socket: Path) -> str:
     pids = ",".join(str(stray.process.pid) for stray in processes)
     single = len(processes) == 1
     why = f"outlived the tmux server or session that started {'it' if single else 'them'}"
-    if any(stray.is_denied for stray in processes):
-        why = "cannot be examined by this user"
+    if any(stray.is_hidden for stray in processes):
+        why = _hides(single)
     elif any(stray.named_pane is None for stray in processes):
         why = f"{'writes' if single else 'write'} the agent's output"
     return (

@@ -15,7 +15,7 @@ _Do = Callable[[], Awaitable[object] | None]
 
 
 class Actions(Provider):
-    """Provides the themes, and the actions that have a key on the screen behind the palette."""
+    """Provides the themes, and all actions of the screen behind the palette that have a key."""
 
     async def discover(self) -> Hits:
         """Yields all actions; Textual calls this method while no text is typed."""

@@ -13,6 +13,6 @@ fast, the top of the module imports only modules that `main` has imported anyway
 are imported inside functions.
 
 A command that changes agents or files calls `context.refuse_if_read_only` first, and makes its
-changes through `confirm.propose`. A command that only reads sets `code_without_reader=DONE`, the
-exit code if the reader of standard output closes the pipe.
+changes through `confirm.propose`. `add_arguments` of a command that changes nothing sets the
+default `code_without_reader=DONE`: the exit code if standard output is closed early.
 """

@@ -1,4 +1,4 @@
-"""Finds tasks and agents, and reports unreadable files that may list more. Does not query tmux."""
+"""Finds tasks and agents, and reports the files that it cannot read. Does not query tmux."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ import functools
 import os
 import stat
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping, Set
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,8 +32,8 @@ FILES_OF_A_USER = 20_000
 """The number of open files that are examined for all processes of one user together.
 
 This limit does not apply to muster's user, root and the user of the tmux server. Without the
-limit, other users could stall muster for hours. With more open files, a user can only hide agents
-that run as this user.
+limit, other users could stall muster for hours. A process whose files are not all examined may
+belong to any agent that started when the process did.
 """
 
 Agent = tuple[Path, str]
@@ -64,7 +64,7 @@ class Stray:
         users: The ids of the real, effective and saved user of the process.
         began: When the process started, in seconds since the epoch.
         named_pane: The pane that the environment of the process names, if this pane is gone. None
-            if the process only writes an agent's output, or if `is_denied`.
+            if the process only writes an agent's output, or if `is_hidden`.
         writes_for: The agents whose output files the process certainly has open for writing. These
             files have their usual path, and no second hard link.
         may_write_for: The agents in `writes_for`, and the watched agents whose output the process
@@ -73,9 +73,9 @@ class Stray:
             the pid of that server.
         is_here: Whether the pane belonged to the queried socket.
         other_runs: Whether the pane belonged to another tmux server, which still runs.
-        is_denied: Whether muster is not allowed to read the environment and the open files of the
-            process, and no existing pane has the process. Then `began` is the earliest start among
-            the process, its ancestors and its process session (setsid(2)).
+        is_hidden: Whether no existing pane has the process, and its former pane is not known. Then
+            `began` is the earliest start among the process, its ancestors and its process session
+            (setsid(2)).
     """
 
     process: Process
@@ -87,7 +87,7 @@ class Stray:
     is_former: bool = False
     is_here: bool = True
     other_runs: bool = False
-    is_denied: bool = False
+    is_hidden: bool = False
 
     @property
     def pane(self) -> tuple[int, str]:
@@ -130,7 +130,7 @@ def find_strays(answer: TmuxSnapshot, watched: Watched) -> tuple[Stray, ...]:
     strays = []
     for process in now.described(now.panes.keys() - now.ourselves - now.sure):
         named, own = now.panes[process.pid], now.users_of(process.pid)
-        if own is None or now.runs_on.get(process.pid) not in (None, named.server_pid):
+        if own is None or now.is_in_pane_of_another(process.pid, named.server_pid):
             continue
         is_ours = named.server_pid == asked
         # The process runs in an existing pane, whatever pane its environment names.
@@ -153,6 +153,7 @@ def find_strays(answer: TmuxSnapshot, watched: Watched) -> tuple[Stray, ...]:
             )
     known = {stray.process.pid for stray in strays} | {os.getpid()}
     left: dict[int, int] = {}
+    unexamined: set[int] = set()
     for process in now.described(now.stats.keys() - known) if watched.agents else ():
         own = now.users_of(process.pid)
         if own is None:
@@ -161,15 +162,28 @@ def find_strays(answer: TmuxSnapshot, watched: Watched) -> tuple[Stray, ...]:
         if own.real not in trusted:
             files = _at_most(files, left, own.real)
         surely, maybe = _written_by(process.pid, watched, files)
+        if left.get(own.real) == 0:
+            unexamined.add(process.pid)
         if not maybe.isdisjoint(watched.agents):
             began = procfs.begun_at(now.stats[process.pid])
             strays.append(Stray(process, frozenset(own), began, None, surely, maybe))
-    return (*strays, *_denied(now))
+    return (*strays, *_hidden(now, unexamined))
 
 
-def _denied(now: Look) -> Iterator[Stray]:
-    """Yields the processes that muster may not examine, and that no existing pane has."""
-    for process in now.described(now.denied - now.ourselves - now.servers):
+def _hidden(now: Look, unexamined: Set[int]) -> Iterator[Stray]:
+    """Yields the processes that no existing pane has, and that may have lost their pane.
+
+    The environment of such a process is hidden or too large, or its files are not all examined. Or
+    the process is a child of a tmux server, and names no pane: when a pane is gone, its first
+    process stays a child of the server.
+
+    Args:
+        now: All processes.
+        unexamined: The pids of the processes whose open files were not all examined.
+    """
+    children = {pid for server in now.servers for pid in now.children.get(server, ())}
+    hidden = now.hidden | now.unread | unexamined | (children - now.panes.keys())
+    for process in now.described(hidden - now.ourselves - now.servers):
         server = now.runs_on.get(process.pid)
         if server is not None and (
             now.pane_of(process.pid, server) is not None or now.is_job(process.pid, server)
@@ -179,7 +193,7 @@ def _denied(now: Look) -> Iterator[Stray]:
         # A thread of the kernel has no memory.
         if own is not None and process.memory:
             began = procfs.begun_at(now.stats[_earliest(process.pid, now)])
-            yield Stray(process, frozenset(own), began, None, is_here=False, is_denied=True)
+            yield Stray(process, frozenset(own), began, None, is_here=False, is_hidden=True)
 
 
 def _earliest(pid: int, now: Look) -> int:

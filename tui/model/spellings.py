@@ -64,7 +64,7 @@ class Spellings:
 
 
 def why_shared(spelling: str) -> str:
-    """Returns why a missing session may exist under a replaced spelling of its name."""
+    """Returns the message that a session with a replaced spelling may be of several agents."""
     return (
         f"session {shown_name(spelling)} may belong to this agent or to another one, because "
         'tmux before 3.7 replaces "." and ":" in names'

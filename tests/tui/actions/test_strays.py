@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -170,32 +171,42 @@ def test_a_process_without_a_pane_id_is_judged_by_its_session(
     assert_refused(files, server, pid)
 
 
-Denied = Callable[[int], None]
+Hidden = Callable[[int], None]
 
 
 @pytest.fixture
-def denied(monkeypatch: pytest.MonkeyPatch) -> Denied:
+def only(monkeypatch: pytest.MonkeyPatch) -> Hidden:
+    """Hides all processes but one, even if tests usually do not see it."""
+
+    def hide_others(shown_pid: int) -> None:
+        def only_this(answer: TmuxSnapshot, watched: strays.Watched) -> tuple[strays.Stray, ...]:
+            found = strays.find_strays(answer, watched)
+            return tuple(each for each in found if each.process.pid == shown_pid)
+
+        monkeypatch.setattr(leftovers, "find_strays", only_this)
+
+    return hide_others
+
+
+@pytest.fixture
+def hidden(monkeypatch: pytest.MonkeyPatch, only: Hidden) -> Hidden:
     """Keeps muster from reading the environment and the open files of one process."""
     environments, opened = procfs.pane_said_by, procfs.open_files
 
-    def deny(denied_pid: int) -> None:
+    def hide(hidden_pid: int) -> None:
         def pane_said_by(pid: int) -> procfs.PaneEnvironment | None:
-            return procfs.DENIED if pid == denied_pid else environments(pid)
+            return procfs.HIDDEN if pid == hidden_pid else environments(pid)
 
         def open_files(pid: int) -> Iterator[tuple[str, str]]:
-            if pid == denied_pid:
+            if pid == hidden_pid:
                 raise PermissionError(13, "Permission denied")
             yield from opened(pid)
 
-        def only_this(answer: TmuxSnapshot, watched: strays.Watched) -> tuple[strays.Stray, ...]:
-            found = strays.find_strays(answer, watched)
-            return tuple(each for each in found if each.process.pid == denied_pid)
-
         monkeypatch.setattr(procfs, "pane_said_by", pane_said_by)
         monkeypatch.setattr(procfs, "open_files", open_files)
-        monkeypatch.setattr(leftovers, "find_strays", only_this)
+        only(hidden_pid)
 
-    return deny
+    return hide
 
 
 @pytest.mark.parametrize("end", [kill_server, kill_session])
@@ -203,27 +214,115 @@ def test_a_process_that_may_not_be_examined_may_be_an_agents(
     files: Files,
     server: RealTmux,
     slept: Slept,
-    denied: Denied,
+    hidden: Hidden,
     end: Callable[[RealTmux], None],
 ) -> None:
     server.start("agent_x", "trap '' HUP; exec sleep 1000")
     pid = slept(*server.pane_pids())
     write(files, "x")
     end(server)
-    denied(pid)
+    hidden(pid)
     whys = refusals(files, server)
-    assert whys and all("cannot be examined by this user" in why for why in whys)
+    assert whys and all("does not show its former pane" in why for why in whys)
     assert_late(files, server, 90, may_be=False)
 
 
+OVERWRITES = """
+import ctypes, signal, time
+signal.signal(signal.SIGHUP, signal.SIG_IGN)
+fields = open("/proc/self/stat").read().rpartition(")")[2].split()
+begin, end = map(int, fields[47:49])
+ctypes.memset(begin, 0, end - begin)
+time.sleep(1000)
+"""
+
+
+def overwritten(server: RealTmux, script: Path) -> int:
+    """Starts agent_x, whose program overwrites its environment; returns its process."""
+    script.write_text(OVERWRITES)
+    server.start("agent_x", f"exec {sys.executable} -S {script}")
+    (pid,) = server.pane_pids()
+    environment = Path(f"/proc/{pid}/environ")
+    until(lambda: not environment.read_bytes().strip(b"\0"), "its empty environment")
+    return pid
+
+
+@pytest.mark.parametrize("end", [kill_server, kill_session])
+def test_a_process_that_overwrote_its_environment_may_be_an_agents(
+    files: Files, server: RealTmux, tmp_path: Path, only: Hidden, end: Callable[[RealTmux], None]
+) -> None:
+    pid = overwritten(server, tmp_path / "agent.py")
+    assert procfs.pane_said_by(pid) is procfs.HIDDEN
+    write(files, "x")
+    end(server)
+    only(pid)
+    assert_hides(files, server, pid)
+
+
+def assert_hides(files: Files, server: RealTmux, pid: int) -> None:
+    whys = refusals(files, server)
+    assert whys and all(f"({pid}) does not show its former pane" in why for why in whys)
+    os.kill(pid, signal.SIGKILL)
+    until(lambda: not runs(pid), "its end")
+    assert refusals(files, server) == []
+
+
+def test_a_child_of_the_server_without_a_pane_and_an_environment_may_be_an_agents(
+    files: Files, server: RealTmux, slept: Slept, only: Hidden
+) -> None:
+    server.start("agent_another")
+    (others,) = server.pane_pids()
+    server.start("agent_x", "trap '' HUP; exec env -i sleep 1000")
+    pid = slept(*(server.pane_pids() - {others}))
+    write(files, "x")
+    only(pid)
+    assert not find_all(server) & {pid}, "it runs in its pane"
+    server.run("kill-session", "-t", "=agent_x")
+    assert_hides(files, server, pid)
+
+
+WATCHED = strays.Watched(frozenset({(Path("/nowhere/TASK-1"), "x")}))
+
+
+def find_all(server: RealTmux) -> set[int]:
+    found = strays.find_strays(server.client().ask(), strays.Watched())
+    return {each.process.pid for each in found}
+
+
+ADOPTS = """
+import ctypes, subprocess, sys, time
+assert ctypes.CDLL(None).prctl(36, 1, 0, 0, 0) == 0  # PR_SET_CHILD_SUBREAPER
+subprocess.run(sys.argv[1:], check=True)
+time.sleep(1000)
+"""
+
+
+def test_what_a_pane_of_another_server_adopted_may_be_an_agents(
+    files: Files, server: RealTmux, elsewhere: RealTmux, slept: Slept, tmp_path: Path
+) -> None:
+    script = tmp_path / "supervisor.py"
+    script.write_text(ADOPTS)
+    command = ["env", "-u", "TMUX", "tmux", "-S", server.socket, "-f", "/dev/null"]
+    command += ["new-session", "-d", "-s", "agent_x", "trap '' HUP; exec sleep 1000"]
+    words = [sys.executable, "-S", script, *command]
+    elsewhere.start("agent_another", shlex.join(map(str, words)))
+    (supervisor,) = elsewhere.pane_pids()
+    until(server.socket.exists, "the server")
+    pid = slept(*until(server.pane_pids, "its session"))
+    write(files, "x")
+    kill_server(server)
+    until(lambda: pid in children_of(supervisor), "its new parent")
+    assert_refused(files, server, pid)
+
+
 def test_a_process_that_may_not_be_examined_and_is_of_another_program_is_no_agents(
-    files: Files, server: RealTmux, denied: Denied
+    files: Files, server: RealTmux, hidden: Hidden
 ) -> None:
     server.start("agent_another")
     write(files, "x")
     # A child of the test: its parent and its process session are older than the agent.
     with subprocess.Popen(["sleep", "1000"]) as process:
-        denied(process.pid)
+        hidden(process.pid)
         try:
             assert_late(files, server, 1, may_be=False)
         finally:
@@ -231,7 +330,7 @@ def test_a_process_that_may_not_be_examined_and_is_of_another_program_is_no_agen
 
 
 def test_what_may_not_be_examined_after_a_kill_is_named(
-    files: Files, server: RealTmux, slept: Slept, denied: Denied
+    files: Files, server: RealTmux, slept: Slept, hidden: Hidden
 ) -> None:
     server.start("agent_another")
     (others,) = server.pane_pids()
@@ -239,7 +338,7 @@ def test_what_may_not_be_examined_after_a_kill_is_named(
     (shell,) = server.pane_pids() - {others}
     write(files, "x")
     (pid,) = until(lambda: children_of(shell), "its child")
-    denied(slept(pid))
+    hidden(slept(pid))
     os.kill(shell, signal.SIGKILL)
     until(lambda: "agent_x" not in server.names(), "the end of the session")
     assert any(f"sleep ({pid})" in why for why in refusals(files, server))
@@ -257,7 +356,7 @@ os.setgroups([])
 os.setgid({OTHER})
 os.setuid({OTHER})
 from tui.host.process import procfs
-print(procfs.pane_said_by({os.getpid()}) is procfs.DENIED)
+print(procfs.pane_said_by({os.getpid()}) is procfs.HIDDEN)
 """
     done = subprocess.run([sys.executable, "-c", read_it], capture_output=True, text=True)
     assert done.stdout == "True\n", done.stderr
@@ -526,13 +625,18 @@ def test_the_open_files_of_another_user_are_examined_up_to_a_limit(
     files: Files, server: RealTmux, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     examined: list[str] = []
-    real = procfs.open_files
+    real = strays._written_by
 
-    def counted(pid: int) -> Iterator[tuple[str, str]]:
-        for link, target in real(pid):
-            if theirs.pid == pid:
-                examined.append(link)
-            yield link, target
+    def counted(
+        pid: int, watched: strays.Watched, files: Iterator[tuple[str, str]]
+    ) -> tuple[frozenset[strays.Agent], frozenset[strays.Agent]]:
+        def each() -> Iterator[tuple[str, str]]:
+            for link, target in files:
+                if theirs.pid == pid:
+                    examined.append(link)
+                yield link, target
+
+        return real(pid, watched, each())
 
     server.start("agent_another")
     write(files, "x")
@@ -544,8 +648,10 @@ def test_the_open_files_of_another_user_are_examined_up_to_a_limit(
         assert theirs.stdout is not None and theirs.stdout.readline()
         roll = rolled(files, server)
         monkeypatch.setattr(strays, "FILES_OF_A_USER", 3)
-        monkeypatch.setattr(procfs, "open_files", counted)
+        monkeypatch.setattr(strays, "_written_by", counted)
         assert len(checked_complete(roll, [row_of(roll, "x")]).steps) == 1
+        found = strays.find_strays(server.client().ask(), WATCHED)
         theirs.kill()
-    # One more is listed before the limit is noticed.
-    assert 0 < len(examined) <= 4
+    assert len(examined) == 6
+    # It may write the output of an agent that started when it did.
+    assert any(each.is_hidden and each.process.pid == theirs.pid for each in found)

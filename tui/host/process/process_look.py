@@ -79,7 +79,8 @@ class Look:
             of a tmux server, and the id of a pane or session.
         order_of: See `OrderOf`. Called only when needed.
         unread: The pids of the processes whose environment is too large to be read.
-        denied: The pids of the processes whose environment muster is not allowed to read.
+        hidden: The pids of the processes whose environment muster is not allowed to read, or that
+            have overwritten their environment.
     """
 
     stats: Mapping[int, Stat]
@@ -96,7 +97,7 @@ class Look:
     saying: Mapping[tuple[int, str], Sequence[int]]
     order_of: OrderOf
     unread: frozenset[int] = frozenset()
-    denied: frozenset[int] = frozenset()
+    hidden: frozenset[int] = frozenset()
 
     def runs(self, process: Process) -> bool:
         """Returns whether a process was running when this scan was made."""
@@ -291,6 +292,21 @@ class Look:
             if stat is not None and stat.parent == server and stat.leads_terminal:
                 return first
         return None
+
+    def is_in_pane_of_another(self, pid: int, server: int) -> bool:
+        """Returns whether a process runs in a pane of another tmux server than the given one.
+
+        Only the process session (setsid(2)) of the process counts. The ancestors prove nothing: a
+        process in a pane can adopt the processes of a server that is gone
+        (PR_SET_CHILD_SUBREAPER).
+        """
+        first = self.stats.get(self.stats[pid].session)
+        return (
+            first is not None
+            and first.leads_terminal
+            and first.parent in self.servers
+            and first.parent != server
+        )
 
     def is_job(self, pid: int, server: int) -> bool:
         """Returns whether a tmux server started a process outside of panes (``run-shell``).

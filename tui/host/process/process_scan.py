@@ -40,21 +40,21 @@ class Looker:
         before, self._environments = self._environments, {}
         panes: dict[int, PaneEnvironment] = {}
         unread: set[int] = set()
-        denied: set[int] = set()
+        hidden: set[int] = set()
         for pid, stat in stats.items():
             program = pid, stat.started, stat.name, stat.environment
             pane = before[program] if program in before else procfs.pane_said_by(pid)
             self._environments[program] = pane
             if pane is procfs.UNREAD:
                 unread.add(pid)
-            elif pane is procfs.DENIED:
-                denied.add(pid)
+            elif pane is procfs.HIDDEN:
+                hidden.add(pid)
             elif pane is not None:
                 panes[pid] = pane
         users_of, listens = functools.cache(procfs.users_of), functools.cache(procfs.listens)
         order_of = functools.cache(procfs.session_order_of)
         now = look_at(stats, panes, users_of, listens, order_of)
-        return replace(now, unread=frozenset(unread), denied=frozenset(denied))
+        return replace(now, unread=frozenset(unread), hidden=frozenset(hidden))
 
 
 def look() -> Look:

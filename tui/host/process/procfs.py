@@ -124,8 +124,8 @@ class PaneEnvironment(NamedTuple):
 UNREAD = PaneEnvironment("", 0, "", "")
 """The result for a process whose environment is too large to be read: its pane is not known."""
 
-DENIED = PaneEnvironment("", -1, "", "")
-"""The result for a process whose environment muster is not allowed to read."""
+HIDDEN = PaneEnvironment("", -1, "", "")
+"""The result for a process whose environment is overwritten, or that muster may not read."""
 
 
 class Users(NamedTuple):
@@ -212,6 +212,14 @@ def parse_environment(text: bytes) -> dict[str, str]:
     """Parses ``/proc/PID/environ``, or the start of this file; maps variables to values."""
     settings = (word.partition("=") for word in parse_words(text))
     return {name: value for name, equals, value in settings if equals}
+
+
+def is_overwritten(environment: bytes) -> bool:
+    """Returns whether a process has overwritten its environment, for example to show a title.
+
+    Some programs write a title over their command line and their environment (setproctitle).
+    """
+    return bool(environment) and b"=" not in environment
 
 
 def parse_words(text: bytes) -> list[str]:
@@ -426,7 +434,8 @@ def words(pid: int, name: str) -> Words:
         OSError: The process has ended, or muster is not allowed to read the words.
     """
     text = read(pid, name)
-    return Words(parse_words(whole_words(text)), len(text) < LARGEST)
+    is_whole = len(text) < LARGEST and not (name == "environ" and is_overwritten(text))
+    return Words(parse_words(whole_words(text)), is_whole)
 
 
 def pane_said_by(pid: int) -> PaneEnvironment | None:
@@ -439,7 +448,7 @@ def pane_said_by(pid: int) -> PaneEnvironment | None:
     Returns:
         The pane; None if the environment names no pane, or the process has ended. `UNREAD` if the
         environment is longer than `WHOLE_ENVIRONMENT`, and no pane was found in the first part.
-        `DENIED` if muster is not allowed to read the environment.
+        `HIDDEN` if muster is not allowed to read the environment, or if the process overwrote it.
     """
     try:
         place = f"/proc/{pid}"
@@ -451,6 +460,8 @@ def pane_said_by(pid: int) -> PaneEnvironment | None:
         pane = parse_pane(whole_words(whole, WHOLE_ENVIRONMENT))
         if pane is None and len(whole) >= WHOLE_ENVIRONMENT:
             return UNREAD
+        if is_overwritten(whole):
+            return HIDDEN
         if pane is None or _is_in_our_namespace(place):
             return pane
         first = _first_of_namespace(pid)
@@ -459,7 +470,7 @@ def pane_said_by(pid: int) -> PaneEnvironment | None:
         agrees = parse_pane(_given(first, "environ", WHOLE_ENVIRONMENT)) == pane
         return pane if agrees else None
     except PermissionError:
-        return DENIED
+        return HIDDEN
     except OSError:
         return None
 
