@@ -57,6 +57,12 @@ for all these workspaces. Without limits, another user could make the reading ve
 of all bytes is five times the size of the largest known registry.
 """
 
+PATHS_TIME = 3.0
+"""The time in seconds for the paths that the processes of all examined sessions name.
+
+Without the limit, a process of another user could stall muster with very many long paths.
+"""
+
 _AGAIN = 3.0
 """Seconds until processes and registries are read again for the same sessions."""
 
@@ -385,6 +391,7 @@ def _around(sessions: Iterable[Session], answer: TmuxSnapshot) -> Iterator[tuple
     # Imported late, because most roll calls do not need it.
     from tui.host.process import process_tree
     from tui.host.process.process_paths import (
+        Touched,
         default_workspaces_of,
         directories_of,
         directories_touched,
@@ -398,6 +405,7 @@ def _around(sessions: Iterable[Session], answer: TmuxSnapshot) -> Iterator[tuple
     # All processes that a kill would end are examined.
     families = process_tree.families_of(sessions, answer)
     above = functools.cache(workspaces_above)
+    give_up_at = time.monotonic() + PATHS_TIME
     for session in sessions:
         family = families[session]
         default = frozenset[Path]().union(*map(default_workspaces_of, family))
@@ -409,13 +417,22 @@ def _around(sessions: Iterable[Session], answer: TmuxSnapshot) -> Iterator[tuple
         if not session.pids:
             # All panes of the session are dead, but some of their processes may be hidden.
             directories.append(frozenset())
-        touched = [directories_touched(pid) for pid in family]
+        touched = [
+            directories_touched(pid)
+            if time.monotonic() < give_up_at
+            else Touched(frozenset(), is_whole=False)
+            for pid in family
+        ]
         # A process may have ended, or be in another PID or mount namespace.
         is_whole = all(paths.is_whole for paths in touched)
         is_whole = is_whole and all(paths is not None and (paths or seen) for paths in directories)
         near: dict[Path, frozenset[Path]] = {}
         known = frozenset[Path]().union(*(paths for paths in directories if paths))
-        for path in known.union(*(paths.directories for paths in touched)):
+        named = frozenset[Path]().union(*(paths.directories for paths in touched))
+        for path in (*known, *(named - known)):
+            if path not in known and time.monotonic() >= give_up_at:
+                is_whole = False
+                break
             try:
                 near[path] = above(path)
             except OSError:

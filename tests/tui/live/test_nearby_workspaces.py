@@ -359,6 +359,18 @@ def test_where_a_process_names_more_than_is_examined_its_session_is_no_orphan(
     assert not roll.orphans_known
 
 
+def test_where_the_paths_of_processes_take_too_long_its_session_is_no_orphan(
+    ours: Files, server: RealTmux, begin: Begin, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    begin("agent_x", tmp_path)
+    assert [each.name for each in take_young(ours, server).orphans or ()] == ["agent_x"]
+    monkeypatch.setattr(nearby_workspaces, "PATHS_TIME", -1.0)
+    looked = NearbyWorkspaces((ours.path,)).look(
+        server.client().ask().sessions.values(), server.client().ask(), frozenset(), YOUNG, 2e9
+    )
+    assert [each.name for each in looked.unsure] == ["agent_x"]
+
+
 def test_kill_all_orphans_leaves_the_agents_of_another_project(
     ours: Files,
     theirs: Files,
