@@ -158,7 +158,8 @@ def _candidates(step: Step, strays: Iterable[Stray], answer: TmuxSnapshot) -> li
 
     - The environment of the process names the queried tmux socket.
     - The process may write the agent's output.
-    - The agent may run as the user of the process.
+    - The agent may run as the user of the process. This user is unknown if muster runs as root,
+      because root can start agents as any user, and the process shows no pane.
     """
     agent, users = _agent_of(step), {step.owner, answer.server_user, os.getuid()}
     registries = [step.row.key.registry] if step.row is not None else []
@@ -170,6 +171,7 @@ def _candidates(step: Step, strays: Iterable[Stray], answer: TmuxSnapshot) -> li
         if stray.is_here
         or agent in stray.may_write_for
         or stray.users <= users
+        or (stray.is_hidden and os.getuid() == 0)
         or all(user in writers() for user in stray.users)
     ]
 

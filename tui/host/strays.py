@@ -71,7 +71,8 @@ class Stray:
             may write.
         is_former: Whether the process names a tmux server that has ended, and a newer server has
             the pid of that server.
-        is_here: Whether the pane belonged to the queried socket.
+        is_here: Whether the pane belonged to the queried socket; if `is_hidden`, whether the
+            process descends from the queried server.
         other_runs: Whether the pane belonged to another tmux server, which still runs.
         is_hidden: Whether no existing pane has the process, and its former pane is not known. Then
             `began` is the earliest start among the process, its ancestors and its process session
@@ -167,10 +168,10 @@ def find_strays(answer: TmuxSnapshot, watched: Watched) -> tuple[Stray, ...]:
         if not maybe.isdisjoint(watched.agents):
             began = procfs.begun_at(now.stats[process.pid])
             strays.append(Stray(process, frozenset(own), began, None, surely, maybe))
-    return (*strays, *_hidden(now, unexamined))
+    return (*strays, *_hidden(now, unexamined, asked))
 
 
-def _hidden(now: Look, unexamined: Set[int]) -> Iterator[Stray]:
+def _hidden(now: Look, unexamined: Set[int], asked: int | None) -> Iterator[Stray]:
     """Yields the processes that no existing pane has, and that may have lost their pane.
 
     The environment of such a process is hidden or too large, or its files are not all examined. Or
@@ -180,6 +181,7 @@ def _hidden(now: Look, unexamined: Set[int]) -> Iterator[Stray]:
     Args:
         now: All processes.
         unexamined: The pids of the processes whose open files were not all examined.
+        asked: The pid of the queried server; None if the pid is not known.
     """
     children = {pid for server in now.servers for pid in now.children.get(server, ())}
     hidden = now.hidden | now.unread | unexamined | (children - now.panes.keys())
@@ -193,7 +195,8 @@ def _hidden(now: Look, unexamined: Set[int]) -> Iterator[Stray]:
         # A thread of the kernel has no memory.
         if own is not None and process.memory:
             began = procfs.begun_at(now.stats[_earliest(process.pid, now)])
-            yield Stray(process, frozenset(own), began, None, is_here=False, is_hidden=True)
+            is_here = server is not None and server == asked
+            yield Stray(process, frozenset(own), began, None, is_here=is_here, is_hidden=True)
 
 
 def _earliest(pid: int, now: Look) -> int:
