@@ -233,7 +233,7 @@ _DEAR = (_changed_on_record, _cleaned, _created, _durable, _metrics, _reported)
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("operation", _OPERATIONS, ids=lambda each: each.__name__[1:])
-@pytest.mark.parametrize("stride", [3, *in_torture(1)], ids=["some", "all"])
+@pytest.mark.parametrize("stride", [5, *in_torture(1)], ids=["some", "all"])
 def test_a_handler_that_raises_is_heard_and_leaves_nothing_open(
     task: Path,
     global_: Path,

@@ -113,6 +113,15 @@ def mixed(items: Sequence[Kind], of_one_kind: Callable[[Kind], bool]) -> list[Ki
     return [item for _, _, item in sorted(placed, key=lambda place: place[:2])]
 
 
+def half_in_torture(values: Sequence[object]) -> list[ParameterSet]:
+    """Returns parameters: every other one, and the others that a test gets only in the torture."""
+    marks = ((), (pytest.mark.torture,))
+    return [
+        pytest.param(each, id=str(number), marks=marks[number % 2])
+        for number, each in enumerate(values)
+    ]
+
+
 def in_torture(*values: object) -> list[ParameterSet]:
     """Returns parameters that a test gets only with the mark `torture`."""
     return [pytest.param(each, marks=pytest.mark.torture) for each in values]

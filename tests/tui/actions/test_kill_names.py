@@ -11,6 +11,7 @@ import pytest
 from registry.schema.session_names import is_tmux_name_certain, spellings
 from tests.support.commands import decoded, muster
 from tests.support.real_tmux import RealTmux
+from tests.support.selection import half_in_torture
 from tests.support.waiting import until
 from tests.support.workspaces import Files, entry, take
 from tui.actions.execute import carry_out
@@ -142,7 +143,7 @@ def test_whatever_a_session_is_called_in_a_registry_no_other_one_ends(
     kill_everybody(registered(tmp_path, tmux_session=name), crew)
 
 
-@pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
+@pytest.mark.parametrize("name", half_in_torture(NAMES))
 def test_whatever_an_agent_is_called_only_its_own_session_ends(
     crew: RealTmux, tmp_path: Path, canary: Path, name: str
 ) -> None:
@@ -170,7 +171,7 @@ STARTABLE = tuple(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", STARTABLE, ids=range(len(STARTABLE)))
+@pytest.mark.parametrize("name", half_in_torture(STARTABLE))
 def test_a_session_of_such_a_name_is_killed_alone_or_refused(
     others: RealTmux, tmp_path: Path, name: str
 ) -> None:

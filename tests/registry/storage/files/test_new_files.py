@@ -27,6 +27,7 @@ from registry.audit.log import append, log_in
 from registry.storage.files import anchor, new_file
 from tests.support.other_users import User, only_root
 from tests.support.registries import agent, global_registry, task_registry, write
+from tests.support.selection import in_torture
 
 ALICE = 64101
 
@@ -179,7 +180,7 @@ def _killed_before(number: int, act: Callable[[], None]) -> Callable[[], int]:
 
 
 @only_root
-@pytest.mark.parametrize("nameless", [True, False])
+@pytest.mark.parametrize("nameless", [True, *in_torture(False)])
 @pytest.mark.parametrize("story", STORIES)
 def test_root_killed_at_any_moment_keeps_the_owner_out_of_nothing(
     home: Home, story: str, nameless: bool, monkeypatch: pytest.MonkeyPatch
