@@ -211,6 +211,26 @@ def read_metrics(workspaces: Iterable[Path]) -> Mapping[str, LockMetrics]:
     return by_path
 
 
+def read_each(
+    workspaces: Iterable[Path],
+) -> tuple[Mapping[str, LockMetrics], tuple[RegistryError, ...]]:
+    """Reads the metrics of several workspaces, even if some metrics files cannot be read.
+
+    Returns:
+        The result of `read_metrics` for the workspaces with readable files, and the errors of the
+        other files.
+    """
+    by_path: dict[str, LockMetrics] = {}
+    errors: list[RegistryError] = []
+    for workspace in workspaces:
+        try:
+            by_path |= read_metrics([workspace])
+        except RegistryError as error:
+            hand_on(error)
+            errors.append(error)
+    return by_path, tuple(errors)
+
+
 def _on_file(place: Path) -> Json:
     try:
         with own_folder(place) as folder:

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry import RegistryError, finish_agents, metrics_file, publish_metrics
-from registry.metrics_file import METRICS_FILE, path_in, read_metrics
+from registry.metrics_file import METRICS_FILE, path_in, read_each, read_metrics
 from registry.storage import metrics
 from registry.storage.metrics import WAIT_BOUNDS, LockMetrics
 from tests.support.crowd import Crowd
@@ -359,3 +359,17 @@ def test_numbers_of_registries_that_do_not_exist_here_are_left_out(
     assert read_metrics([workspace]) == {}
     metrics.count_wait(task, 0.5)
     assert list(read_metrics([workspace])) == [str(task)]
+
+
+def test_a_file_that_cannot_be_read_hides_no_other(
+    workspace: Path, task: Path, tmp_path: Path
+) -> None:
+    metrics.count_wait(task, 0.5)
+    publish_metrics(workspace)
+    broken = tmp_path / "broken"
+    (broken / "registry").mkdir(parents=True)
+    _fifo(path_in(broken))
+    found, errors = read_each([broken, workspace])
+    assert found[str(task)].acquisitions == 1
+    (error,) = errors
+    assert str(path_in(broken)) in str(error)

@@ -63,7 +63,11 @@ class Trial:
     def is_in_order(self) -> bool:
         """Whether the terminal is as it was."""
         opened, closed = self.seen.count(b"\x1b[?1049h"), self.seen.count(b"\x1b[?1049l")
-        return termios.tcgetattr(self._theirs) == self._before and opened <= closed
+        return self.has_its_modes() and opened <= closed
+
+    def has_its_modes(self) -> bool:
+        """Whether the terminal has the modes that it had before."""
+        return termios.tcgetattr(self._theirs) == self._before
 
     def press(self, keys: bytes) -> None:
         os.write(self._ours, keys)
@@ -131,6 +135,28 @@ def trials() -> Iterator[Callable[[list[str]], Trial]]:
 
 MOMENTS = range(16)
 """When a signal comes after the start, in steps of 25 ms."""
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it_even_if_nobody_reads_the_terminal(
+    trials: Callable[[list[str]], Trial], workspace: Path, tmp_path: Path, number: signal.Signals
+) -> None:
+    trial = trials([*MUSTER, "-S", str(tmp_path / "none"), str(workspace)])
+    termios.tcsetwinsize(trial._ours, (40, 120))
+    trial.begins()
+    patience = Patience(60.0, pause=0.0)
+    while b"Kill" not in trial.seen:
+        trial.read(0.1)
+        assert not patience.is_over()
+    main_thread = Path(f"/proc/{trial.process.pid}/task/{trial.process.pid}/wchan")
+    while not main_thread.read_text().startswith("futex"):
+        # Each of these keys draws the screen anew.
+        trial.press(b"t")
+        time.sleep(0.05)
+        assert not patience.is_over()
+    trial.process.send_signal(number)
+    assert trial.process.wait(60) == 128 + number
+    assert trial.has_its_modes()
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from registry.errors import RegistryError
 from registry.storage import outsider_of, writers_of
 from registry.text import command_line, shown_name
 from tui.actions.plan import Plan, Step
+from tui.host.process.claims import ROOT
 from tui.host.strays import Agent, Stray, Watched, find_strays
 from tui.host.tmux_advice import user_name
 from tui.host.tmux_types import TmuxSnapshot, TmuxState
@@ -172,7 +173,11 @@ def _candidates(step: Step, strays: Iterable[Stray], answer: TmuxSnapshot) -> li
         or agent in stray.may_write_for
         or stray.users <= users
         or (stray.is_hidden and os.getuid() == 0)
-        or all(user in writers() for user in stray.users)
+        # Root can write every registry, and starts many processes that show no pane.
+        or (
+            all(user in writers() for user in stray.users)
+            and not (stray.is_hidden and ROOT in stray.users)
+        )
     ]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import threading
 from collections.abc import Sequence
 from importlib import import_module
@@ -180,13 +179,8 @@ class MusterApp(App[None]):
         return binding.key if self._ascii and not shown.isascii() else shown
 
     def on_mount(self) -> None:
-        """Installs signal handlers and timers."""
+        """Installs the handlers for job control, and timers."""
         logging.getLogger().addHandler(ToastHandler(self))
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            # Python's own handlers would leave the terminal unrestored. During the shutdown
-            # they would also leave Textual's threads running.
-            loop.add_signal_handler(number, self.exit, None, 128 + number)
         take_stops(self)
         self.set_interval(_PUBLISH_EVERY, self._publish)
         self.set_timer(_SHOWN_BY, self._import_the_rest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import select
 import signal
@@ -32,6 +33,9 @@ _BEGINS_WITHIN = 10.0
 
 # Seconds for a running action to finish after the terminal disappeared.
 _PATIENCE = 60.0
+
+# Seconds for the app to end after a signal.
+_ENDS_WITHIN = 5.0
 
 
 def run_monitor(
@@ -108,15 +112,40 @@ def _wait_for_hangup(leave: Callable[[], object], ended: int) -> None:
 def _run(app: MusterApp, on_hangup: Callable[[], object]) -> int:
     """Runs the app until the user quits or the terminal disappears."""
     # Imported late, because it imports Textual.
-    from tui.app.terminal.job_control import noting, take_any_byte
+    from tui.app.terminal.job_control import (
+        noting,
+        restore_terminal,
+        take_any_byte,
+        terminal_modes,
+    )
 
-    leaving = threading.Lock()
+    leaving, is_over, modes = threading.Lock(), threading.Event(), terminal_modes()
+
+    def end_anyway(number: int) -> None:
+        if is_over.wait(_ENDS_WITHIN):
+            return
+        app.roll_screen.wait_for_actions(_PATIENCE)
+        if is_over.wait(_ENDS_WITHIN):
+            return
+        on_hangup()
+        restore_terminal(modes)
+        os._exit(128 + number)
+
+    def end(number: int) -> None:
+        try:
+            asyncio.get_running_loop().call_soon_threadsafe(app.exit, None, 128 + number)
+        except RuntimeError:
+            app.exit(None, 128 + number)
+        # If nobody reads the terminal, the drawing thread waits forever, and soon the event loop
+        # waits for this thread.
+        threading.Thread(target=end_anyway, args=(number,), daemon=True).start()
 
     def leave() -> None:
         if not leaving.acquire(blocking=False):
             return
         if os.isatty(0):
             # Another process sent the signal, and the terminal must be restored.
+            threading.Thread(target=end_anyway, args=(signal.SIGHUP,), daemon=True).start()
             app.has_begun.wait(_BEGINS_WITHIN)
             with suppress(RuntimeError):
                 app.call_from_thread(app.exit, None, _HUNG_UP)
@@ -138,9 +167,10 @@ def _run(app: MusterApp, on_hangup: Callable[[], object]) -> int:
     take_any_byte()
     try:
         # A signal ends only the app, which restores the terminal; then this process ends.
-        with noting(lambda number: app.exit(None, 128 + number), signal.SIGTERM, signal.SIGINT):
+        with noting(end, signal.SIGTERM, signal.SIGINT):
             app.run()
     finally:
+        is_over.set()
         os.close(ends)
         watch.join(_BEGINS_WITHIN)
         signal.signal(signal.SIGHUP, before)

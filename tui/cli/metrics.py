@@ -7,7 +7,7 @@ import sys
 
 from tui.cli.context import find, policy_of, tmux_of
 from tui.cli.help import Page
-from tui.cli.output import DONE
+from tui.cli.output import DONE, NOT_ALL_DONE, complain, lines_of
 from tui.cli.parser import add_settings, add_socket, add_workspaces
 
 PAGE = Page(
@@ -27,11 +27,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs `muster metrics`."""
-    from registry.metrics_file import read_metrics
+    from registry.metrics_file import read_each
     from tui.cli.openmetrics import exposition
     from tui.live.once import take_roll
 
     workspaces = find(options)
     roll = take_roll(workspaces, tmux_of(options), policy_of(options))
-    sys.stdout.write(exposition(roll, read_metrics(workspace.path for workspace in workspaces)))
-    return DONE
+    metrics, errors = read_each(workspace.path for workspace in workspaces)
+    sys.stdout.write(exposition(roll, metrics))
+    for error in errors:
+        complain(*lines_of(error))
+    return NOT_ALL_DONE if errors else DONE

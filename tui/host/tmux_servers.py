@@ -205,12 +205,12 @@ def look_elsewhere(
                 continue
             why = why_unasked(server.pid, server.socket, other, doubt) + said_to_have_none(token)
             whys |= {name: why for name in names if name not in whys}
-    who = owners.outsider() if isinstance(owners, Writers) and procfs.hides_processes() else None
-    if who is not None:
+    who = owners.outsider() if isinstance(owners, Writers) else None
+    if procfs.hides_processes() and (who is not None or owners is None):
         hidden = {name for name in names if name not in whys}
         unasked |= hidden
-        whys |= dict.fromkeys(hidden, HIDDEN.format(who))
-    if answer.state is TmuxState.NO_SERVER and not sees_the_host():
+        whys |= dict.fromkeys(hidden, HIDDEN.format(who or "another user"))
+    if not sees_the_host() and (who is not None or answer.state is TmuxState.NO_SERVER):
         # In a container, a server that is not visible may still run on the host.
         whys |= {name: IN_CONTAINER for name in names if name not in whys}
     return Elsewhere(whys, tuple(sessions), frozenset(unasked), frozenset(passed))

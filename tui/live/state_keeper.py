@@ -11,11 +11,14 @@ from registry import audit
 from registry.errors import RegistryError
 from registry.snapshots import Signature, signature_of
 
-EVERY = 60.0
-"""The least time between two copies of one registry, in seconds."""
+EVERY = 10.0
+"""After this many seconds, a registry is copied although it is being written all the time."""
 
-QUIET = 2.0
-"""If a registry was not written for this many seconds, its first copy is made at once."""
+QUIET = 1.0
+"""If a registry was not written for this many seconds, it is copied at once."""
+
+SHARE = 0.02
+"""The largest share of the time that copies of one registry take; limits copies of large files."""
 
 AT_ONCE = 8
 """The largest number of copies that one call of `StateKeeper.keep` makes."""
@@ -25,8 +28,9 @@ class StateKeeper:
     """The maker of copies of the registries of one workspace. Not thread-safe."""
 
     def __init__(self) -> None:
-        self._kept: dict[Path, tuple[Signature, float]] = {}
-        self._first_seen: dict[Path, float] = {}
+        self._kept: dict[Path, Signature] = {}
+        self._not_before: dict[Path, float] = {}
+        self._changed: dict[Path, float] = {}
 
     def keep(self, registries: Iterable[Path]) -> None:
         """Saves copies of registries that changed after their last copy. Blocks.
@@ -42,17 +46,19 @@ class StateKeeper:
             if written >= AT_ONCE:
                 return
             written += 1
-            self._kept[path] = signature, time.monotonic()
+            self._kept[path] = signature
+            self._changed.pop(path, None)
+            began = time.monotonic()
             # The roll call shows errors of the registry itself.
             with contextlib.suppress(RegistryError, OSError):
                 audit.keep(path)
+            done = time.monotonic()
+            self._not_before[path] = done + (done - began) / SHARE
 
     def _is_due(self, path: Path, signature: Signature) -> bool:
         now = time.monotonic()
-        if path in self._kept:
-            last, at = self._kept[path]
-            return last != signature and now - at >= EVERY
-        if abs(time.time() - signature.mtime_ns / 1e9) >= QUIET:
-            return True
-        # The registry is written all the time: its first copy is made after `EVERY` seconds.
-        return now - self._first_seen.setdefault(path, now) >= EVERY
+        if self._kept.get(path) == signature or now < self._not_before.get(path, now):
+            return False
+        changed = self._changed.setdefault(path, now)
+        is_quiet = abs(time.time() - signature.mtime_ns / 1e9) >= QUIET
+        return is_quiet or now - changed >= EVERY

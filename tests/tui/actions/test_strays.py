@@ -27,6 +27,7 @@ from tui.actions.footprint import weighed_kill
 from tui.actions.plan_complete import checked_complete
 from tui.host import strays, tmux_servers
 from tui.host.process import procfs
+from tui.host.process.process_look import Process
 from tui.host.tmux_servers import Server
 from tui.host.tmux_types import TmuxSnapshot, TmuxState
 from tui.model.roll import Verdict
@@ -356,6 +357,7 @@ os.setgroups([])
 os.setgid({OTHER})
 os.setuid({OTHER})
 from tui.host.process import procfs
+from tui.host.process.process_look import Process
 print(procfs.pane_said_by({os.getpid()}) is procfs.HIDDEN)
 """
     done = subprocess.run([sys.executable, "-c", read_it], capture_output=True, text=True)
@@ -655,3 +657,21 @@ def test_the_open_files_of_another_user_are_examined_up_to_a_limit(
     assert len(examined) == 6
     # It may write the output of an agent that started when it did.
     assert any(each.is_hidden and each.process.pid == theirs.pid for each in found)
+
+
+def test_a_hidden_process_of_root_is_not_another_users_agent(
+    files: Files, server: RealTmux, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.start("agent_another")
+    write(files, "x")
+    roll = rolled(files, server)
+    (step,) = weighed_kill(roll, [row_of(roll, "x")]).steps
+    step, answer = replace(step, owner=OTHER), replace(server.client().ask(), server_user=OTHER)
+    monkeypatch.setattr(os, "getuid", lambda: OTHER)
+    process = Process(1, 1, "daemon", 1)
+    hidden = strays.Stray(process, frozenset({0}), 1.0, None, is_here=False, is_hidden=True)
+    assert leftovers._candidates(step, [hidden], answer) == []
+    seen = replace(hidden, is_hidden=False)
+    assert leftovers._candidates(step, [seen], answer) == [seen]
+    own = replace(hidden, users=frozenset({OTHER}))
+    assert leftovers._candidates(step, [own], answer) == [own]

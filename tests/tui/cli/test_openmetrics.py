@@ -100,3 +100,8 @@ def _text(measures: Measures) -> list[str]:
 def test_of_nothing_there_is_nothing_to_say() -> None:
     text = "".join(_text(Measures({}, 0, 0)))
     assert "0 locks acquired" in text and str(Path("/")) not in text.split("publish")[0]
+
+
+def test_a_file_that_cannot_be_read_is_named_below_the_numbers() -> None:
+    text = "".join(_text(Measures({}, 0, 0, ("cannot read /ws/\x1b[31m",))))
+    assert "cannot read /ws/" in text and "\x1b" not in text

@@ -110,6 +110,7 @@ def test_few_are_kept_at_once_and_each_seldom(
 ) -> None:
     files = Files(tmp_path, {f"TASK-{n:02}": [entry(f"a{n}")] for n in range(12)})
     paths = sorted(files.path.glob("TASK-*/AGENT_REGISTRY.json"))
+    monkeypatch.setattr(state_keeper, "SHARE", 1e9)
     keeper = StateKeeper()
     keeper.keep(paths)
     assert not any(map(kept_of, paths)), "they were just written"
@@ -127,10 +128,12 @@ def test_few_are_kept_at_once_and_each_seldom(
     files.write_task("TASK-03", entry("a3", "completed"))
     os.utime(paths[3], LONG_AGO)
     keeper.keep(paths)
-    assert kept == [], "it was kept a moment ago"
-    monkeypatch.setattr(state_keeper, "EVERY", 0.0)
+    assert kept == [paths[3]], "nobody writes it"
+    files.write_task("TASK-03", entry("a3", "failed"))
+    os.utime(paths[3], LONG_AGO)
+    keeper._not_before[paths[3]] = time.monotonic() + 1e9
     keeper.keep(paths)
-    assert kept == [paths[3]]
+    assert kept == [paths[3]], "its last copy took long"
 
 
 def test_one_that_is_written_all_the_time_is_kept_in_the_end(

@@ -211,10 +211,38 @@ def test_hidden_processes_prove_no_death_where_others_may_run_the_agent(
     assert found.unasked == ({"agent_a"} if is_unknown else set())
 
 
+def test_hidden_processes_prove_no_death_for_root_either(
+    server: RealTmux, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.start("agent_b")
+    monkeypatch.setattr(procfs, "hides_processes", lambda: True)
+    monkeypatch.setattr(tmux_servers, "servers_of", lambda _: iter(()))
+    found = look_elsewhere(("agent_a",), server.client().ask(), None)
+    assert "another user may run this agent" in found.whys["agent_a"]
+
+
+@pytest.mark.parametrize(("mode", "is_unknown"), [(0o600, False), (0o666, True)])
+def test_a_server_of_a_container_proves_no_death_where_others_may_run_the_agent(
+    server: RealTmux,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    mode: int,
+    is_unknown: bool,
+) -> None:
+    server.start("agent_b")
+    registry = tmp_path / "AGENT_REGISTRY.json"
+    registry.touch()
+    registry.chmod(mode)
+    monkeypatch.setattr(tmux_servers, "sees_the_host", lambda: False)
+    found = look_elsewhere(("agent_a",), server.client().ask(), writers_of([registry]))
+    assert (found.whys.get("agent_a") == tmux_servers.IN_CONTAINER) is is_unknown
+
+
 _HIDDEN = """
 import os, subprocess, sys
 from tui.host.process import procfs
-subprocess.run(["mount", "-t", "proc", "-o", "hidepid=2", "proc", "/proc"], check=True)
+hidepid = "hidepid=" + sys.argv[1]
+subprocess.run(["mount", "-t", "proc", "-o", hidepid, "proc", "/proc"], check=True)
 print(procfs.hides_processes())
 os.setgroups([])
 os.setgid(64101)
@@ -223,9 +251,10 @@ print(procfs.hides_processes())
 """
 
 
-def test_a_proc_that_hides_processes_is_known_as_such() -> None:
+@pytest.mark.parametrize("hidepid", ["1", "2"])
+def test_a_proc_that_hides_processes_is_known_as_such(hidepid: str) -> None:
     assert not procfs.hides_processes()
-    command = ["unshare", "-m", sys.executable, "-c", _HIDDEN]
+    command = ["unshare", "-m", sys.executable, "-c", _HIDDEN, hidepid]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         pytest.skip(f"only root may mount another /proc: {done.stderr[-200:]}")

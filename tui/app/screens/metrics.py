@@ -39,11 +39,13 @@ class Measures:
         locks: Maps a registry's path to the sum of the lock metrics that processes published.
         zombies: The present number of zombies.
         zombies_more: The present number of zombies minus their number when the monitor started.
+        problems: The reasons why some metrics files could not be read.
     """
 
     locks: Mapping[str, LockMetrics]
     zombies: int
     zombies_more: int
+    problems: tuple[str, ...] = ()
 
 
 class MetricsScreen(ModalScreen[None]):
@@ -136,6 +138,8 @@ def measure_parts(measures: Measures) -> Iterator[str | tuple[str, str]]:
             f"{_short(metrics.longest_wait):>6} {metrics.timeouts:>3} {metrics.recoveries:>3} "
             f"{metrics.corrupt_reads:>3}\n"
         )
+    for problem in measures.problems:
+        yield (f"\n{harmless(problem)}\n", "$error")
     yield (
         "\nThe numbers include muster, and every process that calls publish_metrics(). "
         "Waits are in ms; p50 and p99 are upper bounds.\n"

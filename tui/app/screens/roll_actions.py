@@ -313,13 +313,14 @@ class RollActions(Screen[None]):
         self.app.push_screen(MetricsScreen(self._measure))
 
     def _measure(self) -> Measures:
-        from registry.metrics_file import read_metrics
+        from registry.metrics_file import read_each
         from tui.app.screens.metrics import Measures
 
         zombies = self.roll.counts[Verdict.ZOMBIE] if self.roll is not None else 0
         at_first = self._zombies_at_first
-        measured = read_metrics([workspace.path for workspace in self._workspaces])
-        return Measures(measured, zombies, zombies - at_first if at_first is not None else 0)
+        measured, errors = read_each([workspace.path for workspace in self._workspaces])
+        more = zombies - at_first if at_first is not None else 0
+        return Measures(measured, zombies, more, tuple(map(str, errors)))
 
     def _carried_out(self, outcome: Outcome) -> None:
         from tui.app.screens.report import outcome_report

@@ -5,13 +5,23 @@ from __future__ import annotations
 import asyncio
 import codecs
 import os
+import select
 import signal
 import sys
+import termios
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from functools import lru_cache, partial
+from typing import Any
 
 from textual.app import App, SuspendNotSupported
+
+# Ends the modes of Textual for the mouse, pasted text, the focus, the keyboard and the alternate
+# screen, and shows the cursor.
+_RESTORES = (
+    b"\x1b[?1000l\x1b[?1003l\x1b[?1015l\x1b[?1006l\x1b[?2004l\x1b[?1004l\x1b[<u"
+    b"\x1b[?1049l\x1b[?25h"
+)
 
 
 def take_any_byte() -> None:
@@ -47,8 +57,8 @@ def _forgiving(encoding: str) -> Callable[[], codecs.IncrementalDecoder]:
 def noting(note: Callable[[int], None], *numbers: int) -> Iterator[None]:
     """While a `with` block runs, calls `note` for each signal instead of the usual handler.
 
-    The default handlers would end the process without restoring the terminal. If an event loop
-    runs inside the block, the loop's own handlers have priority until the loop is closed.
+    The default handlers would end the process without restoring the terminal. `note` is called in
+    the main thread, even while an event loop in this thread is blocked.
 
     Args:
         note: Called with the number of each received signal.
@@ -63,6 +73,31 @@ def noting(note: Callable[[int], None], *numbers: int) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def terminal_modes() -> list[Any] | None:
+    """Returns the modes of the terminal at standard input; None without a terminal."""
+    try:
+        return termios.tcgetattr(0)
+    except (OSError, termios.error):
+        return None
+
+
+def restore_terminal(modes: list[Any] | None) -> None:
+    """Restores the terminal without waiting, if Textual can no longer do this.
+
+    Output that nobody has read is discarded.
+
+    Args:
+        modes: The result of `terminal_modes` before the app started.
+    """
+    if modes is None:
+        return
+    with suppress(OSError, termios.error):
+        termios.tcsetattr(0, termios.TCSANOW, modes)
+        termios.tcflush(0, termios.TCOFLUSH)
+        if select.select((), (0,), (), 0)[1]:
+            os.write(0, _RESTORES)
 
 
 def take_stops(app: App[None]) -> None:

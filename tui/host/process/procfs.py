@@ -395,11 +395,11 @@ def arguments(pid: int) -> list[bytes]:
 def hides_processes() -> bool:
     """Returns whether /proc may hide the processes of other users from muster.
 
-    This is the case if /proc is mounted with ``hidepid=invisible``; see proc(5). Root sees all
-    processes.
+    This is the case if /proc is mounted with ``hidepid=noaccess`` or ``hidepid=invisible``; see
+    proc(5). Root sees all processes, except in a user namespace.
     """
     # Init always runs, and is a process of another user.
-    return os.geteuid() != 0 and not os.path.exists(f"/proc/{INIT}")
+    return stat_of(INIT) is None
 
 
 def numbers_are_ours() -> bool:
