@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from registry.schema.layout import find_database as find_database
     from registry.schema.layout import find_workspaces as find_workspaces
     from registry.schema.layout import last_reports as last_reports
+    from registry.schema.layout import named_by as named_by
     from registry.schema.layout import task_places as task_places
     from registry.schema.layout import why_foreign as why_foreign
     from registry.schema.layout import workspaces_above as workspaces_above
@@ -68,6 +69,7 @@ else:
                 "default_workspaces",
                 "find_database",
                 "find_workspaces",
+                "named_by",
                 "last_reports",
                 "task_places",
                 "why_foreign",

@@ -168,6 +168,11 @@ class TaskPlace:
         return self.listed_by
 
 
+def named_by(environment: Mapping[str, str]) -> tuple[str, ...]:
+    """Returns the paths in the environment variable that names workspaces."""
+    return tuple(part for part in environment.get(ENVIRONMENT_VARIABLE, "").split(":") if part)
+
+
 def find_workspaces(
     arguments: Iterable[str],
     environment: Mapping[str, str],
@@ -194,9 +199,7 @@ def find_workspaces(
     """
     named = tuple(arguments)
     if not named:
-        named = tuple(
-            part for part in environment.get(ENVIRONMENT_VARIABLE, "").split(":") if part
-        )
+        named = named_by(environment)
         origin = f"Correct {ENVIRONMENT_VARIABLE}, or name a workspace: muster WORKSPACE"
     else:
         origin = (

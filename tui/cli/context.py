@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.dataclass import replace
-from registry.schema import Workspace, find_workspaces
+from registry.errors import WorkspaceNotFoundError
+from registry.schema import Workspace, find_workspaces, named_by
 from registry.text import shown_name
 from tui.cli.output import complain
 from tui.errors import UsageError
@@ -36,7 +37,7 @@ def find(
     Raises:
         WorkspaceNotFoundError: No path is a workspace.
     """
-    return find_workspaces(options.workspaces, os.environ, Path.cwd(), complain, missing=missing)
+    return _found(options, missing)
 
 
 def find_all(options: argparse.Namespace) -> tuple[Workspace, ...]:
@@ -45,7 +46,47 @@ def find_all(options: argparse.Namespace) -> tuple[Workspace, ...]:
     Raises:
         WorkspaceNotFoundError: A path is not a workspace.
     """
-    return find_workspaces(options.workspaces, os.environ, Path.cwd(), complain)
+    return _found(options, None)
+
+
+def _found(
+    options: argparse.Namespace, missing: Callable[[str], object] | None
+) -> tuple[Workspace, ...]:
+    """Finds workspaces; does not wait for a file system that does not answer.
+
+    Args:
+        options: The command line.
+        missing: Called with a message for each path that is skipped. If None, no path is skipped.
+
+    Raises:
+        WorkspaceNotFoundError: See `find_workspaces`.
+        UsageError: No file system answers, or one does not answer and no path may be skipped.
+    """
+    from tui.host.asker import Asker, NoAnswerError
+
+    def ask(paths: Sequence[str]) -> tuple[Workspace, ...]:
+        return Asker[tuple[Workspace, ...]]().ask(
+            lambda: find_workspaces(paths, os.environ, Path.cwd(), complain, missing=missing)
+        )
+
+    try:
+        return ask(options.workspaces)
+    except NoAnswerError:
+        silent = "the file system does not answer; check its server, or unmount it"
+    named = options.workspaces or named_by(os.environ)
+    if missing is None or len(named) < 2:
+        raise UsageError(f"cannot look for workspaces: {silent}")
+    found: dict[Workspace, None] = {}
+    for path in named:
+        try:
+            found |= dict.fromkeys(ask([path]))
+        except NoAnswerError:
+            missing(f"skipped {shown_name(path)}: {silent}")
+        except WorkspaceNotFoundError:
+            missing(f"skipped {shown_name(path)}: this path is not a workspace")
+    if not found:
+        raise UsageError(f"cannot look for workspaces: {silent}")
+    return tuple(found)
 
 
 def task_states(

@@ -11,13 +11,15 @@ from typing import Any
 
 import pytest
 
+from registry.schema import layout
 from registry.schema.layout import Workspace
 from registry.sources import JsonTask, JsonWorkspace
 from tests.support.fuse import needs_fuse, passed_through
 from tests.support.rolls import answered
 from tests.support.scripted_tmux import ScriptedTmux, made_now
 from tests.support.waiting import until
-from tests.support.workspaces import QUICK, Files, entry, verdicts
+from tests.support.workspaces import QUICK, Files, entry, stamp, verdicts
+from tui.cli.main import main
 from tui.host import tmux_servers
 from tui.host.asker import Asker, NoAnswerError
 from tui.live import builder, separate_registries
@@ -72,12 +74,12 @@ def hang(monkeypatch: pytest.MonkeyPatch) -> Iterator[Hang]:
 
 @pytest.fixture
 def dead(tmp_path: Path) -> Files:
-    return Files(tmp_path / "dead", {"TASK-A": [entry("a")]})
+    return Files(tmp_path / "dead", {"TASK-A": [entry("a", started_at=stamp(3600))]})
 
 
 @pytest.fixture
 def good(tmp_path: Path) -> Files:
-    return Files(tmp_path / "good", {"TASK-B": [entry("b")]})
+    return Files(tmp_path / "good", {"TASK-B": [entry("b", started_at=stamp(3600))]})
 
 
 def both(dead: Files, good: Files) -> tuple[Workspace, ...]:
@@ -134,7 +136,7 @@ def test_the_monitor_keeps_its_last_state_with_its_age_and_follows_the_others(
         assert task.state.read_at < began + 1
 
         # What happens elsewhere is seen: a change, and a death.
-        good.write_task("TASK-B", entry("b"), entry("later", "completed"))
+        good.write_task("TASK-B", entry("b", started_at=stamp(3600)), entry("later", "completed"))
         until(lambda: "later" in verdicts(now()), "the change of another workspace")
         tmux._answers = (ONE_DIED,)
         tmux.asked = 0
@@ -187,7 +189,7 @@ def test_a_large_workspace_that_is_read_step_by_step_is_waited_for(
 def test_whose_progress_file_does_not_answer_is_not_called_stalled(
     tmp_path: Path, hang: Hang, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    files = Files(tmp_path, {"TASK-A": [entry("a")]})
+    files = Files(tmp_path, {"TASK-A": [entry("a", started_at=stamp(3600))]})
     impatient = replace(QUICK, stall_timeout=0.001)
     roll = take_roll(files.workspaces(), ScriptedTmux(BOTH), impatient)
     assert verdicts(roll) == {"a": Verdict.STALLED}
@@ -246,6 +248,37 @@ def test_while_a_call_hangs_none_is_started_and_its_end_is_told() -> None:
     assert asker.ask(lambda: True) is True
 
 
+@pytest.fixture
+def nobody(tmp_path: Path) -> str:
+    return str(tmp_path / "none")
+
+
+def test_a_command_skips_a_path_that_does_not_answer(
+    dead: Files, good: Files, hang: Hang, nobody: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hang.of(layout, "_named", lambda path: path == dead.path)
+    assert main(["list", "-S", nobody, str(dead.path), str(good.path)]) == 0
+    said = capsys.readouterr()
+    assert "TASK-B" in said.out
+    assert f"skipped {dead.path}: the file system does not answer" in said.err
+
+
+@pytest.mark.parametrize(
+    "command", [["list"], ["complete", "--zombies", "--yes"], ["doctor"], ["metrics"]]
+)
+def test_a_command_ends_if_its_only_path_does_not_answer(
+    dead: Files,
+    hang: Hang,
+    nobody: str,
+    capsys: pytest.CaptureFixture[str],
+    command: list[str],
+) -> None:
+    hang.of(layout, "_named", lambda path: path == dead.path)
+    place = ["-w"] if command[0] == "complete" else []
+    assert main([*command, "-S", nobody, *place, str(dead.path)]) == 2
+    assert "the file system does not answer" in capsys.readouterr().err
+
+
 # A real one
 
 
@@ -269,7 +302,9 @@ def test_a_mounted_file_system_that_stops_answering_freezes_nothing(
         try:
             until(lambda: shown() == dict.fromkeys("ab", Verdict.LIVE), "both agents")
             # By then the watch is in place.
-            good.write_task("TASK-B", entry("b"), entry("early", "completed"))
+            good.write_task(
+                "TASK-B", entry("b", started_at=stamp(3600)), entry("early", "completed")
+            )
             until(lambda: "early" in shown(), "a change that an event tells of")
             files.hang()
             live.refresh()
