@@ -11,6 +11,7 @@ from registry.sources import TaskSource
 from tui.actions.leftovers import find_leftovers
 from tui.actions.plan import Plan, Step, Verb
 from tui.actions.preconditions import ActionEvidence, TaskEvidence, session_now, takes_for_dead
+from tui.actions.reported_ends import ends_now
 from tui.actions.running_processes import find_running
 from tui.host.process import process_tree
 from tui.host.process.pane_origin import PaneOrigins, moved_among, unknown_among
@@ -73,6 +74,7 @@ def evidence_now(plan: Plan, snapshot: TmuxSnapshot) -> ActionEvidence:
         sessions=sessions,
         sharing=_sharing(snapshot),
         elsewhere=_elsewhere(plan, snapshot),
+        ends=ends_now(plan.steps),
     )
     if plan.verb is Verb.KILL and snapshot.state is not TmuxState.UNKNOWN:
         holding_us = _holding_us([*planned, *sessions.values()])

@@ -1,0 +1,60 @@
+"""Reads the ends that agents themselves reported; for plans, and again before actions. Blocks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING
+
+from registry.schema import Deployment, parse_time
+from tui.actions.plan import Step
+from tui.model.roll import AgentKey, AgentRow, RollCall, Verdict
+
+if TYPE_CHECKING:
+    from registry.agent_output import ReportedEnd
+    from registry.sources import TaskSource
+
+
+def ends_of(roll: RollCall, rows: Iterable[AgentRow]) -> Mapping[AgentKey, ReportedEnd]:
+    """Returns the ends that agents reported; only for agents whose session or process is gone."""
+    gone = [row for row in rows if row.verdict is Verdict.ZOMBIE or _is_missing(row)]
+    wanted = {(row.key.registry, row.key.id) for row in gone}
+    deployments: dict[tuple[TaskSource, str], list[Deployment]] = {}
+    for task in roll.tasks():
+        for agent in task.agents:
+            if (agent.key.registry, agent.key.id) in wanted:
+                of_agent = deployments.setdefault((task.state.source, agent.key.id), [])
+                of_agent.append(agent.record.deployment)
+    ends = {(source.path, agent_id): end for (source, agent_id), end in _read(deployments).items()}
+    return {
+        row.key: ends[row.key.registry, row.key.id]
+        for row in gone
+        if (row.key.registry, row.key.id) in ends
+    }
+
+
+def ends_now(steps: Iterable[Step]) -> Mapping[Step, ReportedEnd | None]:
+    """Maps each step with a reported end to the end that the agent's files prove now."""
+    planned = [step for step in steps if step.end is not None]
+    ends = _read({(step.source, step.label): step.judged for step in planned if step.source})
+    return {step: ends.get((step.source, step.label)) for step in planned if step.source}
+
+
+def _is_missing(row: AgentRow) -> bool:
+    return row.verdict is Verdict.UNKNOWN and row.session is None
+
+
+def _read(
+    deployments: Mapping[tuple[TaskSource, str], Iterable[Deployment]],
+) -> dict[tuple[TaskSource, str], ReportedEnd]:
+    """Maps agents to the ends that they reported after their last start."""
+    started: dict[TaskSource, dict[str, float]] = {}
+    for (source, agent_id), of_agent in deployments.items():
+        starts = [parse_time(deployment.started_at) for deployment in of_agent]
+        known = [start for start in starts if start is not None]
+        if known and len(known) == len(starts):
+            started.setdefault(source, {})[agent_id] = max(known)
+    return {
+        (source, agent_id): end
+        for source, starts_of in started.items()
+        for agent_id, end in source.reported_ends(starts_of).items()
+    }
