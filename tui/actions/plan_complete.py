@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -24,7 +23,6 @@ from tui.actions.preconditions import (
 from tui.actions.questions import with_questions
 from tui.actions.reported_ends import ends_of
 from tui.model.roll import AgentKey, AgentRow, RollCall, Verdict
-from tui.model.verdict import ENDING, is_ending
 
 if TYPE_CHECKING:
     from registry.agent_output import ReportedEnd
@@ -118,16 +116,8 @@ def checked_complete(
             instead of `status`.
     """
     rows = tuple(rows)
-    ends, now = ends_of(roll, rows), time.time()
-    # An agent may have reported its end after the roll call.
-    rows = tuple(
-        replace(row, verdict=Verdict.UNKNOWN, note=ENDING)
-        if row.key in ends and is_ending(ends[row.key], roll.evidence, now)
-        else row
-        for row in rows
-    )
-    given = ends if as_reported else {}
-    plan = plan_complete(roll, rows, status, by_verdict=by_verdict, ends=given)
+    ends = ends_of(roll, rows) if as_reported else {}
+    plan = plan_complete(roll, rows, status, by_verdict=by_verdict, ends=ends)
     sessions = [step.session for step in plan.steps if step.session is not None]
     evidence = looked_at(plan, evidence_of_roll(roll, sessions))
     if len(rows) == 1 and not by_verdict:

@@ -20,6 +20,7 @@ from tui.actions.plan import Plan, Step
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
 from tui.model.call import MAY_BE_STALE
 from tui.model.roll import AgentRow, Verdict
+from tui.model.verdict import ENDING
 
 if TYPE_CHECKING:
     from registry.agent_output import ReportedEnd
@@ -68,8 +69,9 @@ class ActionEvidence:
         holders: Maps a session's id to the agents in the roll call that have, or may have, this
             session.
         alone: Whether the operator named exactly one agent.
-        ends: Maps a step with a reported end (`Step.end`) to the end that the agent's files prove
-            now. Empty when the plan is made.
+        ends: Maps the step of an active agent that is gone to the end that the agent itself
+            reported, or to None.
+        ending: The steps of agents that reported their end a moment ago (`is_ending`).
     """
 
     snapshot: TmuxSnapshot
@@ -86,6 +88,7 @@ class ActionEvidence:
     holders: Mapping[str, Sequence[AgentRow]] = field(default_factory=dict)
     alone: bool = False
     ends: Mapping[Step, ReportedEnd | None] = field(default_factory=dict)
+    ending: frozenset[Step] = frozenset()
 
 
 Check = Callable[[Step, ActionEvidence], str | None]
@@ -302,6 +305,11 @@ def process_has_ended(step: Step, evidence: ActionEvidence) -> str | None:
     return "its process runs again" if now.ended is None else None
 
 
+def agent_is_not_ending(step: Step, evidence: ActionEvidence) -> str | None:
+    """Requires that the agent's registry is not about to follow an end that the agent reported."""
+    return ENDING if step in evidence.ending else None
+
+
 def report_is_the_planned_one(step: Step, evidence: ActionEvidence) -> str | None:
     """Requires that the last report of the agent has not changed after the plan was made."""
     now = evidence.ends.get(step, step.end)
@@ -401,6 +409,7 @@ KILL: tuple[tuple[Check, Result], ...] = (
     (nothing_is_left_over, Result.FAILED),
     (processes_can_be_seen, Result.FAILED),
     (session_is_not_back, Result.LEFT),
+    (agent_is_not_ending, Result.LEFT),
     (report_is_the_planned_one, Result.LEFT),
     (session_is_the_planned_one, Result.LEFT),
     (process_has_ended, Result.LEFT),
@@ -418,6 +427,7 @@ COMPLETE: tuple[tuple[Check, Result], ...] = (
     (nothing_is_left_over, Result.LEFT),
     (processes_can_be_seen, Result.LEFT),
     (session_is_not_back, Result.LEFT),
+    (agent_is_not_ending, Result.LEFT),
     (report_is_the_planned_one, Result.LEFT),
 )
 """The checks before an agent gets a terminal status without a kill; all are also in `KILL`.

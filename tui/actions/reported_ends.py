@@ -33,10 +33,13 @@ def ends_of(roll: RollCall, rows: Iterable[AgentRow]) -> Mapping[AgentKey, Repor
 
 
 def ends_now(steps: Iterable[Step]) -> Mapping[Step, ReportedEnd | None]:
-    """Maps each step with a reported end to the end that the agent's files prove now."""
-    planned = [step for step in steps if step.end is not None]
-    ends = _read({(step.source, step.label): step.judged for step in planned if step.source})
-    return {step: ends.get((step.source, step.label)) for step in planned if step.source}
+    """Maps the step of each agent to the end that the agent's files prove now, or to None."""
+    agents = {step: (step.source, step.label) for step in steps if step.source is not None}
+    deployments: dict[tuple[TaskSource, str], list[Deployment]] = {}
+    for step, agent in agents.items():
+        deployments.setdefault(agent, []).extend(step.judged)
+    ends = _read(deployments)
+    return {step: ends.get(agent) for step, agent in agents.items()}
 
 
 def _is_missing(row: AgentRow) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from registry.schema import (
@@ -14,7 +15,7 @@ from registry.schema import (
 )
 from registry.text import shown_name
 from tui.host.tmux_types import DeadPane, Session, TmuxState
-from tui.model.clock_jumps import seconds_between
+from tui.model.clock_jumps import ClockJump, seconds_between
 from tui.model.evidence import Evidence, is_proven_missing, proof_needed
 from tui.model.policy import ENDING_TIME, Policy
 from tui.model.roll import Verdict
@@ -74,14 +75,24 @@ def judge(
             needs it.
     """
     judgement = _judge(record, evidence, policy, now, reported)
-    if judgement.verdict is Verdict.ZOMBIE and end is not None and is_ending(end, evidence, now):
+    if (
+        judgement.verdict is Verdict.ZOMBIE
+        and end is not None
+        and is_ending(end, now, evidence.jumps)
+    ):
         return Judgement(Verdict.UNKNOWN, judgement.session, ENDING)
     return judgement
 
 
-def is_ending(end: ReportedEnd, evidence: Evidence, now: float) -> bool:
-    """Returns whether an agent reported its end less than `ENDING_TIME` before `now`."""
-    return seconds_between(end.written, now, evidence.jumps) < ENDING_TIME
+def is_ending(end: ReportedEnd, now: float, jumps: Iterable[ClockJump] = ()) -> bool:
+    """Returns whether an agent reported its end less than `ENDING_TIME` before `now`.
+
+    Args:
+        end: The end that the agent reported.
+        now: Seconds since the epoch.
+        jumps: The known jumps of the system clock.
+    """
+    return seconds_between(end.written, now, jumps) < ENDING_TIME
 
 
 def _judge(

@@ -101,6 +101,11 @@ def another_of_its_name(known: ActionEvidence) -> ActionEvidence:
     return replace(known, sessions={}, snapshot=answered(other))
 
 
+def ending(known: ActionEvidence) -> ActionEvidence:
+    steps = (*KILLS.steps, *COMPLETES.steps)
+    return replace(known, ending=frozenset(step for step in steps if step.label == "dead"))
+
+
 def reported_again(known: ActionEvidence) -> ActionEvidence:
     steps = [step for step in (*KILLS.steps, *COMPLETES.steps) if step.end is not None]
     return replace(known, ends=dict.fromkeys(steps, replace(END, message="again")))
@@ -121,6 +126,7 @@ SPOILED: dict[str, tuple[str, Spoil]] = {
     "nothing_is_left_over": ("dead", left_over),
     "processes_can_be_seen": ("live", seen(replace(THERE, foreign_pids=True))),
     "session_is_not_back": ("dead", seen(answered(session("agent_dead", number=9)))),
+    "agent_is_not_ending": ("dead", ending),
     "report_is_the_planned_one": ("dead", reported_again),
     "session_is_the_planned_one": ("live", another_of_its_name),
     "process_has_ended": ("ended", started_again),

@@ -30,6 +30,7 @@ from tests.support.workspaces import (
     write,
 )
 from tui.actions.execute import carry_out
+from tui.actions.footprint import weighed_kill
 from tui.actions.outcome import Result
 from tui.actions.plan_complete import checked_complete
 from tui.actions.plan_kill import plan_kill
@@ -121,6 +122,23 @@ def test_each_zombie_gets_the_end_that_it_reported(files: Files) -> None:
     assert files.listed("a")["status"] == "failed"
 
 
+def test_a_kill_leaves_an_agent_that_ended_by_itself_after_the_plan(
+    files: Files, server: RealTmux
+) -> None:
+    ids = {name: server.start(f"agent_{name}") for name in "ab"}
+    roll = take(files, server.client())
+    plan = weighed_kill(roll, tuple(roll.agents()))
+    assert {step.label for step in plan.steps} == {"a", "b"}
+    report(files)
+    server.kill(ids["a"])
+    before = files.agent("a")
+    a, b = carry_out(plan, server.client(), "").steps
+    assert (a.result, a.detail) == (Result.LEFT, ENDING)
+    assert b.result is Result.DONE
+    assert files.agent("a") == before
+    assert files.agent("b")["status"] == "terminated"
+
+
 def test_an_explicit_status_counts_more_than_a_report(files: Files) -> None:
     report(files, "failed", ENDING_TIME + 1)
     tmux = ScriptedTmux(NOBODY)
@@ -131,16 +149,26 @@ def test_an_explicit_status_counts_more_than_a_report(files: Files) -> None:
     assert files.agent("a")["status"] == "terminated"
 
 
-def test_a_report_that_came_after_the_plan_is_not_overwritten(files: Files) -> None:
+@pytest.mark.parametrize(
+    ("status", "seconds_ago", "why"),
+    [
+        ("completed", 0, ENDING),
+        ("completed", ENDING_TIME + 1, "its last report has changed"),
+        ("working", 0, "its last report has changed"),
+    ],
+)
+def test_a_report_that_came_after_the_plan_is_not_overwritten(
+    files: Files, status: str, seconds_ago: float, why: str
+) -> None:
     report(files, "failed", ENDING_TIME + 1)
     tmux = ScriptedTmux(NOBODY)
     roll = take(files, tmux)
     plan = checked_complete(roll, roll.agents(), as_reported=True)
-    report(files, "completed")
+    report(files, status, seconds_ago)
     before = files.agent("a")
     a, b = carry_out(plan, tmux, "").steps
     assert (a.result, b.result) == (Result.LEFT, Result.DONE)
-    assert "last report has changed" in a.detail
+    assert why in a.detail
     assert files.agent("a") == before
 
 
