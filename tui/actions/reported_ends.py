@@ -49,13 +49,17 @@ def _is_missing(row: AgentRow) -> bool:
 def _read(
     deployments: Mapping[tuple[TaskSource, str], Iterable[Deployment]],
 ) -> dict[tuple[TaskSource, str], ReportedEnd]:
-    """Maps agents to the ends that they reported after their last start."""
+    """Maps agents to the ends that they reported after their start.
+
+    An agent is left out if its start is not known, or if several starts are listed for its id:
+    then its report may be that of another deployment.
+    """
     started: dict[TaskSource, dict[str, float]] = {}
     for (source, agent_id), of_agent in deployments.items():
-        starts = [parse_time(deployment.started_at) for deployment in of_agent]
-        known = [start for start in starts if start is not None]
-        if known and len(known) == len(starts):
-            started.setdefault(source, {})[agent_id] = max(known)
+        starts = {parse_time(deployment.started_at) for deployment in of_agent}
+        start = starts.pop() if len(starts) == 1 else None
+        if start is not None:
+            started.setdefault(source, {})[agent_id] = start
     return {
         (source, agent_id): end
         for source, starts_of in started.items()

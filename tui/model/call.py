@@ -83,20 +83,19 @@ def _row(place: Place, judgement: Judgement, reported: float, state: TaskState) 
 def starts_of_zombies(roll: TaskRoll) -> dict[str, float]:
     """Maps the id of each zombie to its start, in seconds since the epoch.
 
-    If several entries have this id, the start is the latest one. A zombie is left out if a start
-    is not known.
+    A zombie is left out if its start is not known, or if entries with the same id have different
+    starts: then a report with this id may be the report of the other entry.
     """
     zombies = {row.key.id for row in roll.agents if row.verdict is Verdict.ZOMBIE}
-    starts: dict[str, float] = {}
-    unknown: set[str] = set()
+    starts: dict[str, set[float | None]] = {}
     for row in roll.agents:
-        if row.key.id not in zombies:
-            continue
-        if row.record.started is None:
-            unknown.add(row.key.id)
-        else:
-            starts[row.key.id] = max(row.record.started, starts.get(row.key.id, 0.0))
-    return {agent_id: start for agent_id, start in starts.items() if agent_id not in unknown}
+        if row.key.id in zombies:
+            starts.setdefault(row.key.id, set()).add(row.record.started)
+    return {
+        agent_id: start
+        for agent_id, of_agent in starts.items()
+        if len(of_agent) == 1 and (start := next(iter(of_agent))) is not None
+    }
 
 
 def _mean_progress(rows: Sequence[AgentRow]) -> float | None:

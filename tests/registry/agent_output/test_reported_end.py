@@ -65,32 +65,31 @@ def test_a_terminal_last_line_is_the_reported_end(task: Path, status: str) -> No
     assert end.written == pytest.approx(STARTED + 61)
 
 
-@pytest.mark.parametrize(
-    "last",
-    [
-        line("working"),
-        line("Completed"),
-        line("finished"),
-        line(["completed"]),
-        line(None),
-        line(agent_id="other"),
-        line(timestamp=None),
-        line(timestamp="yesterday"),
-        line(timestamp=1.5),
-        "completed\n",
-        "[]\n",
-        line()[:-10],
-        line()[:-2],
-        "[" * 100_000 + "\n",
-        line(message="x" * 400_000),
-        line() + line("working", 61),
-        line() + "{torn",
-        line() + "\0" * 10_000_000 + "\n",
-        "",
-        "\n\n",
-    ],
-    ids=lambda text: text[:40],
-)
+OTHER_LINES = {
+    "at work": line("working"),
+    "capitals": line("Completed"),
+    "unknown word": line("finished"),
+    "a list": line(["completed"]),
+    "null": line(None),
+    "another agent": line(agent_id="other"),
+    "no time": line(timestamp=None),
+    "not a time": line(timestamp="yesterday"),
+    "a number as time": line(timestamp=1.5),
+    "no JSON": "completed\n",
+    "no object": "[]\n",
+    "torn": line()[:-10],
+    "almost complete": line()[:-2],
+    "too deep": "[" * 100_000 + "\n",
+    "too long": line(message="x" * 400_000),
+    "at work again": line() + line("working", 61),
+    "a torn line later": line() + "{torn",
+    "zeros later": line() + "\0" * 10_000_000 + "\n",
+    "empty": "",
+    "blank": "\n\n",
+}
+
+
+@pytest.mark.parametrize("last", OTHER_LINES.values(), ids=OTHER_LINES)
 def test_any_other_last_line_proves_no_end(task: Path, last: str) -> None:
     put(task, line("working", 30) + last)
     assert end_in(task) is None

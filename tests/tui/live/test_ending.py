@@ -185,6 +185,17 @@ def test_a_report_of_the_earlier_deployment_counts_for_nothing(files: Files) -> 
     assert checked_complete(roll, roll.agents(), as_reported=True).steps[0].end is None
 
 
+def test_a_report_of_another_entry_with_the_id_counts_for_nothing(files: Files) -> None:
+    later = entry("a", "completed", tmux_session="agent_a2", started_at=stamp(15))
+    files.write_task("TASK-1", entry("a"), later, entry("b"))
+    report(files, "failed", ENDING_TIME + 1)
+    tmux = ScriptedTmux(NOBODY)
+    roll = take(files, tmux)
+    zombies = [row for row in roll.agents() if row.verdict is Verdict.ZOMBIE]
+    a, b = checked_complete(roll, zombies, as_reported=True).steps
+    assert (a.label, a.end, b.label) == ("a", None, "b")
+
+
 def test_a_report_that_others_may_have_written_counts_for_nothing(files: Files) -> None:
     report(files).chmod(0o666)
     roll = take(files, ScriptedTmux(NOBODY))

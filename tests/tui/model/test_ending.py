@@ -124,13 +124,15 @@ def test_agents_that_are_ending_are_no_mass_death() -> None:
     assert find_mass_death([dead], missing, POLICY) is not None
 
 
-def test_the_start_of_a_zombie_is_the_latest_one_of_its_id() -> None:
+def test_a_report_is_believed_only_if_the_start_of_its_agent_is_known() -> None:
     state = task_state(
         agent("once", started=NOW - 50),
         agent("twice", started=NOW - 90),
         agent("twice", status="completed", started=NOW - 70),
+        agent("same", started=NOW - 60),
+        agent("same", status="completed", started=NOW - 60),
         agent("unknown", started=None),
         agent("over", status="completed"),
     )
     roll = rolled(None, state=state)
-    assert starts_of_zombies(roll) == {"once": NOW - 50, "twice": NOW - 70}
+    assert starts_of_zombies(roll) == {"once": NOW - 50, "same": NOW - 60}
