@@ -20,7 +20,7 @@ from registry.agent_output.reported_end import (
 from tests.support.other_user import OTHER, needs_another_user
 
 ID = "code_fixer-215911-8c90c7"
-STARTED = time.time() - 3600
+STARTED = float(int(time.time()) - 3600)
 
 
 def at(seconds_after_start: float) -> str:
