@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from registry.agent_output.lines import LogLine as LogLine
     from registry.agent_output.lines import ProgressReport as ProgressReport
     from registry.agent_output.lines import Source as Source
+    from registry.agent_output.reported_end import ReportedEnd as ReportedEnd
+    from registry.agent_output.reported_end import reported_ends as reported_ends
 else:
     __getattr__, __dir__ = exports(
         __name__,
@@ -52,6 +54,10 @@ else:
                 "SEVERITIES",
                 "STREAM_LOG",
                 "Source",
+            ),
+            "reported_end": (
+                "ReportedEnd",
+                "reported_ends",
             ),
         },
     )

@@ -71,6 +71,8 @@ class Issue:
         fix: The right value, or `MISSING`.
         advice: Why muster cannot repair the issue, and what the user can do; empty if muster can
             repair the issue.
+        reported: Whether the right value of a zombie's status is the end that the agent itself
+            reported.
     """
 
     kind: IssueKind
@@ -81,6 +83,7 @@ class Issue:
     says: str
     fix: Any = MISSING
     advice: str = ""
+    reported: bool = False
 
     @property
     def fixable(self) -> bool:

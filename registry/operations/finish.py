@@ -7,7 +7,7 @@ import time
 from collections.abc import Collection, Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from registry.audit.transaction import AuditContext, change_pair
 from registry.dataclass import dataclass, replace
@@ -25,6 +25,9 @@ from registry.schema.records import Deployment, agent_entries, is_active, is_ter
 from registry.storage.codec import Json
 from registry.storage.locked_file import DEFAULT_TIMEOUT
 from registry.text import shown_name
+
+if TYPE_CHECKING:
+    from registry.agent_output.reported_end import ReportedEnd
 
 _log = logging.getLogger(__name__)
 
@@ -82,6 +85,22 @@ def end_fields(status: str, reason: str | None) -> dict[str, str]:
     return {END_FIELD[status]: timestamp()} | ({word: reason} if reason is not None else {})
 
 
+def reported_end_fields(end: ReportedEnd) -> dict[str, str]:
+    """Returns the fields, besides `status`, that describe an end that the agent itself reported.
+
+    `terminated_at` is left out, because the orchestrator writes this field only after a kill:
+    `completed_count` includes an agent without this field; see `edits.ended_by_itself`.
+
+    Raises:
+        WrongShapeError: The status of the end is not a terminal status.
+    """
+    if not is_terminal(end.status):
+        raise WrongShapeError("status", f"must be a terminal status, not {end.status!r:.80}")
+    fields = {} if end.status == "terminated" else {END_FIELD[end.status]: end.timestamp}
+    word = "completion_reason" if end.status == "completed" else "termination_reason"
+    return fields | ({word: end.message} if end.message else {})
+
+
 def end_of(entry: Json) -> edits.End | None:
     """Returns the status and the fields in `END_FIELDS` of an agent's entry.
 
@@ -104,6 +123,7 @@ def finish_agents(
     on_record: AuditContext | None = None,
     judged: Judged | None = None,
     owner: int | None = None,
+    ends: Mapping[str, ReportedEnd] | None = None,
 ) -> FinishReport:
     """Completes or terminates agents in the task's registry and in the global registry.
 
@@ -126,10 +146,13 @@ def finish_agents(
             reason. Agents that are not in `judged` are not checked.
         owner: The id of the user that owned the task's registry when the caller chose the agents;
             None to skip this check.
+        ends: Maps the id of an agent that itself reported its end to this end. Such an agent gets
+            the reported status instead of `status`, and its message instead of `reason`.
 
     Raises:
         UntrustedFileError: A registry does not belong to the user `owner`; nothing was written.
-        WrongShapeError: The status is neither ``completed`` nor ``terminated``.
+        WrongShapeError: The status is neither ``completed`` nor ``terminated``, or the status of a
+            reported end is not terminal.
         TypeError, ValueError: `fields` contains a value that JSON cannot represent, or a field
             that this function sets itself.
         AuditError: The audit log cannot be written; nothing was written.
@@ -137,18 +160,21 @@ def finish_agents(
     """
     if status == "terminated":
         reason = reason or "terminated"
-    ends = end_fields(status, reason or None)
+    end = _Ends(
+        (status, end_fields(status, reason or None)),
+        {id_: (end.status, reported_end_fields(end)) for id_, end in (ends or {}).items()},
+    )
     extra = further_fields(fields, _SET_HERE, "finish_agents")
     task = Path(task_registry)
     global_ = path_or_none(global_registry)
     ids = distinct_ids(agent_ids)
 
     def finish(in_task: Json, in_global: Json | None) -> FinishReport:
-        return _finish(task, in_task, in_global, ids, (status, ends), extra, judged or {})
+        return _finish(task, in_task, in_global, ids, end, extra, judged or {})
 
     made = change_pair(task, global_, finish, timeout=timeout, on_record=on_record, owner=owner)
     report = made.result
-    _log.info("Finished %d agents as %s in %s", len(report.changed), status, task)
+    _log.info("Finished %d agents in %s", len(report.changed), task)
     return FinishReport(report.changed, report.untouched, made.written, made.problems)
 
 
@@ -215,25 +241,43 @@ def terminate_agents(
     return replace(report, untouched={**report.untouched, **left})
 
 
+@dataclass(frozen=True, slots=True)
+class _Ends:
+    """The ends that agents get.
+
+    Attributes:
+        common: The end of each agent that is not in `reported`.
+        reported: Maps the id of an agent that itself reported its end to this end.
+    """
+
+    common: edits.End
+    reported: Mapping[str, edits.End]
+
+    def of(self, agent_id: str | None) -> edits.End:
+        """Returns the end of an agent."""
+        return self.reported.get(agent_id or "", self.common)
+
+
 def _finish(
     path: Path,
     task: Json,
     global_: Json | None,
     ids: tuple[str, ...],
-    end: edits.End,
+    ends: _Ends,
     extra: Json,
     judged: Judged,
 ) -> FinishReport:
-    wanted, (status, fields) = frozenset(ids), end
-    all_fields = status, {**extra, **fields}
+    wanted = frozenset(ids)
 
     def end_of_wanted(agent_id: str | None, entry: Json) -> edits.End | None:
-        is_meant = agent_id in wanted and _is_judged(agent_id, entry, judged)
-        return all_fields if is_meant else None
+        if agent_id not in wanted or not _is_judged(agent_id, entry, judged):
+            return None
+        status, fields = ends.of(agent_id)
+        return status, {**extra, **fields}
 
     in_task = edits.finish_each(task, end_of_wanted)
     ours = {change.agent_id for change in in_task}
-    in_global = _follow(task, global_, wanted, ours, end, judged) if global_ is not None else []
+    in_global = _follow(task, global_, wanted, ours, ends, judged) if global_ is not None else []
     entries = {id_: entry for id_, entry in agent_entries(task) if id_}
     changed = {change.agent_id: change for change in (*in_global, *in_task)}
     untouched = {
@@ -266,7 +310,7 @@ def _follow(
     global_: Json,
     wanted: Collection[str],
     ours: Collection[str],
-    end: edits.End,
+    ends: _Ends,
     judged: Judged,
 ) -> list[edits.StatusChange]:
     """Copies terminal statuses from the task's registry to the global registry.
@@ -279,7 +323,7 @@ def _follow(
         global_: The decoded global registry; changed in place.
         wanted: The ids of the agents to finish.
         ours: The ids of the agents that this operation has finished in the task's registry.
-        end: The status and fields for an agent that only the global registry lists.
+        ends: The status and fields for an agent that only the global registry lists.
         judged: Maps an agent's id to the deployments that may be changed.
     """
     now = time.time()
@@ -293,7 +337,7 @@ def _follow(
         entry = in_task.get(agent_id)
         if entry is None:
             # The agent may not have been added to the task's registry yet.
-            return end if _is_judged(agent_id, listed, judged) else None
+            return ends.of(agent_id) if _is_judged(agent_id, listed, judged) else None
         return end_of(entry) if agent_id in ours or not ended_just_now(entry, now) else None
 
     return edits.finish_each(global_, end_in_task)

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from registry.agent_output.files import AgentFile, FileFacts
     from registry.agent_output.lines import Line
     from registry.agent_output.lines import Source as OutputKind
+    from registry.agent_output.reported_end import ReportedEnd
     from registry.audit.diff import Reverted
     from registry.audit.log import Audit
     from registry.audit.transaction import AuditContext, Made
@@ -166,6 +167,12 @@ class JsonTask(_JsonSource):
         """See `TaskSource.last_reports`."""
         return last_reports(self.registry, agent_ids)
 
+    def reported_ends(
+        self, started: Mapping[str, float], written_after: float = 0.0
+    ) -> dict[str, ReportedEnd]:
+        """See `TaskSource.reported_ends`."""
+        return agent_output.reported_ends(self.registry, started, written_after)
+
     def output(self, agent_id: str, kind: OutputKind[Line]) -> AgentFile[Line]:
         """See `TaskSource.output`."""
         return agent_output.AgentFile(self.directory, agent_id, kind)
@@ -183,6 +190,7 @@ class JsonTask(_JsonSource):
         on_record: AuditContext | None = None,
         judged: Judged | None = None,
         owner: int | None = None,
+        ends: Mapping[str, ReportedEnd] | None = None,
     ) -> FinishReport:
         """See `TaskSource.finish`."""
         return operations.finish_agents(
@@ -194,6 +202,7 @@ class JsonTask(_JsonSource):
             on_record=on_record,
             judged=judged,
             owner=owner,
+            ends=ends,
         )
 
     def report(

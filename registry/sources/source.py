@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from registry.agent_output.files import AgentFile, FileFacts
     from registry.agent_output.lines import Line
     from registry.agent_output.lines import Source as OutputKind
+    from registry.agent_output.reported_end import ReportedEnd
     from registry.audit.diff import Reverted
     from registry.audit.log import Audit
     from registry.audit.transaction import AuditContext, Made
@@ -195,6 +196,22 @@ class TaskSource(Source, Protocol):
             Maps the id of each agent that has a progress file to seconds since the epoch.
         """
 
+    def reported_ends(
+        self, started: Mapping[str, float], written_after: float = 0.0
+    ) -> dict[str, ReportedEnd]:
+        """Returns the ends that agents themselves reported after their starts.
+
+        Only the last report of an agent counts. A report counts for nothing if a user who may not
+        write the task could have written the report.
+
+        Args:
+            started: Maps the id of each agent to the agent's start, in seconds since the epoch.
+            written_after: Earlier reports may be left out; a time in seconds since the epoch.
+
+        Returns:
+            Maps the id of each agent that reported its end to the end.
+        """
+
     def output(self, agent_id: str, kind: OutputKind[Line]) -> AgentFile[Line]:
         """Returns a reader for the agent's output file of this kind."""
 
@@ -210,6 +227,7 @@ class TaskSource(Source, Protocol):
         on_record: AuditContext | None = None,
         judged: Judged | None = None,
         owner: int | None = None,
+        ends: Mapping[str, ReportedEnd] | None = None,
     ) -> FinishReport:
         """Gives a terminal status to each active agent whose id is in `agent_ids`.
 
@@ -222,6 +240,8 @@ class TaskSource(Source, Protocol):
                 another deployment is not changed. Agents that are not in `judged` are not checked.
             owner: The id of the user that owned the task's registry when the caller chose the
                 agents; None to skip this check.
+            ends: Maps the id of an agent to the end that the agent itself reported. Such an agent
+                gets the reported status, with the agent's message as the reason.
 
         Raises:
             AuditError: The audit log cannot be written; nothing was changed.

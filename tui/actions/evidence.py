@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+import time
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from registry.dataclass import replace
 from registry.errors import BusyRegistryError, CorruptRegistryError, RegistryError
+from registry.schema import is_active
 from registry.snapshots import when_free
 from registry.sources import TaskSource
 from tui.actions.leftovers import find_leftovers
 from tui.actions.plan import Plan, Step, Verb
 from tui.actions.preconditions import ActionEvidence, TaskEvidence, session_now, takes_for_dead
+from tui.actions.reported_ends import ends_now
 from tui.actions.running_processes import find_running
 from tui.host.process import process_tree
 from tui.host.process.pane_origin import PaneOrigins, moved_among, unknown_among
@@ -19,6 +22,7 @@ from tui.live.nearby_workspaces import NearbyWorkspaces
 from tui.live.session_claims import Holder, claims_on
 from tui.model.roll import AgentRow, RollCall, Verdict
 from tui.model.suspects import find_mixed
+from tui.model.verdict import is_ending
 
 
 def evidence_of_roll(
@@ -87,7 +91,7 @@ def evidence_now(plan: Plan, snapshot: TmuxSnapshot) -> ActionEvidence:
 
 
 def looked_at(plan: Plan, evidence: ActionEvidence) -> ActionEvidence:
-    """Adds data of this host to evidence: `leftovers`, `mixed` and `claims`.
+    """Adds data of this host to evidence: `leftovers`, `mixed`, `claims`, `ends` and `ending`.
 
     This function is called when the plan is made, and again before the plan is executed.
     """
@@ -103,7 +107,10 @@ def looked_at(plan: Plan, evidence: ActionEvidence) -> ActionEvidence:
         # A kill ends these processes anyway, and afterwards searches for further ones.
         of_steps = {step: now for step in asked if (now := session_now(step, evidence))}
         leftovers |= find_running(of_steps, snapshot)
-    evidence = replace(evidence, leftovers=leftovers)
+    ends = {} if snapshot.state is TmuxState.UNKNOWN else ends_now(_gone(plan, evidence))
+    at = time.time()
+    ending = frozenset(step for step, end in ends.items() if end and is_ending(end, at))
+    evidence = replace(evidence, leftovers=leftovers, ends=ends, ending=ending)
     if plan.verb is not Verb.KILL or snapshot.state is TmuxState.UNKNOWN:
         return evidence
     nearby, sessions = plan.nearby or NearbyWorkspaces(), snapshot.sessions.values()
@@ -112,6 +119,15 @@ def looked_at(plan: Plan, evidence: ActionEvidence) -> ActionEvidence:
         mixed=_mixed(sessions),
         claims={session.id: why for session, why in claims_on(nearby, held, snapshot).items()},
     )
+
+
+def _gone(plan: Plan, evidence: ActionEvidence) -> Iterator[Step]:
+    """Yields the steps of active agents whose session or process is gone now."""
+    for step in plan.steps:
+        now = session_now(step, evidence)
+        is_gone = now is None or now.ended is not None
+        if step.row is not None and is_active(step.row.record.status) and is_gone:
+            yield step
 
 
 def _mixed(sessions: Collection[Session]) -> Mapping[str, str]:

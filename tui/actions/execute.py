@@ -17,7 +17,7 @@ from registry.storage import durable_commits
 from tui.actions.evidence import evidence_now
 from tui.actions.kill import end_sessions
 from tui.actions.outcome import Outcome, Result, StepOutcome
-from tui.actions.plan import EndStatus, Plan, Step, Verb
+from tui.actions.plan import Plan, Step, Verb
 from tui.actions.preconditions import (
     COMPLETE,
     TaskEvidence,
@@ -95,9 +95,10 @@ def complete(
     An agent whose step fails a check is not changed.
 
     Args:
-        plan: A confirmed plan. `Plan.status` is the new status of the agents.
+        plan: A confirmed plan. `Plan.status_of` is the new status of each agent.
         tmux: The tmux server of the plan, which is queried again.
-        reason: The reason for the registries; may be empty.
+        reason: The reason for the registries; may be empty. The reason for an agent that itself
+            reported its end is the agent's message.
         audit: Logs the change.
         progress: Called with the progress.
     """
@@ -158,6 +159,7 @@ def _record(
                 on_record=on_record,
                 judged=_judged(group),
                 owner=next((step.owner for step in group if step.owner is not None), None),
+                ends={step.label: step.end for step in group if step.end is not None},
             )
         except (RegistryError, OSError) as error:
             for step in group:
@@ -169,7 +171,7 @@ def _record(
         written |= dict.fromkeys(report.written)
         problems += report.problems
         for step in group:
-            outcomes[step] = _recorded(step, plan.status, steps[step], report)
+            outcomes[step] = _recorded(step, plan.status_of(step), steps[step], report)
     return tuple(written), tuple(problems)
 
 
@@ -180,7 +182,7 @@ def _judged(steps: Iterable[Step]) -> dict[str, frozenset[Deployment]]:
     return judged
 
 
-def _recorded(step: Step, status: EndStatus, detail: str, report: FinishReport) -> StepOutcome:
+def _recorded(step: Step, status: str, detail: str, report: FinishReport) -> StepOutcome:
     prefix = f"{detail}; " if detail else ""
     change = {change.agent_id: change for change in report.changed}.get(step.label)
     if change is not None and change.status == status:

@@ -6,6 +6,7 @@ it.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -21,6 +22,7 @@ from tui.model.roll import AgentRow, TaskRoll
 from tui.text.sanitize import size, some
 
 if TYPE_CHECKING:
+    from registry.agent_output import ReportedEnd
     from registry.sources import TaskSource
     from tui.live.nearby_workspaces import NearbyWorkspaces
 
@@ -79,6 +81,8 @@ class Step:
         owner: The user id of the owner of the agent's registry; None for an orphan, or if the
             registry was not read.
         identity: The device and inode of the registry that was read, or None.
+        end: The end that the agent itself reported, if the agent gets this end; None if the agent
+            gets the status of the plan.
         stale: Whether the workspace has a database that may contain a newer status of the agent.
     """
 
@@ -96,6 +100,7 @@ class Step:
     may_run: bool = False
     owner: int | None = None
     identity: tuple[int, int] | None = None
+    end: ReportedEnd | None = None
 
     @property
     def session_names(self) -> frozenset[str]:
@@ -117,7 +122,7 @@ class Plan:
 
     Attributes:
         verb: The kind of the action.
-        status: The new status of the agents.
+        status: The new status of the agents that have no `Step.end`.
         steps: The steps in the order of execution.
         refused: The agents and sessions that will not be changed, each with the reason.
         socket: The queried tmux socket.
@@ -174,6 +179,10 @@ class Plan:
         known = [footprint for footprint in footprints if footprint is not None]
         return sum(known, Footprint(0, 0)) if len(known) == len(footprints) else None
 
+    def status_of(self, step: Step) -> str:
+        """Returns the status that the agent of a step gets."""
+        return self.status if step.end is None else step.end.status
+
     def without(self, refused: Mapping[Step, str]) -> Plan:
         """Returns the plan without some steps, and lists these steps as refused.
 
@@ -193,7 +202,9 @@ class Plan:
         orphans = sum(step.row is None for step in self.steps)
         agents = len(self.steps) - orphans
         if self.verb is Verb.COMPLETE:
-            return f"Mark {some(agents, 'agent')} as {self.status}"
+            counts = Counter(map(self.status_of, self.steps)) or {self.status: 0}
+            ends = (f"{some(count, 'agent')} as {status}" for status, count in counts.items())
+            return f"Mark {', '.join(ends)}"
         objects = [some(agents, "agent")] if agents or not orphans else []
         objects += [some(orphans, "orphaned session")] if orphans else []
         return f"Kill {' and '.join(objects)}"
@@ -230,7 +241,12 @@ class Plan:
 
 
 def agent_step(
-    row: AgentRow, task: TaskRoll, writes: bool, says: str, earlier: EndedSession | None = None
+    row: AgentRow,
+    task: TaskRoll,
+    writes: bool,
+    says: str,
+    earlier: EndedSession | None = None,
+    end: ReportedEnd | None = None,
 ) -> Step:
     """Returns the step for one agent.
 
@@ -240,6 +256,7 @@ def agent_step(
         writes: Whether registries will change.
         says: A description of the step for the operator.
         earlier: See `Step`.
+        end: See `Step`.
     """
     name = row.record.tmux_session
     same = (
@@ -263,6 +280,7 @@ def agent_step(
         stale=stale,
         owner=task.state.owner,
         identity=task.state.identity,
+        end=end,
     )
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from registry.dataclass import replace
 from registry.schema import is_active
@@ -19,7 +21,11 @@ from tui.actions.preconditions import (
     status_is_current,
 )
 from tui.actions.questions import with_questions
-from tui.model.roll import AgentRow, RollCall, Verdict
+from tui.actions.reported_ends import ends_of
+from tui.model.roll import AgentKey, AgentRow, RollCall, Verdict
+
+if TYPE_CHECKING:
+    from registry.agent_output import ReportedEnd
 
 
 def plan_complete(
@@ -28,14 +34,16 @@ def plan_complete(
     status: EndStatus = "completed",
     *,
     by_verdict: bool = False,
+    ends: Mapping[AgentKey, ReportedEnd] = MappingProxyType({}),
 ) -> Plan:
     """Makes a plan to give active agents a terminal status; sessions are not changed.
 
     Args:
         roll: The roll call.
         rows: The agents.
-        status: The new status of the agents.
+        status: The new status of the agents that are not in `ends`.
         by_verdict: Whether the agents were chosen by their verdict, and not named by the operator.
+        ends: Maps agents to the ends that they themselves reported, and that they get.
     """
     rows = tuple(rows)
     alone = len(rows) == 1 and not by_verdict
@@ -48,7 +56,12 @@ def plan_complete(
         doubt = roll.evidence.renamed.get(name)
         if doubt is None and row.verdict is Verdict.UNKNOWN and name in roll.evidence.unasked:
             doubt = f"{roll.evidence.elsewhere[name]}."
-        step = agent_step(row, tasks[row.key.registry], True, _says(row, status, doubt))
+        end = ends.get(row.key)
+        change = f"set its status to {status}"
+        if end is not None:
+            change = f"set its status to {end.status}, as the agent reported"
+        says = _says(row, change, doubt)
+        step = agent_step(row, tasks[row.key.registry], True, says, end=end)
         why = first_reason((registry_can_be_read, status_is_current), step, evidence)
         if row.verdict in (Verdict.FINISHED, Verdict.LEAKED):
             why = f"its status is already {row.record.status!r}"
@@ -87,14 +100,24 @@ def checked_complete(
     status: EndStatus = "completed",
     *,
     by_verdict: bool = False,
+    as_reported: bool = False,
 ) -> Plan:
     """Makes a plan like `plan_complete`, but refuses agents whose processes may still run. Blocks.
 
     If the operator named exactly one agent, this agent stays in the plan, with a remark. The
     operator may know that the processes do not belong to the agent.
+
+    Args:
+        roll: See `plan_complete`.
+        rows: See `plan_complete`.
+        status: See `plan_complete`.
+        by_verdict: See `plan_complete`.
+        as_reported: Whether an agent that is gone, and that itself reported its end, gets this end
+            instead of `status`.
     """
     rows = tuple(rows)
-    plan = plan_complete(roll, rows, status, by_verdict=by_verdict)
+    ends = ends_of(roll, rows) if as_reported else {}
+    plan = plan_complete(roll, rows, status, by_verdict=by_verdict, ends=ends)
     sessions = [step.session for step in plan.steps if step.session is not None]
     evidence = looked_at(plan, evidence_of_roll(roll, sessions))
     if len(rows) == 1 and not by_verdict:
@@ -115,9 +138,8 @@ def _with_remarks(plan: Plan, evidence: ActionEvidence) -> Plan:
     return replace(plan, steps=tuple(map(remarked, plan.steps)))
 
 
-def _says(row: AgentRow, status: EndStatus, doubt: str | None) -> str:
+def _says(row: AgentRow, change: str, doubt: str | None) -> str:
     """Returns the description of a step that completes an agent."""
-    change = f"set its status to {status}"
     if row.verdict is Verdict.ZOMBIE:
         gone = "its session is gone" if row.session is None else row.note
         return f"{gone}; {change}"

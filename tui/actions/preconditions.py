@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from registry.dataclass import dataclass, field
 from registry.schema import AgentRecord, TaskRecord, UnreadDatabase, is_active, is_terminal
@@ -19,6 +20,10 @@ from tui.actions.plan import Plan, Step
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
 from tui.model.call import MAY_BE_STALE
 from tui.model.roll import AgentRow, Verdict
+from tui.model.verdict import ENDING
+
+if TYPE_CHECKING:
+    from registry.agent_output import ReportedEnd
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,9 @@ class ActionEvidence:
         holders: Maps a session's id to the agents in the roll call that have, or may have, this
             session.
         alone: Whether the operator named exactly one agent.
+        ends: Maps the step of an active agent that is gone to the end that the agent itself
+            reported, or to None.
+        ending: The steps of agents that reported their end a moment ago (`is_ending`).
     """
 
     snapshot: TmuxSnapshot
@@ -79,6 +87,8 @@ class ActionEvidence:
     rows: Mapping[Path, Sequence[AgentRow]] = field(default_factory=dict)
     holders: Mapping[str, Sequence[AgentRow]] = field(default_factory=dict)
     alone: bool = False
+    ends: Mapping[Step, ReportedEnd | None] = field(default_factory=dict)
+    ending: frozenset[Step] = frozenset()
 
 
 Check = Callable[[Step, ActionEvidence], str | None]
@@ -295,6 +305,19 @@ def process_has_ended(step: Step, evidence: ActionEvidence) -> str | None:
     return "its process runs again" if now.ended is None else None
 
 
+def agent_is_not_ending(step: Step, evidence: ActionEvidence) -> str | None:
+    """Requires that the agent's registry is not about to follow an end that the agent reported."""
+    return ENDING if step in evidence.ending else None
+
+
+def report_is_the_planned_one(step: Step, evidence: ActionEvidence) -> str | None:
+    """Requires that the last report of the agent has not changed after the plan was made."""
+    now = evidence.ends.get(step, step.end)
+    if step.end is None or (now is not None and now == step.end):
+        return None
+    return "its last report has changed after the plan was made; repeat the action"
+
+
 def session_is_the_planned_one(step: Step, evidence: ActionEvidence) -> str | None:
     """Requires that the session is still the planned session, or is gone with all its panes."""
     session, snapshot = step.session, evidence.snapshot
@@ -386,6 +409,8 @@ KILL: tuple[tuple[Check, Result], ...] = (
     (nothing_is_left_over, Result.FAILED),
     (processes_can_be_seen, Result.FAILED),
     (session_is_not_back, Result.LEFT),
+    (agent_is_not_ending, Result.LEFT),
+    (report_is_the_planned_one, Result.LEFT),
     (session_is_the_planned_one, Result.LEFT),
     (process_has_ended, Result.LEFT),
     (is_not_our_session, Result.LEFT),
@@ -402,6 +427,8 @@ COMPLETE: tuple[tuple[Check, Result], ...] = (
     (nothing_is_left_over, Result.LEFT),
     (processes_can_be_seen, Result.LEFT),
     (session_is_not_back, Result.LEFT),
+    (agent_is_not_ending, Result.LEFT),
+    (report_is_the_planned_one, Result.LEFT),
 )
 """The checks before an agent gets a terminal status without a kill; all are also in `KILL`.
 

@@ -15,12 +15,19 @@ from textual.app import App
 from registry.text import shown_name
 from tui.config.settings import KINDS, Notify, filled
 from tui.host.hooks import run_hook
-from tui.model.alerts import Item, Pace, Seen, news, sentence, still_true
+from tui.model.alerts import Item, Pace, Seen, kind_of, news, sentence, still_true
 from tui.model.roll import AgentRow, RollCall
 from tui.text.sanitize import harmless
 
 GATHER = 1.0
 """Seconds for which events of one kind are gathered for one notification."""
+
+SETTLE = 4.0
+"""Seconds for which an agent must stay a zombie before the operator is notified of it.
+
+When the orchestrator kills an agent, it ends the session first, and writes the registry up to 4 s
+later. Meanwhile the agent is a zombie.
+"""
 
 _IDS_AT_MOST = 50
 
@@ -48,11 +55,28 @@ class Notifier:
             return
         self._roll = roll
         self._seen, items = news(self._seen, roll)
-        for kind, pace in self._paces.items():
+        for kind in self._paces:
             wanted = [item for item in items if item.kind == kind and self._is_told(kind)]
-            wait = pace.add(wanted, time.monotonic())
-            if wait is not None:
-                self._app.set_timer(wait, partial(self._tell, kind))
+            if kind == "zombie":
+                self._settle(wanted)
+            else:
+                self._gather(kind, wanted)
+
+    def _settle(self, zombies: Sequence[Item]) -> None:
+        if zombies:
+            self._app.set_timer(SETTLE, partial(self._settled, zombies))
+
+    def _settled(self, zombies: Sequence[Item]) -> None:
+        """Gathers the agents that are still zombies; waits again for unknown agents."""
+        rows = {} if self._roll is None else {row.key: row for row in self._roll.agents()}
+        kinds = {item: kind_of(rows[item.key]) for item in zombies if item.key in rows}
+        self._settle([item for item, kind in kinds.items() if kind is None])
+        self._gather("zombie", [item for item, kind in kinds.items() if kind == item.kind])
+
+    def _gather(self, kind: str, items: Sequence[Item]) -> None:
+        wait = self._paces[kind].add(items, time.monotonic())
+        if wait is not None:
+            self._app.set_timer(wait, partial(self._tell, kind))
 
     def _is_told(self, kind: str) -> bool:
         return bool(self._notify.ways.get(kind) or self._notify.hooks.get(kind))

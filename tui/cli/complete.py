@@ -18,6 +18,8 @@ from tui.errors import UsageError
 PAGE = Page(
     """\
 Gives active agents a terminal status in both registries. No session is changed.
+An agent that reported its end, and that is gone, gets the status and the message of its
+report.
 Shows the plan and asks first. A zombie is not changed if its session has come back after
 the plan was made.""",
     (("muster complete --zombies --as terminated", "clean up after a crash"),),
@@ -36,8 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--as",
         dest="status",
         choices=("completed", "terminated"),
-        default="completed",
-        help="the new status (default: completed)",
+        help="the new status (default: what the agent itself reported, or else completed)",
     )
     add_json(parser)
 
@@ -63,7 +64,13 @@ def run(options: argparse.Namespace) -> int:
         rows, problems = rows_of(roll, options.agents)
         if problems:
             raise UsageError(*problems, *nearest(roll, options.agents, problems))
-    plan = checked_complete(roll, rows, options.status, by_verdict=options.zombies)
+    plan = checked_complete(
+        roll,
+        rows,
+        options.status or "completed",
+        by_verdict=options.zombies,
+        as_reported=options.status is None,
+    )
     done = carry_out_plan(plan, tmux, options)
     if options.zombies:
         return max(done, exit_code_if_all_found(roll, rows, "zombie", options))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from registry.checks import Issue, IssueKind
 from registry.dataclass import dataclass, replace
@@ -26,8 +26,11 @@ from tui.host.tmux_types import TmuxState
 from tui.live.separate_registries import NO_ANSWER
 from tui.model.roll import AgentKey, AgentRow, RollCall, Verdict
 from tui.model.select import rows_of
-from tui.model.verdict import JUST_STARTED
+from tui.model.verdict import ENDING, JUST_STARTED
 from tui.text.sanitize import some
+
+if TYPE_CHECKING:
+    from registry.agent_output import ReportedEnd
 
 SETTLED = 0.75
 """Seconds between the two readings. A writer finishes a change in less time."""
@@ -93,12 +96,12 @@ def examine(
             replace(job, findings=_among(job.findings, first)) for job in look.globals_
         ]
     zombies = [row for row in roll.agents() if row.verdict is Verdict.ZOMBIE]
-    plan = checked_complete(roll, zombies, "terminated", by_verdict=True)
+    plan = checked_complete(roll, zombies, "terminated", by_verdict=True, as_reported=True)
     return Examination(
         tuple(look.files),
         tuple(look.tasks),
         tuple(look.globals_),
-        tuple(_sessions(roll, dict(plan.refused), _endings(roll, where), where)),
+        tuple(_sessions(roll, plan, _endings(roll, where), where)),
         plan,
         tuple(_unsure(look.files, roll)),
         roll,
@@ -116,7 +119,7 @@ def _unsure(files: Iterable[Issue], roll: RollCall) -> Iterator[str]:
             agents = f"{some(active, 'active agent')} {'lives' if active == 1 else 'live'}"
             yield f"unknown whether {agents}; tmux: {roll.answer.why}"
     for row in roll.agents():
-        if roll.answer.state is TmuxState.UNKNOWN or row.note == JUST_STARTED:
+        if roll.answer.state is TmuxState.UNKNOWN or row.note in (JUST_STARTED, ENDING):
             continue
         if row.verdict is Verdict.UNKNOWN and is_active(row.record.status):
             yield f"unknown whether {shown_name(row.key.id)} lives: {row.note}"
@@ -153,13 +156,15 @@ def _look(workspaces: Sequence[Workspace], roll: RollCall) -> Found:
 
 def _sessions(
     roll: RollCall,
-    refused: Mapping[str, str],
+    zombies: Plan,
     endings: Mapping[AgentKey, _Ending],
     where: Where,
 ) -> Iterator[Issue]:
+    refused = dict(zombies.refused)
+    ends = {step.row.key: step.end for step in zombies.steps if step.row is not None}
     for row in roll.agents():
         if row.verdict is Verdict.ZOMBIE:
-            yield _zombie(row, refused)
+            yield _zombie(row, ends.get(row.key), refused)
         elif row.verdict in _OF_SESSIONS:
             yield _OF_SESSIONS[row.verdict](row, endings[row.key])
     for session in roll.orphans:
@@ -220,8 +225,10 @@ def _endings(roll: RollCall, where: Where) -> dict[AgentKey, _Ending]:
     return endings
 
 
-def _zombie(row: AgentRow, refused: Mapping[str, str]) -> Issue:
+def _zombie(row: AgentRow, end: ReportedEnd | None, refused: Mapping[str, str]) -> Issue:
     gone = "its session is gone" if row.session is None else row.note
+    if end is not None:
+        gone += f", and it reported {end.status}"
     return Issue(
         IssueKind.ZOMBIE,
         row.key.registry,
@@ -229,8 +236,9 @@ def _zombie(row: AgentRow, refused: Mapping[str, str]) -> Issue:
         "status",
         row.record.status,
         f"is {row.record.status}, but {gone}",
-        "terminated",
+        "terminated" if end is None else end.status,
         refused.get(row.key.id, ""),
+        reported=end is not None,
     )
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from registry.dataclass import dataclass, replace
 from registry.storage import Instant, is_believed
@@ -16,14 +16,17 @@ from tui.host.tmux_advice import socket_option
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
 from tui.live.nearby_workspaces import Judged, NearbyWorkspaces, identity
 from tui.live.registry_cache import Branch
-from tui.model.call import call_task
+from tui.model.call import call_task, starts_of_zombies
 from tui.model.evidence import Evidence, MissingSince
 from tui.model.mass_death import find_mass_death
 from tui.model.orphans import find_orphans
-from tui.model.policy import Policy
+from tui.model.policy import ENDING_TIME, Policy
 from tui.model.roll import RollCall, TaskRoll, TaskState, Verdict, WorkspaceRoll
 from tui.model.spellings import Spellings
 from tui.model.suspects import Candidate, find_renamed, is_claimed
+
+if TYPE_CHECKING:
+    from registry.agent_output import ReportedEnd
 
 # Seconds after which all agents get new verdicts even if nothing has changed.
 _RECALL = 10.0
@@ -90,6 +93,7 @@ class RollBuilder:
         self._candidates_asker: Asker[Mapping[object, frozenset[Path]]] = Asker(on_late)
         self._belief_asker: Asker[bool] = Asker(on_late)
         self._reports: dict[Path, Asker[dict[str, float]]] = {}
+        self._ends: dict[Path, Asker[dict[str, ReportedEnd]]] = {}
         self._host = host_name()
         self._called: dict[Path, _LastRoll] = {}
         self._evidence: Evidence | None = None
@@ -329,38 +333,54 @@ class RollBuilder:
         now: float,
         before: TaskRoll | None,
     ) -> TaskRoll:
+        # Progress files are read only of agents that would otherwise be stalled, and of agents
+        # that would otherwise be zombies.
         roll = call_task(state, evidence, self._policy, now, before=before)
-        silent = [row.key.id for row in roll.agents if row.verdict is Verdict.STALLED]
-        if not silent:
-            return roll
-        # Progress files are read only of agents that would otherwise be stalled.
-        asker = self._reports.setdefault(state.workspace, Asker(self._on_late))
-        try:
-            reported = asker.ask(lambda: state.source.last_reports(silent))
-        except NoAnswerError:
-            return _without_stalled(roll)
-        if reported:
-            return call_task(state, evidence, self._policy, now, reported, before)
-        return roll
+        reported: dict[str, float] = {}
+        ends: dict[str, ReportedEnd] = {}
+        unread: set[Verdict] = set()
+        if silent := [row.key.id for row in roll.agents if row.verdict is Verdict.STALLED]:
+            reports = self._reports.setdefault(state.workspace, Asker(self._on_late))
+            try:
+                reported = reports.ask(lambda: state.source.last_reports(silent))
+            except NoAnswerError:
+                unread.add(Verdict.STALLED)
+        if roll.counts[Verdict.ZOMBIE] and (started := starts_of_zombies(roll)):
+            since = _ending_since(evidence, now)
+            asker = self._ends.setdefault(state.workspace, Asker(self._on_late))
+            try:
+                ends = asker.ask(lambda: state.source.reported_ends(started, since))
+            except NoAnswerError:
+                unread.add(Verdict.ZOMBIE)
+        if reported or ends:
+            roll = call_task(state, evidence, self._policy, now, reported, before, ends)
+        return _with_unread(roll, unread) if unread else roll
 
 
-def _without_stalled(roll: TaskRoll) -> TaskRoll:
-    """Returns a roll whose stalled agents are unknown, as their progress files are unreadable."""
+def _ending_since(evidence: Evidence, now: float) -> float:
+    """Returns the earliest time of a report because of which an agent may be ending now."""
+    return now - ENDING_TIME - sum(jump.seconds for jump in evidence.jumps)
+
+
+def _with_unread(roll: TaskRoll, unread: Collection[Verdict]) -> TaskRoll:
+    """Returns a roll whose agents are unknown if their progress files are unreadable.
+
+    Args:
+        roll: The roll.
+        unread: The verdicts of the agents whose progress files are unreadable.
+    """
     agents = tuple(
         replace(
             row,
             verdict=Verdict.UNKNOWN,
             note="the file system of its progress file does not answer",
         )
-        if row.verdict is Verdict.STALLED
+        if row.verdict in unread
         else row
         for row in roll.agents
     )
-    counts = {
-        **roll.counts,
-        Verdict.STALLED: 0,
-        Verdict.UNKNOWN: roll.counts[Verdict.UNKNOWN] + roll.counts[Verdict.STALLED],
-    }
+    counts = {**roll.counts, **dict.fromkeys(unread, 0)}
+    counts[Verdict.UNKNOWN] += sum(roll.counts[verdict] for verdict in unread)
     return replace(roll, agents=agents, counts=counts)
 
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from tui.model.evidence import Evidence
 from tui.model.hierarchy import Place, places_of
 from tui.model.policy import Policy
 from tui.model.roll import AgentRow, TaskRoll, TaskState, Verdict
 from tui.model.verdict import Judgement, judge
+
+if TYPE_CHECKING:
+    from registry.agent_output import ReportedEnd
 
 # These verdicts may change although neither the registry nor the sessions of tmux changed.
 _JUDGED_ANEW = frozenset({Verdict.STALLED, Verdict.UNKNOWN})
@@ -30,6 +34,7 @@ def call_task(
     now: float,
     reported: Mapping[str, float] = MappingProxyType({}),
     before: TaskRoll | None = None,
+    ends: Mapping[str, ReportedEnd] = MappingProxyType({}),
 ) -> TaskRoll:
     """Gives a verdict on each agent of a task.
 
@@ -42,13 +47,16 @@ def call_task(
             epoch. Only agents that would otherwise be stalled need an entry.
         before: The previous roll of the task; None if a session of the task has changed after
             that roll. An unchanged agent keeps its row, unless it was stalled or unknown.
+        ends: Maps an agent's id to the end that the agent itself reported. Only agents that would
+            otherwise be zombies need an entry.
     """
     rows: list[AgentRow] = []
     counts = dict.fromkeys(Verdict, 0)
     for place, row in places_of(state, before):
-        if row is None or row.verdict in _JUDGED_ANEW or row.record != place.record:
+        end = ends.get(place.record.id)
+        if end or row is None or row.verdict in _JUDGED_ANEW or row.record != place.record:
             last_activity = reported.get(place.record.id, 0.0)
-            judgement = judge(place.record, evidence, policy, now, last_activity)
+            judgement = judge(place.record, evidence, policy, now, last_activity, end)
             row = _row(place, judgement, last_activity, state)
         rows.append(row)
         counts[row.verdict] += 1
@@ -70,6 +78,24 @@ def _row(place: Place, judgement: Judgement, reported: float, state: TaskState) 
     return AgentRow(
         key, agent, verdict, session, note, last_activity, level, children, name_reused_by
     )
+
+
+def starts_of_zombies(roll: TaskRoll) -> dict[str, float]:
+    """Maps the id of each zombie to its start, in seconds since the epoch.
+
+    A zombie is left out if its start is not known, or if entries with the same id have different
+    starts: then a report with this id may be the report of the other entry.
+    """
+    zombies = {row.key.id for row in roll.agents if row.verdict is Verdict.ZOMBIE}
+    starts: dict[str, set[float | None]] = {}
+    for row in roll.agents:
+        if row.key.id in zombies:
+            starts.setdefault(row.key.id, set()).add(row.record.started)
+    return {
+        agent_id: start
+        for agent_id, of_agent in starts.items()
+        if len(of_agent) == 1 and (start := next(iter(of_agent))) is not None
+    }
 
 
 def _mean_progress(rows: Sequence[AgentRow]) -> float | None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, NamedTuple
 
 from registry.schema import (
     AgentRecord,
@@ -14,12 +15,15 @@ from registry.schema import (
 )
 from registry.text import shown_name
 from tui.host.tmux_types import DeadPane, Session, TmuxState
-from tui.model.clock_jumps import seconds_between
+from tui.model.clock_jumps import ClockJump, seconds_between
 from tui.model.evidence import Evidence, is_proven_missing, proof_needed
-from tui.model.policy import Policy
+from tui.model.policy import ENDING_TIME, Policy
 from tui.model.roll import Verdict
 from tui.model.spellings import why_shared
 from tui.text.sanitize import age_in_words
+
+if TYPE_CHECKING:
+    from registry.agent_output import ReportedEnd
 
 # A session is created about two seconds before the recorded start of its agent.
 _BEFORE = 15.0
@@ -28,6 +32,9 @@ _NAME_REUSED = "another session got the name of this agent's session"
 
 JUST_STARTED = "just started; its session does not exist yet"
 """The note on an agent that has no session yet, during `Policy.start_grace` after its start."""
+
+ENDING = "the agent reported its end; within seconds, the registry will say so, too"
+"""The note on an agent that reported its end less than `ENDING_TIME` before."""
 
 
 class Judgement(NamedTuple):
@@ -53,6 +60,7 @@ def judge(
     policy: Policy,
     now: float,
     reported: float = 0.0,
+    end: ReportedEnd | None = None,
 ) -> Judgement:
     """Returns the verdict on one agent.
 
@@ -63,7 +71,34 @@ def judge(
         now: Seconds since the epoch.
         reported: When the agent's progress file was last changed, in seconds since the epoch; 0 if
             unknown.
+        end: The end that the agent itself reported. Only an agent that would otherwise be a zombie
+            needs it.
     """
+    judgement = _judge(record, evidence, policy, now, reported)
+    if (
+        judgement.verdict is Verdict.ZOMBIE
+        and end is not None
+        and is_ending(end, now, evidence.jumps)
+    ):
+        return Judgement(Verdict.UNKNOWN, judgement.session, ENDING)
+    return judgement
+
+
+def is_ending(end: ReportedEnd, now: float, jumps: Iterable[ClockJump] = ()) -> bool:
+    """Returns whether an agent reported its end less than `ENDING_TIME` before `now`.
+
+    Args:
+        end: The end that the agent reported.
+        now: Seconds since the epoch.
+        jumps: The known jumps of the system clock.
+    """
+    return seconds_between(end.written, now, jumps) < ENDING_TIME
+
+
+def _judge(
+    record: AgentRecord, evidence: Evidence, policy: Policy, now: float, reported: float
+) -> Judgement:
+    """Returns the verdict on one agent, without the end that the agent itself reported."""
     answer = evidence.snapshot
     name = record.tmux_session
     certain = name is not None and is_tmux_name_certain(name)

@@ -18,9 +18,13 @@ from registry import (
     atomic_add_agent,
     finish_agents,
 )
+from registry.agent_output import ReportedEnd
 from registry.audit import log
+from registry.errors import WrongShapeError
+from registry.operations.finish import END_FIELDS
 from tests.support.limits import no_file_longer_than
 from tests.support.peers import careful_update
+from tests.support.records import undo
 from tests.support.registries import (
     TERMINAL,
     Json,
@@ -398,3 +402,76 @@ def test_who_was_deployed_anew_and_is_through_since_is_not_ended_twice(
     assert entry_of(load(task), "busy")["status"] == "failed"
     assert [(each.agent_id, each.status) for each in report.changed] == [("busy", "failed")]
     assert entry_of(load(global_), "busy")["failed_at"] == "2025-10-17T23:00:00"
+
+
+# --- ends that the agents themselves reported -----------------------------------
+
+REPORTED_AT = "2025-10-17T22:30:00.123456"
+
+
+def reported(status: str, message: str = "all \ud800 done") -> ReportedEnd:
+    return ReportedEnd(status, message, REPORTED_AT, 1_760_000_000.0)
+
+
+@pytest.mark.parametrize(
+    ("status", "stamp", "why"),
+    [
+        ("completed", {"completed_at": REPORTED_AT}, "completion_reason"),
+        ("failed", {"failed_at": REPORTED_AT}, "termination_reason"),
+        ("error", {"failed_at": REPORTED_AT}, "termination_reason"),
+        ("terminated", {}, "termination_reason"),
+    ],
+)
+def test_a_reported_end_is_written_with_its_message_and_undone(
+    task: Path, global_: Path, status: str, stamp: Json, why: str
+) -> None:
+    before = [path.read_bytes() for path in (task, global_)]
+    on_record = AuditContext(Audit("fix", "the operator's reason"))
+    report = finish_agents(
+        task, global_, ["busy"], status="terminated", reason="session_not_found",
+        ends={"busy": reported(status)}, on_record=on_record,
+    )  # fmt: skip
+
+    assert [(each.agent_id, each.status) for each in report.changed] == [("busy", status)]
+    for path in (task, global_):
+        entry = entry_of(load(path), "busy")
+        assert entry["status"] == status
+        assert {name: entry[name] for name in END_FIELDS if name in entry} == {
+            **stamp,
+            why: "all \ud800 done",
+        }
+        assert_counters_match(load(path))
+    # The orchestrator counts each agent that reported its end.
+    assert load(task)["completed_count"] == 2
+    undo(task, global_)
+    assert [path.read_bytes() for path in (task, global_)] == before
+
+
+def test_each_agent_gets_its_own_end_in_one_commit(task: Path, global_: Path) -> None:
+    for path in (task, global_):
+        for agent_id in ("quiet", "listed"):
+            parent = {} if path == task else {"task_id": "TASK-1"}
+            if (agent_id, path) != ("listed", task):
+                atomic_add_agent(path, agent(agent_id, **parent), "orchestrator")
+    ends = {"busy": reported("failed", ""), "listed": reported("completed")}
+    ids = ["busy", "quiet", "listed"]
+    report = finish_agents(task, global_, ids, status="terminated", reason="gone", ends=ends)
+
+    found = {each.agent_id: each.status for each in report.changed}
+    assert found == {"busy": "failed", "quiet": "terminated", "listed": "completed"}
+    in_task = load(task)
+    assert "termination_reason" not in entry_of(in_task, "busy")
+    assert entry_of(in_task, "quiet")["termination_reason"] == "gone"
+    assert entry_of(load(global_), "listed")["completion_reason"] == "all \ud800 done"
+    assert in_task["completed_count"] == 2
+    assert_counters_match(in_task)
+    assert_counters_match(load(global_))
+
+
+def test_an_end_that_is_not_terminal_is_refused(task: Path, global_: Path) -> None:
+    before = task.read_bytes()
+    with pytest.raises(WrongShapeError, match="terminal status, not 'working'"):
+        finish_agents(
+            task, global_, ["busy"], status="completed", ends={"busy": reported("working")}
+        )
+    assert task.read_bytes() == before

@@ -118,6 +118,23 @@ def test_what_was_judged_is_finished_in_both_registries(source: TaskSource) -> N
         assert_counters_match(load(file.path))
 
 
+def test_an_agent_that_reported_its_end_is_finished_with_it(source: TaskSource) -> None:
+    made = source.register("writer")
+    started = {made.agent_id: 0.0, "busy": 0.0}
+    assert source.reported_ends(started) == {}
+    # The orchestrator writes the line first, and the registry last.
+    before = source.path.read_bytes()
+    source.report(made.agent_id, status="failed", progress=90, message="no disk")
+    source.path.write_bytes(before)
+    ends = source.reported_ends(started)
+    assert ends.keys() == {made.agent_id}
+    assert source.reported_ends(started, ends[made.agent_id].written + 1) == {}
+    source.finish([made.agent_id, "busy"], status="completed", ends=ends)
+    entry = source.entry(made.agent_id) or {}
+    assert (entry["status"], entry["termination_reason"]) == ("failed", "no disk")
+    assert (source.entry("busy") or {})["status"] == "completed"
+
+
 def test_an_agent_registers_reports_and_is_withdrawn(source: TaskSource) -> None:
     made = source.register("writer", prompt="write")
     source.report(made.agent_id, status="working", progress=30, message="begun")

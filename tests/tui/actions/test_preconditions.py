@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import pytest
 
+from registry.agent_output import ReportedEnd
 from tests.support.real_tmux import RealTmux
 from tests.support.rolls import (
+    NOW,
     agent,
     answered,
     called,
@@ -35,6 +37,7 @@ from tui.actions.preconditions import (
     TaskEvidence,
     checked,
     refusal,
+    report_is_the_planned_one,
 )
 from tui.host.tmux_types import DeadPane, TmuxSnapshot
 from tui.live import nearby_workspaces
@@ -49,8 +52,17 @@ THERE = answered(LIVE, session("agent_done", number=2), LOST, ENDED)
 AGENTS = agent("live"), agent("done", "completed"), agent("dead"), agent("ended")
 STATE = replace(task_state(*AGENTS), owner=0)
 ROLL: RollCall = replace(roll_call(*called(STATE, answer=THERE), answer=THERE), orphans=(LOST,))
-KILLS = plan_kill(ROLL, ROLL.agents(), [LOST])
-COMPLETES = plan_complete(ROLL, ROLL.agents())
+END = ReportedEnd("failed", "no disk", "2025-10-09T08:00:00", NOW - 60)
+
+
+def dead_reported(plan: Plan) -> Plan:
+    """Returns a plan in which the dead agent itself reported its end."""
+    steps = (replace(each, end=END) if each.label == "dead" else each for each in plan.steps)
+    return replace(plan, steps=tuple(steps))
+
+
+KILLS = dead_reported(plan_kill(ROLL, ROLL.agents(), [LOST]))
+COMPLETES = dead_reported(plan_complete(ROLL, ROLL.agents()))
 REGISTRY = STATE.registry
 
 Spoil = Callable[[ActionEvidence], ActionEvidence]
@@ -89,6 +101,16 @@ def another_of_its_name(known: ActionEvidence) -> ActionEvidence:
     return replace(known, sessions={}, snapshot=answered(other))
 
 
+def ending(known: ActionEvidence) -> ActionEvidence:
+    steps = (*KILLS.steps, *COMPLETES.steps)
+    return replace(known, ending=frozenset(step for step in steps if step.label == "dead"))
+
+
+def reported_again(known: ActionEvidence) -> ActionEvidence:
+    steps = [step for step in (*KILLS.steps, *COMPLETES.steps) if step.end is not None]
+    return replace(known, ends=dict.fromkeys(steps, replace(END, message="again")))
+
+
 def started_again(known: ActionEvidence) -> ActionEvidence:
     now = replace(ENDED, dead=(), ended=None, pids=(8,))
     return replace(known, sessions={ENDED: now})
@@ -104,6 +126,8 @@ SPOILED: dict[str, tuple[str, Spoil]] = {
     "nothing_is_left_over": ("dead", left_over),
     "processes_can_be_seen": ("live", seen(replace(THERE, foreign_pids=True))),
     "session_is_not_back": ("dead", seen(answered(session("agent_dead", number=9)))),
+    "agent_is_not_ending": ("dead", ending),
+    "report_is_the_planned_one": ("dead", reported_again),
     "session_is_the_planned_one": ("live", another_of_its_name),
     "process_has_ended": ("ended", started_again),
     "is_not_our_session": ("live", lambda e: replace(e, holding_us=frozenset({LIVE.id}))),
@@ -124,6 +148,13 @@ def test_nothing_is_refused_where_nothing_changed() -> None:
     assert {step.label for step in KILLS.steps} == {"live", "done", "dead", "agent_lost", "ended"}
     assert checked(KILLS, KILL, evidence(KILLS)) == KILLS
     assert checked(COMPLETES, COMPLETE, evidence(COMPLETES)) == COMPLETES
+
+
+@pytest.mark.parametrize("now", [None, replace(END, status="completed"), END])
+def test_a_reported_end_counts_only_while_it_is_the_last_report(now: ReportedEnd | None) -> None:
+    (step,) = (each for each in COMPLETES.steps if each.label == "dead")
+    why = report_is_the_planned_one(step, replace(evidence(COMPLETES), ends={step: now}))
+    assert (why is None) == (now == END)
 
 
 @pytest.mark.parametrize("name", SPOILED)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -53,7 +55,7 @@ from tui.app.widgets.progress_line import ProgressLine
 from tui.app.widgets.text_view import TextView
 from tui.config.settings import THEMES, Notify, Settings
 from tui.model.policy import Policy
-from tui.model.roll import RollCall
+from tui.model.roll import RollCall, Verdict
 
 READ_ONLY = Settings(read_only=True)
 ASCII = Settings(ascii=True)
@@ -425,6 +427,7 @@ def test_snapshot_of_read_only(snap_compare: SnapCompare) -> None:
 @pytest.fixture
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(notifier, "GATHER", 0.01)
+    monkeypatch.setattr(notifier, "SETTLE", 0.01)
 
 
 def _notes(app: MusterApp) -> list[Notification]:
@@ -476,6 +479,55 @@ async def test_an_agent_that_muster_ended_is_not_reported() -> None:
                                          alive=()))  # fmt: skip
         await _told(app, pilot, gone)
         assert not _notes(app)
+
+
+@pytest.mark.usefixtures("at_once")
+async def test_an_agent_that_is_a_zombie_for_a_moment_is_not_reported(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    waits: list[Callable[[], object]] = []
+    async with opened(call(SEARCH, SPEED)) as (app, _, pilot):
+        set_timer = app.set_timer
+
+        def held(delay: float, callback: Callable[[], object], **named: Any) -> Any:
+            if delay == notifier.SETTLE:
+                return waits.append(callback)
+            return set_timer(delay, callback, **named)
+
+        monkeypatch.setattr(notifier, "SETTLE", 1234.5)
+        monkeypatch.setattr(app, "set_timer", held)
+
+        async def settled_after(*rolls: RollCall) -> list[str]:
+            await _told(app, pilot, *rolls)
+            waiting, waits[:] = list(waits), []
+            for settle in waiting:
+                settle()
+            await _told(app, pilot)
+            return [note.message for note in _notes(app)]
+
+        # The orchestrator killed the agents: it ended the sessions first.
+        assert await settled_after(DEAD, call(SEARCH, SPEED)) == []
+        assert waits == []
+        # Of an agent that became unknown, muster still may have to notify the operator.
+        assert await settled_after(DEAD, _unknown(DEAD)) == []
+        assert len(waits) == 1
+        assert len(await settled_after(DEAD)) == 1
+
+
+def _unknown(roll: RollCall) -> RollCall:
+    """Returns a roll call whose zombies are unknown."""
+    (workspace,) = roll.workspaces
+    tasks = tuple(
+        replace(
+            task,
+            agents=tuple(
+                replace(row, verdict=Verdict.UNKNOWN) if row.verdict is Verdict.ZOMBIE else row
+                for row in task.agents
+            ),
+        )
+        for task in workspace.tasks
+    )
+    return replace(roll, workspaces=(replace(workspace, tasks=tasks),))
 
 
 @pytest.mark.usefixtures("at_once")

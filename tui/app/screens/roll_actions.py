@@ -181,7 +181,7 @@ class RollActions(Screen[None]):
     def _plan_complete(self, roll: RollCall, rows: Sequence[AgentRow]) -> None:
         from tui.actions.plan_complete import checked_complete
 
-        self._open(self._ask, checked_complete(roll, rows))
+        self._open(self._ask, checked_complete(roll, rows, as_reported=True))
 
     def _nobody(self, verb: str) -> None:
         remedy = "mark agents, or move the cursor to an agent"
