@@ -8,6 +8,7 @@ mode of the registry. Only the user can decide to replace a broken text by the k
 
 from __future__ import annotations
 
+import json
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -181,6 +182,9 @@ def _checked(registry: Path, text: bytes) -> frozenset[str]:
         check_global(decoded)
     else:
         check_task(decoded)
+        # Whoever can rename files must not give one task the kept state of another task.
+        if decoded.get("task_id") != registry.parent.name:
+            raise WrongShapeError("task_id", "is not the name of the folder").named(registry)
     return frozenset(id_ for id_, _ in agent_entries(decoded) if id_)
 
 
@@ -202,11 +206,10 @@ def offer(registry: Path) -> str | None:
     except (RegistryError, OSError) as error:
         hand_on(error)
         return None
-    if kept is None or parses(broken, registry):
+    if kept is None or not _is_broken(broken, registry):
         return None
     named, keys = _ids_in(broken)
-    text = f"muster kept the state of {datetime.fromtimestamp(kept.at):%Y-%m-%d %H:%M:%S}"
-    text += f", with {len(kept.agents)} agents"
+    text = f"muster kept the state of {_shown_time(kept.at)}, with {len(kept.agents)} agents"
     lost = sorted(named - kept.agents)
     if lost:
         text += f"; {len(lost)} more agents are only in the broken text: {_names(lost)}"
@@ -226,6 +229,14 @@ def _ids_in(broken: bytes) -> tuple[set[str], set[str]]:
         else:
             keys.add(match[2].decode("ascii"))
     return named, keys
+
+
+def _shown_time(seconds: float) -> str:
+    try:
+        return f"{datetime.fromtimestamp(seconds):%Y-%m-%d %H:%M:%S}"
+    except (ValueError, OverflowError, OSError) as error:
+        hand_on(error)
+        return "an unknown time"
 
 
 def _names(agents: list[str]) -> str:
@@ -330,11 +341,28 @@ def _broken(fd: int, registry: Path) -> bytes:
         RegistryError: The text is not broken.
     """
     text = read_all(fd, registry, MAX_BYTES)
-    if parses(text, registry):
+    if not _is_broken(text, registry):
         raise RegistryError(f"{shown_name(registry)} is not broken any more; nothing was changed")
     if is_in_the_making(os.fstat(fd)):
         raise BusyRegistryError(registry, locked=False)
     return text
+
+
+def _is_broken(text: bytes, registry: Path) -> bool:
+    """Returns whether a text is complete, and no program can decode it.
+
+    A text that was not read to its end, or that has another encoding, may be valid for others.
+    """
+    if len(text) > MAX_BYTES or parses(text, registry):
+        return False
+    for encoding in (None, "latin-1"):
+        try:
+            json.loads(text if encoding is None else text.decode(encoding))
+        except (ValueError, RecursionError) as error:
+            hand_on(error)
+        else:
+            return False
+    return True
 
 
 def is_restoration(entry: Entry) -> bool:

@@ -93,12 +93,13 @@ def find_issues(
     decoded: dict[Path, Json] = {}
     for path in dict.fromkeys((*lists, *(path for path in globals_ if path is not None))):
         _open(path, decoded, found.files)
-    for path in sources:
+    for path, source in sources.items():
         # A path that leaves the workspace, for example by a symlink, is not followed.
         if path not in unread:
             _open(path, decoded, found.files)
         elif may_exist(path):
-            found.files.append(_broken(path, unread[path]))
+            describe = _broken if source.problem is None else unreadable
+            found.files.append(describe(path, unread[path]))
     twice = Counter(
         (source.global_registry, task_id_of(path, decoded[path]))
         for path, source in sources.items()

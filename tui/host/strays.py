@@ -28,6 +28,8 @@ _SOURCES = (PROGRESS, FINDINGS, STREAM_LOG)
 
 _DELETED = " (deleted)"
 
+_KTHREADD = 2
+
 FILES_OF_A_USER = 20_000
 """The number of open files that are examined for all processes of one user together.
 
@@ -192,11 +194,20 @@ def _hidden(now: Look, unexamined: Set[int], asked: int | None) -> Iterator[Stra
         ):
             continue
         own = now.users_of(process.pid)
-        # A thread of the kernel has no memory.
-        if own is not None and process.memory:
+        if own is not None and not _is_of_kernel(process.pid, now):
             began = procfs.begun_at(now.stats[_earliest(process.pid, now)])
             is_here = server is not None and server == asked
             yield Stray(process, frozenset(own), began, None, is_here=is_here, is_hidden=True)
+
+
+def _is_of_kernel(pid: int, now: Look) -> bool:
+    """Returns whether a process is a thread of the kernel: kthreadd, or a child of kthreadd."""
+    kthreadd = now.stats.get(_KTHREADD)
+    return (
+        kthreadd is not None
+        and kthreadd.name == "kthreadd"
+        and _KTHREADD in (pid, now.stats[pid].parent)
+    )
 
 
 def _earliest(pid: int, now: Look) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -294,3 +295,44 @@ def test_an_agent_that_is_only_a_key_is_in_the_broken_text(task: Path, global_: 
     os.utime(task, LONG_AGO)
     said = offer(task)
     assert said is not None and said.endswith("with 2 agents")
+
+
+def test_a_text_of_another_encoding_or_too_long_for_muster_is_not_replaced(
+    task: Path, global_: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(task)
+    whole = task.read_text()
+    for text in (whole.encode("utf-16"), whole.replace("one", "\xe4").encode("latin-1")):
+        task.write_bytes(text)
+        os.utime(task, LONG_AGO)
+        assert offer(task) is None
+        with pytest.raises(RegistryError, match="is not broken"):
+            restore(task, Audit("repair", ""))
+        assert task.read_bytes() == text
+    destroyed(write(task, load_text(whole)), "late")
+    assert offer(task) is not None
+    monkeypatch.setattr(kept_state, "MAX_BYTES", 50)
+    assert offer(task) is None
+
+
+def load_text(text: str) -> Any:
+    return json.loads(text)
+
+
+def test_the_kept_state_of_another_task_is_not_taken(task: Path, global_: Path) -> None:
+    keep(task)
+    other = json.loads(place_of(task).read_text()) | {"task_id": "TASK-2"}
+    place_of(task).write_text(json.dumps(other))
+    destroyed(task)
+    assert kept_of(task) is None and offer(task) is None
+
+
+def test_a_kept_state_of_an_impossible_time_is_offered(
+    task: Path, global_: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keep(task)
+    destroyed(task)
+    kept = kept_of(task)
+    assert kept is not None
+    monkeypatch.setattr(kept_state, "_kept_for", lambda *_: replace(kept, at=1e18))
+    assert "an unknown time" in (offer(task) or "")

@@ -17,7 +17,7 @@ from tests.support.workspaces import QUICK, Files, entry, row_of, stamp, take, v
 from tui.actions.execute import Result, carry_out
 from tui.actions.footprint import weighed_kill
 from tui.actions.plan_complete import plan_complete
-from tui.host.process.pane_origin import PaneOrigin, PaneOrigins, moved_among
+from tui.host.process.pane_origin import PaneOrigin, PaneOrigins, moved_among, unknown_among
 from tui.host.tmux import Tmux
 from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.live.collector import LiveRoll
@@ -255,3 +255,13 @@ def test_both_sessions_that_share_a_moved_pane_are_told() -> None:
     assert "session agent_sister now" in mixed["$1"]
     assert "created in session agent_x" in mixed["$2"]
     assert find_mixed([own, other], {}, {}) == {}
+
+
+def test_a_session_is_created_with_one_pane() -> None:
+    there = replace(session("agent_x", number=1, created=NOW), pids=(7, 8))
+    assert unknown_among({}, [there], {7: NOW + 0.1, 8: NOW + 0.9}.get) == {8: there}
+    known = {7: PaneOrigin("%7", "$1")}
+    assert unknown_among(known, [there], {7: NOW + 0.9, 8: NOW + 0.1}.get) == {8: there}
+    alone = replace(there, pids=(8,))
+    assert unknown_among({}, [alone], {8: NOW + 0.1}.get) == {}
+    assert unknown_among({}, [alone], {8: NOW + 9.0}.get) == {8: alone}

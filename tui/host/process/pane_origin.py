@@ -82,7 +82,7 @@ def unknown_among(
 ) -> Mapping[int, Session]:
     """Returns the panes that may have been moved, because it is not known where they were created.
 
-    A pane that began together with its session was created in this session.
+    The first pane that began together with its session was created in this session.
 
     Args:
         origins: The result of `PaneOrigins.read` for these sessions.
@@ -93,14 +93,14 @@ def unknown_among(
     Returns:
         Maps the pid of each pane's first process to the session that has the pane now.
     """
-    return {
-        pid: session
-        for session in sessions
-        for pid in session.pids
-        if pid not in origins
-        and (began := begun(pid)) is not None
-        and began > session.created + _TOGETHER
-    }
+    unknown: dict[int, Session] = {}
+    for session in sessions:
+        times = {pid: began for pid in session.pids if (began := begun(pid)) is not None}
+        early = {pid for pid, began in times.items() if began <= session.created + _TOGETHER}
+        # A session is created with exactly one pane.
+        own = min(early, key=lambda pid: (pid not in origins, times[pid]), default=None)
+        unknown |= {pid: session for pid in times if pid not in origins and pid != own}
+    return unknown
 
 
 def pane_origin(pid: int) -> PaneOrigin | None:

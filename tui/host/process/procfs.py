@@ -219,7 +219,10 @@ def is_overwritten(environment: bytes) -> bool:
 
     Some programs write a title over their command line and their environment (setproctitle).
     """
-    return bool(environment) and b"=" not in environment
+    if b"=" not in environment:
+        return bool(environment)
+    # The rest of the area is filled with null bytes; an environment has no empty words.
+    return b"\0\0" in environment and b"TMUX=" not in environment
 
 
 def parse_words(text: bytes) -> list[str]:

@@ -112,3 +112,20 @@ def test_a_process_lives_as_long_as_one_of_its_threads(tmp_path: Path) -> None:
         assert procfs.is_open_for_writing(opened[str(tmp_path / "log")])
         process.kill()
         until(lambda: stat().is_ended, "the other thread to end")
+
+
+@pytest.mark.parametrize(
+    ("environment", "is_overwritten"),
+    [
+        (b"", False),
+        (b"A=1\0B=2\0", False),
+        (b"agent: idle\0\0\0", True),
+        (b"\0" * 40, True),
+        (b"--loglevel=INFO)\0\0\0\0", True),
+        (b"A=\0\0TMUX=/s,1,2\0", False),
+    ],
+)
+def test_an_overwritten_environment_is_no_environment(
+    environment: bytes, is_overwritten: bool
+) -> None:
+    assert procfs.is_overwritten(environment) is is_overwritten
