@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -22,7 +23,7 @@ from registry.audit import log as auditing
 from registry.audit.diff import WHOLE_FILE, FieldChange, Reverted
 from registry.audit.entries import Entry, State
 from registry.audit.log import Audit
-from registry.dataclass import dataclass
+from registry.dataclass import dataclass, replace
 from registry.errors import (
     AuditError,
     BusyRegistryError,
@@ -126,8 +127,8 @@ def keep(registry: Path) -> bool:
         if read.signature.identity != (status.st_dev, status.st_ino):
             raise BusyRegistryError(registry, locked=False)
         present = _kept_for(opened.fileno(), registry)
-        access = Access.of(opened.fileno())
-    if present is not None and present.text == text:
+        access = _narrowed(Access.of(opened.fileno()), registry.parent)
+    if present is not None and present.text == text and _has_mode(place, access.mode):
         return False
     beside = place.with_name(f"{place.name}.{os.urandom(6).hex()}.new")
     with own_folder(place) as folder:
@@ -141,6 +142,22 @@ def keep(registry: Path) -> bool:
                 os.unlink(beside.name, dir_fd=folder)
             raise
     return True
+
+
+def _narrowed(access: Access, directory: Path) -> Access:
+    """Returns a registry's permissions without those that the registry's directory prevents."""
+    mode = os.stat(directory, follow_symlinks=False).st_mode
+    if not mode & stat.S_IXOTH:
+        access = replace(access, mode=access.mode & ~stat.S_IRWXO)
+    if not mode & stat.S_IXGRP:
+        access = replace(access, mode=access.mode & ~stat.S_IRWXG, listed=None)
+    return access
+
+
+def _has_mode(place: Path, mode: int) -> bool:
+    with own_folder(place) as folder:
+        present = os.stat(place.name, dir_fd=folder, follow_symlinks=False).st_mode
+    return stat.S_IMODE(present) == stat.S_IMODE(mode)
 
 
 def kept_of(registry: Path) -> Kept | None:

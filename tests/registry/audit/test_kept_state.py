@@ -336,3 +336,20 @@ def test_a_kept_state_of_an_impossible_time_is_offered(
     assert kept is not None
     monkeypatch.setattr(kept_state, "_kept_for", lambda *_: replace(kept, at=1e18))
     assert "an unknown time" in (offer(task) or "")
+
+
+def test_a_kept_state_is_as_private_as_its_registry(task: Path, global_: Path) -> None:
+    task.chmod(0o664)
+    task.parent.chmod(0o755)
+    assert keep(task)
+    place = place_of(task)
+    assert place.stat().st_mode & 0o777 == 0o664
+    task.chmod(0o600)
+    assert keep(task), "its mode is another one now"
+    assert place.stat().st_mode & 0o777 == 0o600
+    task.chmod(0o664)
+    assert keep(task)
+    task.parent.chmod(0o700)
+    assert keep(task), "others cannot reach it"
+    assert place.stat().st_mode & 0o777 == 0o600
+    assert not keep(task)
