@@ -22,9 +22,28 @@ from registry.dataclass import replace
 from registry.text import quoted_name, shown_name
 from tui.host.process import procfs
 from tui.host.process.first_panes import ended_pane, is_certain, is_clock_unset, later_start
-from tui.host.tmux_advice import VERSIONS, advice_on, is_ending
+from tui.host.tmux_advice import (
+    COMMANDS,
+    NO_SERVER,
+    NO_SESSIONS,
+    NOT_CONNECTED,
+    VERSIONS,
+    advice_on,
+    is_ending,
+    own_message,
+)
 from tui.host.tmux_client import Said, run_tmux
-from tui.host.tmux_listing import END, PANES, OldServerError, parse_listing, readable
+from tui.host.tmux_listing import (
+    END,
+    PANES,
+    STARTED,
+    OldServerError,
+    is_complete,
+    marked,
+    parse_listing,
+    readable,
+    records_in,
+)
 from tui.host.tmux_socket import (
     CheckedSocket,
     Listener,
@@ -53,9 +72,6 @@ ASK_TIMEOUT = 5.0
 _ENDING_FOR = 2.0
 _ENDING_PAUSE = 0.02
 
-# The start directories of sessions are untrusted text. So a random word separates them.
-_STARTED = "#{session_id} #{session_path}"
-
 _SEEN = "#{pane_width} #{pane_height} #{window_activity}"
 
 # If a command names no client, tmux itself chooses the client.
@@ -75,9 +91,6 @@ _WAY_BACK = (
     "if-shell -F 1 \"display-message -d 6000 'muster: press #{prefix} d to return "
     "(press #{prefix} twice if this tmux runs inside another tmux)'\""
 )
-
-# The number of characters of an error that are shown.
-_ERROR_AT_MOST = 500
 
 # tmux expands formats in the names of new sessions, and some versions replace "." and ":".
 _PLAIN_NAME = r"(?a)[A-Za-z0-9_-]+"
@@ -130,26 +143,32 @@ class Tmux:
     def _ask_once(self) -> TmuxSnapshot:
         """Lists all sessions with one tmux process."""
         asked_at = time.monotonic()
-        mark = f"{os.urandom(16).hex()} "
-        panes = ("list-panes", "-a", "-F", PANES, ";", "display-message", "-p", END)
-        places = ("list-sessions", "-F", f"{mark}{_STARTED}")
+        mark = os.urandom(16).hex()
+        # An alias of the command could contain a filter, which the filter "1" replaces.
+        panes = ("list-panes", "-a", "-f", "1", "-F", marked(mark, PANES))
+        end = ("display-message", "-p", marked(mark, END))
+        places = ("list-sessions", "-f", "1", "-F", marked(mark, STARTED))
         try:
-            answer = self._run("-u", *panes, ";", *places, errors="surrogateescape")
+            answer = self._run("-u", *panes, ";", *end, ";", *places, errors="surrogateescape")
+            records = records_in("\n".join(answer.output), mark)
         except NoServerError as error:
             return TmuxSnapshot(TmuxState.NO_SERVER, str(error), self.socket, {}, asked_at)
         except TmuxError as error:
             return self._unknown(str(error), asked_at, error.advice)
-        if answer.code != 0:
-            why = readable(_in_words(answer.errors)) or f"exit code {answer.code}"
-            return self._refusal(why, asked_at, answer.listener)
-        if answer.errors and not answer.output:
+        except ValueError:
+            return self._no_listing(asked_at)
+        if answer.code != 0 and not is_complete(records):
+            # With a part of the list, no message proves that there are no sessions.
+            why = readable(own_message(answer.errors, whole=bool(records)))
+            return self._refusal(why or f"exit code {answer.code}", asked_at, answer.listener)
+        if answer.errors and not records:
             # A client that finds the version of the server too old exits with code 0.
-            return self._refusal(readable(_in_words(answer.errors)), asked_at, answer.listener)
-        texts = tuple("\n".join([*answer.output, ""]).split(mark)), answer.listener
+            return self._refusal(readable(own_message(answer.errors)), asked_at, answer.listener)
+        texts = records, answer.listener
         # Usually the answer equals the last answer, which was parsed already.
         if self._before is not None and self._before[0] == texts:
             return replace(self._before[1], asked_at=asked_at)
-        snapshot = self._listing(asked_at, answer.listener, *texts[0])
+        snapshot = self._listing(asked_at, answer.listener, records)
         # If tmux does not notice the end of a process, the answer of tmux does not change.
         dead = (pane for session in snapshot.sessions.values() for pane in session.dead)
         self._before = (texts, snapshot) if all(map(is_certain, dead)) else None
@@ -158,8 +177,15 @@ class Tmux:
     def _unknown(self, why: str, asked_at: float, advice: str = "") -> TmuxSnapshot:
         return TmuxSnapshot(TmuxState.UNKNOWN, why, self.socket, {}, asked_at, advice=advice)
 
+    def _no_listing(self, asked_at: float) -> TmuxSnapshot:
+        return self._unknown(
+            "the answer of tmux is not a list of sessions",
+            asked_at,
+            f"check which `tmux` is on PATH; {COMMANDS}; {VERSIONS}",
+        )
+
     def _refusal(self, message: str, asked_at: float, listener: Listener | None) -> TmuxSnapshot:
-        if message == "no current target":
+        if message == NO_SESSIONS:
             # The server keeps running without sessions (its option exit-empty is off).
             server = (listener.pid if listener is not None else 0) or None
             pane = None if server is None else _pane_of(server)
@@ -175,9 +201,8 @@ class Tmux:
                 listener=server,
                 server_user=None if listener is None else listener.uid,
             )
-        no_server = message.startswith("no server running on ") or (
-            message.startswith("error connecting to ")
-            and message.endswith("(No such file or directory)")
+        no_server = message.startswith(NO_SERVER) or (
+            message.startswith(NOT_CONNECTED) and message.endswith("(No such file or directory)")
         )
         if no_server:
             detail = f"no server on {shown_name(self.socket)}"
@@ -185,18 +210,14 @@ class Tmux:
         return self._unknown(message, asked_at, advice_on(message, self.socket))
 
     def _listing(
-        self, asked_at: float, listener: Listener | None, listed: str, *started: str
+        self, asked_at: float, listener: Listener | None, records: Sequence[str]
     ) -> TmuxSnapshot:
         try:
-            sessions, server_pid, server_started = parse_listing(listed, started)
+            sessions, server_pid, server_started = parse_listing(records)
         except OldServerError as error:
             return self._unknown(str(error), asked_at, VERSIONS)
         except ValueError:
-            return self._unknown(
-                "the answer of tmux is not a list of sessions",
-                asked_at,
-                f"check which `tmux` is on PATH; {VERSIONS}",
-            )
+            return self._no_listing(asked_at)
         foreign = not is_process_here(server_pid, listener, self.socket)
         if foreign:
             # These pids belong to another PID namespace, so they must not be used here.
@@ -260,21 +281,26 @@ class Tmux:
             OSError: The pane is gone, or tmux could not be queried.
         """
         check = _all_of(answer, session_id=session.id, pane_id=pane)
-        look = f"display-message -p -t '{pane}' '{_SEEN}' ; capture-pane -p -e -t '{pane}'"
+        mark = os.urandom(16).hex()
+        look = (
+            f"display-message -p -t '{pane}' '{mark}{_SEEN}' ; capture-pane -p -e -t '{pane}' ; "
+            f"display-message -p -t '{pane}' '{mark}'"
+        )
         try:
             result = self._run(
                 "-u", "if-shell", "-F", "-t", pane, check, look, f"has-session -t '={_GONE}'"
             )
         except TmuxError as error:
             raise OSError(str(error)) from None
-        out = result.output
         if result.code != 0:
             raise OSError(_refused(result.errors, result.code))
         try:
-            width, height, active = map(int, out[0].split(" "))
-        except (ValueError, IndexError):
+            (captured,) = records_in("\n".join(result.output), mark)
+            size, *lines = captured.removesuffix("\n").split("\n")
+            width, height, active = map(int, size.split(" "))
+        except ValueError:
             raise OSError("the answer of tmux is not the content of a pane") from None
-        return PaneCapture(tuple(out[1:]), width, height, active)
+        return PaneCapture(tuple(lines), width, height, active)
 
     @contextmanager
     def attach_command(
@@ -445,14 +471,9 @@ def _guarded(session: Session, answer: TmuxSnapshot, command: str) -> tuple[str,
 
 def _refused(errors: list[str], code: int) -> str:
     """Returns the reason why tmux did not run a command."""
-    why = _in_words(errors)
-    return "its session is gone" if why.endswith(_GONE) else why or f"tmux exited with code {code}"
-
-
-def _in_words(errors: list[str]) -> str:
-    """Returns the lines of tmux's standard error as one text of limited length."""
-    text = " ".join(dict.fromkeys(errors))
-    return text if len(text) <= _ERROR_AT_MOST else f"{text[:_ERROR_AT_MOST]} …"
+    if any(line.endswith(_GONE) for line in errors):
+        return "its session is gone"
+    return own_message(errors) or f"tmux exited with code {code}"
 
 
 def _pane_of(server: int) -> int | None:

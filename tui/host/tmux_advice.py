@@ -6,6 +6,7 @@ import contextlib
 import os
 import pwd
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from registry.text import command_line, shown_name
@@ -34,8 +35,30 @@ VERSIONS = (
 )
 """The remedy for a client or server of a wrong version."""
 
+NO_SESSIONS = "no current target"
+"""The message of a server that has no sessions."""
+
+NO_SERVER = "no server running on "
+"""The start of tmux's message that no server runs."""
+
+NOT_CONNECTED = "error connecting to "
+"""The start of tmux's message that the client cannot connect to the socket."""
+
 _ENDING = ("server exited", "server exited unexpectedly", "lost server")
 """Messages of a tmux client whose server ended before the server answered."""
+
+COMMANDS = "check that no alias changes the commands of tmux (tmux show-options -s command-alias)"
+"""The remedy for a server that runs another command than muster sent."""
+
+_OTHER_COMMAND = ("too many arguments", "not enough arguments", "ambiguous command")
+
+_LOADER = "ERROR: ld.so: "
+"""The start of a message of the dynamic loader, which then still starts the program."""
+
+_NOT_LOADED = ("ld_preload", "ld.so", "loading shared libraries")
+
+_ERROR_AT_MOST = 500
+"""The number of characters of an error that are shown."""
 
 _INSTALLERS = {
     "apt": "apt install tmux",
@@ -64,6 +87,28 @@ def is_ending(message: str) -> bool:
     return message in _ENDING
 
 
+def own_message(errors: Sequence[str], *, whole: bool = False) -> str:
+    """Returns tmux's own message, as a text of limited length.
+
+    The dynamic loader, a preloaded library or a wrapper can write to the same standard error.
+
+    Args:
+        errors: The lines of the standard error.
+        whole: Whether to return all lines, even if only one of them is a known message of tmux.
+    """
+    lines = [*dict.fromkeys(errors)]
+    lines = [line for line in lines if not line.startswith(_LOADER)] or lines
+    known = [line for line in lines if _is_known(line)]
+    text = known[0] if len(known) == 1 and not whole else " ".join(lines)
+    return text if len(text) <= _ERROR_AT_MOST else f"{text[:_ERROR_AT_MOST]} …"
+
+
+def _is_known(line: str) -> bool:
+    if is_ending(line) or line in (NO_SESSIONS, "access not allowed"):
+        return True
+    return line.startswith((NO_SERVER, NOT_CONNECTED, *_TOO_OLD))
+
+
 def why_too_old(version: str) -> str | None:
     """Returns why muster does not use a tmux server; None if the server's version is supported.
 
@@ -84,7 +129,16 @@ def advice_on(message: str, socket: Path) -> str:
         return "the server was ending; try again"
     folded = message.casefold()
     if any(sign in folded for sign in _TOO_OLD):
-        return f"tmux or its server has an old version; {VERSIONS}"
+        # Such a message names a command; an alias may have replaced the command of muster.
+        aliased = f"; {COMMANDS}" if folded.startswith("command ") else ""
+        return f"tmux or its server has an old version; {VERSIONS}{aliased}"
+    if any(sign in folded for sign in _OTHER_COMMAND):
+        return COMMANDS
+    if any(sign in folded for sign in _NOT_LOADED):
+        return (
+            "install the library, or correct LD_PRELOAD, LD_LIBRARY_PATH or /etc/ld.so.preload; "
+            "check that `tmux -V` prints a version"
+        )
     if "permission denied" in folded or "not allowed" in folded:
         owner = _owner(socket)
         if owner is not None and owner != os.geteuid():

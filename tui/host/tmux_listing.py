@@ -24,13 +24,56 @@ class OldServerError(ValueError):
     """The version of a tmux server is too old; the text names the version."""
 
 
-def parse_listing(listed: str, started: Sequence[str]) -> tuple[dict[str, Session], int, int]:
+STARTED = "#{session_id} #{session_path}"
+"""The format of a record about a session, with its start directory, which is untrusted text."""
+
+_END_WORD = END.split(" ")[0]
+
+
+def marked(mark: str, format_: str) -> str:
+    """Returns a format whose results `records_in` finds among other texts.
+
+    Args:
+        mark: A random word, so that no other text contains it.
+        format_: The format.
+    """
+    return f"{mark}{format_}{mark}"
+
+
+def records_in(output: str, mark: str) -> tuple[str, ...]:
+    """Returns the results of marked formats in the output of tmux.
+
+    A hook of the server, an alias of a command, or a preloaded library can add other text to the
+    output. This text is ignored.
+
+    Args:
+        output: The output of tmux.
+        mark: The mark of `marked`.
+
+    Raises:
+        ValueError: The last record is not complete.
+    """
+    pieces = output.split(mark)
+    if len(pieces) % 2 == 0:
+        raise ValueError(pieces[-1])
+    return tuple(pieces[1::2])
+
+
+def is_complete(records: Sequence[str]) -> bool:
+    """Returns whether records are a complete list, whatever tmux reported after the list."""
+    try:
+        sessions, _, _ = parse_listing(records)
+    except ValueError:
+        return False
+    return all(session.started_in for session in sessions.values())
+
+
+def parse_listing(records: Sequence[str]) -> tuple[dict[str, Session], int, int]:
     """Parses a list of all panes.
 
     Args:
-        listed: The lines about the panes, and the last line.
-        started: Texts about the sessions. Each text has the id of the session, a space, and the
-            directory where the session was started.
+        records: A text for each pane in the format `PANES`, a text in the format `END`, and a text
+            for each session in the format `STARTED`.
 
     Returns:
         A map from names to sessions, the pid of the server, and the server's start time in seconds
@@ -38,14 +81,15 @@ def parse_listing(listed: str, started: Sequence[str]) -> tuple[dict[str, Sessio
 
     Raises:
         OldServerError: The server's version is not supported.
-        ValueError: The text is not a complete list.
+        ValueError: The records are not a complete list.
     """
     sessions: dict[str, Session] = {}
-    started_in = dict(text.removesuffix("\n").partition(" ")[::2] for text in started)
-    *lines, last = [line for line in listed.split("\n") if line] or [""]
-    word, pid, began, version = last.split(" ")
-    if word != "end":
-        raise ValueError(last)
+    ends = [at for at, text in enumerate(records) if text.split(" ")[0] == _END_WORD]
+    if len(ends) != 1:
+        raise ValueError(f"{len(ends)} ends")
+    lines, last, started = records[: ends[0]], records[ends[0]], records[ends[0] + 1 :]
+    started_in = dict(text.partition(" ")[::2] for text in started)
+    _, pid, began, version = last.split(" ")
     if (too_old := why_too_old(version)) is not None:
         raise OldServerError(too_old)
     for line in lines:

@@ -131,6 +131,9 @@ def test_a_server_that_comes_back_answers_again(server: RealTmux) -> None:
 NEVER_MIND = "exit 0"
 LISTED = "\\$1 1760000000 1760000000 0 %1 1 0 agent_a"
 
+# Finds the word between which muster expects the answers.
+MARKED = 'for word; do case $word in *"#{pane_id}"*) mark=${word%%#*} ;; esac; done; '
+
 
 def test_a_file_that_is_not_a_socket_leads_to_unknown(tmp_path: Path) -> None:
     path = tmp_path / "file"
@@ -152,10 +155,12 @@ def test_a_file_that_is_not_a_socket_leads_to_unknown(tmp_path: Path) -> None:
         ("exit 0", "not a list"),
         ("echo garbage", "not a list"),
         ("printf '\\377\\376\\000\\n'", "not a list"),
-        (f'echo "{LISTED}"', "not a list"),
-        (f'echo "{LISTED}"; echo "end 12"', "not a list"),
-        ('echo "\\$1 17600"; echo "end 1 2 3.4"', "not a list"),
-        ('echo "end one two"', "not a list"),
+        (f'echo "{LISTED}"; echo "end 1 2 3.4"', "not a list"),
+        (f'{MARKED}echo "$mark{LISTED}$mark"', "not a list"),
+        (f'{MARKED}echo "$mark{LISTED}$mark"; echo "${{mark}}end 1 2 3.4"', "not a list"),
+        (f'{MARKED}echo "$mark{LISTED}$mark"; echo "${{mark}}end 12$mark"', "not a list"),
+        (f'{MARKED}echo "$mark\\$1 17600$mark"; echo "${{mark}}end 1 2 3.4$mark"', "not a list"),
+        (f'{MARKED}echo "${{mark}}end one two$mark"', "not a list"),
         ("kill -9 $$", "exit code -9"),
     ],
 )
@@ -173,7 +178,8 @@ def test_any_other_answer_of_tmux_leads_to_unknown(
 def test_the_fake_answer_would_be_believed_if_it_were_whole(
     tmp_path: Path, listened: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = fake_binary(tmp_path / "bin", f'echo "{LISTED}"; echo "end 1 2 3.4"')
+    script = f'{MARKED}echo "$mark{LISTED}$mark"; echo "${{mark}}end 1 2 3.4$mark"'
+    path = fake_binary(tmp_path / "bin", script)
     monkeypatch.setenv("PATH", f"{path}:{os.environ['PATH']}")
     assert set(Tmux(listened).ask().sessions) == {"agent_a"}
 

@@ -196,15 +196,20 @@ def test_a_socket_that_was_deleted_under_a_server(crew: RealTmux, probe: Probe) 
     aside.rename(crew.socket)
 
 
+# Finds the word between which muster expects the answers.
+MARKED = 'for word; do case $word in *"#{pane_id}"*) mark=${word%%#*} ;; esac; done; '
+
 GARBAGE = (
     "exit 0",
     "echo garbage",
     "head -c 4096 /dev/urandom",
     "printf '\\377\\376\\000\\n'",
-    'echo "\\$1 1760000000 1760000000 0 %1 1 0 agent_z"',
-    'echo "\\$1 1760000000"; echo "end 1 2 3.4"',
-    'echo "end one two"',
-    'echo "end 1 2 3.4 5"',
+    'echo "\\$1 1760000000 1760000000 0 %1 1 0 agent_z"; echo "end 1 2 3.4"',
+    f'{MARKED}echo "$mark\\$1 1760000000 1760000000 0 %1 1 0 agent_z$mark"',
+    f'{MARKED}echo "$mark\\$1 1760000000$mark"; echo "${{mark}}end 1 2 3.4$mark"',
+    f'{MARKED}echo "${{mark}}end one two$mark"',
+    f'{MARKED}echo "${{mark}}end 1 2 3.4 5$mark"',
+    f'{MARKED}echo "${{mark}}end 1 2 3.4"',
     "yes | head -n 10000",
     'echo "<html>"; exit 0',
 )
@@ -263,7 +268,9 @@ def test_a_tmux_that_knows_none_of_the_formats(
     crew: RealTmux, probe: Probe, tmp_path: Path
 ) -> None:
     # An old one leaves empty what it does not know.
-    fake = 'echo "\\$1  1760000000 0 %1 1 0 agent_a"; echo "end  "'
+    fake = (
+        f'{MARKED}echo "$mark\\$1  1760000000 0 %1 1 0 agent_a$mark"; echo "${{mark}}end  $mark"'
+    )
     with fake_tmux(tmp_path, fake):
         probe(crew.client())
 

@@ -98,7 +98,7 @@ def test_a_clock_that_was_set_is_noticed_by_the_start_of_the_server() -> None:
     ],
 )
 def test_a_line_about_a_pane_says_how_it_ended(end: str, dead: tuple[DeadPane, ...]) -> None:
-    sessions, pid, began = parse_listing(f"$3 1 2 0 %5 7 {end} a name\nend 8 9 3.4\n", ())
+    sessions, pid, began = parse_listing([f"$3 1 2 0 %5 7 {end} a name", "end 8 9 3.4"])
     assert (sessions["a name"].dead, pid, began) == (dead, 8, 9)
     assert sessions["a name"].pids == (() if dead else (7,))
 
@@ -106,4 +106,4 @@ def test_a_line_about_a_pane_says_how_it_ended(end: str, dead: tuple[DeadPane, .
 @pytest.mark.parametrize("end", ["2", "", "1", "1:2", "1:x::", "1::y:", "1:1:1:1:1"])
 def test_any_other_line_is_refused(end: str) -> None:
     with pytest.raises(ValueError):
-        parse_listing(f"$3 1 2 0 %5 7 {end} name\nend 8 9 3.4\n", ())
+        parse_listing([f"$3 1 2 0 %5 7 {end} name", "end 8 9 3.4"])

@@ -1,0 +1,181 @@
+"""Memory, descriptors, threads and children of a monitor that is used for a long time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import random
+import struct
+import termios
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+from tests.benchmarks.crews import Crew, agent_id, crew
+from tests.benchmarks.figures import Aim, Figure, figure
+from tests.benchmarks.programs import Program, memory, on_terminal
+from tests.benchmarks.writers import storm
+from tests.support.terminal import MUSTER
+
+_COLUMNS, _LINES = 120, 40
+_AGENTS, _TASKS = 150, 10
+
+# Each kind of use is done this often before the first measurement.
+_FIRST = 20
+
+_ESCAPE = b"\x1b"
+# Maps the key of each dialog to a text that the dialog shows.
+_DIALOGS = {
+    b"?": b"Help",
+    b"l": b"Log:",
+    b"m": b"Metrics",
+    b"d": b"Doctor:",
+    b"k": b"Go ahead",
+    b"c": b"Go ahead",
+    b"\x10": b"the name of an action",
+}
+_KEYS = (
+    *(b"\x1b[A", b"\x1b[B", b"\x1b[C", b"\x1b[D", b"\x1b[5~", b"\x1b[6~", b"\x1b[H", b"\x1b[F"),
+    *(b"j", b"s", b"S", b"t", b"t", b"h", b"h", b" ", b"u", b"z", b"*", b"u", b"]", b"[", b"p"),
+    *(b"p", b"/a\r", b"/", b"x", b"\x1b"),
+)
+_KEYS_AT_ONCE = 20
+_NO_FILTER = b"/\x15\r"
+
+# The number of an agent without its session in the first task. The agents before it are live.
+_DEAD = 5
+_REPORTS_A_SECOND = 800.0
+
+# Seconds without output after which the effect of a key is complete. An escape key is one
+# only after Textual has waited for the rest of an escape sequence.
+_DONE = 0.06
+_AT_REST = 4.0
+
+
+@dataclass(frozen=True)
+class Use:
+    """The resources of a process.
+
+    Attributes:
+        memory: Megabytes.
+        descriptors, threads, children: Their numbers.
+    """
+
+    memory: float
+    descriptors: int
+    threads: int
+    children: int
+
+
+def _use(program: Program) -> Use:
+    process = Path(f"/proc/{program.pid}")
+    program.watch(_AT_REST)
+    return Use(
+        memory(program.pid),
+        len(os.listdir(process / "fd")),
+        len(os.listdir(process / "task")),
+        sum(len((task / "children").read_text().split()) for task in (process / "task").iterdir()),
+    )
+
+
+def _monitor(made: Crew) -> AbstractContextManager[Program]:
+    made.server.kill(f"agent_{agent_id(0, _DEAD)}")
+    # Without other tmux servers, an agent without a session is certainly dead.
+    return on_terminal([*MUSTER, "-S", str(made.server.socket), str(made.files.path)])
+
+
+def _dialogs(program: Program, _made: Crew, count: int) -> None:
+    dice = random.Random(3)
+    for number in range(count):
+        key, text = list(_DIALOGS.items())[number % len(_DIALOGS)]
+        agent = agent_id(0, _DEAD if key == b"c" else dice.randrange(_DEAD))
+        program.press(b"/\x15%s\r" % agent.encode())
+        program.settle(_DONE)
+        program.press(b"\x1b[F")
+        program.settle(_DONE)
+        program.forget()
+        program.press(key)
+        program.wait_for(text)
+        program.settle(_DONE)
+        program.press(_ESCAPE)
+        program.watch(0.15)
+        program.settle(_DONE)
+    program.press(_NO_FILTER)
+    program.settle(_DONE)
+
+
+def _sizes(program: Program, _made: Crew, count: int) -> None:
+    dice = random.Random(4)
+    for _ in range(count):
+        _resize(program, dice.randint(40, 200), dice.randint(10, 60))
+        program.settle(_DONE)
+    _resize(program, _COLUMNS, _LINES)
+    program.settle(_DONE)
+
+
+def _resize(program: Program, columns: int, lines: int) -> None:
+    fcntl.ioctl(program.fd, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
+
+
+def _keys(program: Program, _made: Crew, count: int) -> None:
+    dice = random.Random(5)
+    for _ in range(-(-count // _KEYS_AT_ONCE)):
+        for _ in range(_KEYS_AT_ONCE):
+            program.press(dice.choice(_KEYS))
+        program.settle(_DONE)
+        # No filter and no marks remain.
+        program.press(_NO_FILTER)
+        program.settle(_DONE)
+        program.press(b"u")
+        program.settle(_DONE)
+
+
+def _reports(program: Program, made: Crew, count: int) -> None:
+    done = 0.0
+    while done < count:
+        seconds = (count - done) / _REPORTS_A_SECOND
+        with storm(made, _REPORTS_A_SECOND, range(made.tasks)) as came_to:
+            program.watch(seconds)
+        done += max(1.0, came_to.rate * seconds)
+
+
+_USES: dict[str, tuple[Callable[[Program, Crew, int], None], int]] = {
+    "dialogs": (_dialogs, 1_000),
+    "changes of the size": (_sizes, 1_000),
+    "keys": (_keys, 10_000),
+    "reports": (_reports, 100_000),
+}
+
+
+def measure(quick: bool) -> list[Figure]:
+    """Measures what remains after many dialogs, sizes, keys and reports, compared with a few."""
+    found: list[Figure] = []
+    with crew(_AGENTS, _TASKS) as made, _monitor(made) as program:
+        _resize(program, _COLUMNS, _LINES)
+        program.wait_for(agent_id(0, 0).encode())
+        program.watch(3.0)
+        for act, _ in _USES.values():
+            act(program, made, _FIRST)
+        first = before = _use(program)
+        for what, (act, count) in _USES.items():
+            count = 10 if quick else count
+            act(program, made, count)
+            after = _use(program)
+            grown = after.memory - before.memory
+            found.append(figure(f"memory gained in {count:,} {what}", "MB", [grown]))
+            before = after
+    grown = before.memory - first.memory
+    found += [
+        figure("memory after the first 20 of each", "MB", [first.memory]),
+        figure("memory gained in all of them", "MB", [grown], aim=Aim(p50=10)),
+        *(
+            figure(f"{name} more than before", "", [float(more)], aim=Aim(p50=0))
+            for name, more in (
+                ("descriptors", before.descriptors - first.descriptors),
+                ("threads", before.threads - first.threads),
+                ("child processes", before.children - first.children),
+            )
+        ),
+    ]
+    return found
