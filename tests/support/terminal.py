@@ -124,10 +124,11 @@ def terminal(
 ) -> Iterator[Terminal]:
     """Runs muster in a terminal of this size until the block ends."""
     there = Terminal(directory / "outer")
-    settings = [word for name, value in environment.items() for word in ("-e", f"{name}={value}")]
+    # With the option -e of tmux, TERM would have no effect.
+    settings = [f"{name}={value}" for name, value in environment.items()]
     there.tmux(
-        "new-session", "-d", "-x", str(columns), "-y", str(rows), *settings, "--",
-        "env", "-u", "TMUX", "-u", "TMUX_PANE", *MUSTER, *arguments,
+        "new-session", "-d", "-x", str(columns), "-y", str(rows), "--",
+        "env", "-u", "TMUX", "-u", "TMUX_PANE", *settings, *MUSTER, *arguments,
     )  # fmt: skip
     # tmux 3.2 ignores the size of a new session that is not attached.
     there.resize(columns, rows)

@@ -314,4 +314,51 @@ def test_a_pager_is_lent_the_terminal(server: RealTmux, tmp_path: Path) -> None:
         screen.press("2")
         screen.shows("log line", "the end")
         screen.press("Enter")
+        screen.shows("press any key to return")
+        screen.press("Enter")
+        comes_back(screen)
+
+
+@pytest.mark.parametrize("key", ["Space", "Escape", "C-c", "C-z", "Up"])
+def test_the_text_of_a_pager_that_reads_no_key_stays_until_a_key(
+    server: RealTmux, tmp_path: Path, key: str
+) -> None:
+    deployed(server)
+    arguments = ["-S", str(server.socket), str(workspace_of(tmp_path))]
+    with terminal(tmp_path, arguments, 80, 24, PAGER="cat") as screen:
+        screen.shows("1 live", "here-1", "q Quit")
+        screen.press("Down", "o")
+        screen.shows("Open which file?", "2  log")
+        screen.press("2")
+        screen.shows("log line", "muster: press any key to return")
+        screen.press(key)
+        comes_back(screen)
+        # The key was not left for muster.
+        screen.shows("agent  here-1")
+        screen.press("q")
+        assert screen.exit_code() == 0
+
+
+def test_muster_ends_while_the_text_of_a_pager_stays(server: RealTmux, tmp_path: Path) -> None:
+    deployed(server)
+    arguments = ["-S", str(server.socket), str(workspace_of(tmp_path))]
+    with terminal(tmp_path, arguments, 80, 24, PAGER="cat") as screen:
+        screen.shows("1 live", "here-1", "q Quit")
+        pid = int(screen.tmux("display-message", "-p", "-t", "%0", "#{pane_pid}"))
+        screen.press("Down", "o")
+        screen.shows("Open which file?", "2  log")
+        screen.press("2")
+        screen.shows("log line", "muster: press any key to return")
+        os.kill(pid, signal.SIGTERM)
+        assert screen.exit_code() == 128 + signal.SIGTERM
+
+
+def test_a_terminal_that_tmux_does_not_know_is_explained(server: RealTmux, tmp_path: Path) -> None:
+    deployed(server)
+    arguments = ["-S", str(server.socket), str(workspace_of(tmp_path))]
+    terminfo = str(tmp_path / "terminfo")
+    with terminal(tmp_path, arguments, 160, 50, TERM="xterm-ghostty", TERMINFO=terminfo) as screen:
+        screen.shows("1 live", "here-1", "q Quit")
+        screen.press("Down", "a")
+        screen.shows("unsuitable terminal", "no terminfo entry for TERM=xterm-ghostty", "tic -x")
         comes_back(screen)

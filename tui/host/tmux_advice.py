@@ -57,6 +57,9 @@ _LOADER = "ERROR: ld.so: "
 
 _NOT_LOADED = ("ld_preload", "ld.so", "loading shared libraries")
 
+_NO_TERMINFO = "missing or unsuitable terminal"
+_TOO_SIMPLE = "terminal does not support"
+
 _ERROR_AT_MOST = 500
 """The number of characters of an error that are shown."""
 
@@ -145,6 +148,24 @@ def advice_on(message: str, socket: Path) -> str:
             return ask_the_owner(owner)
         return f"check the permissions of the socket, or {OTHER_SOCKET}"
     return OTHER_SOCKET
+
+
+def terminal_advice(message: str, terminal: str) -> str:
+    """Returns a remedy for a terminal that tmux cannot use; empty for another message.
+
+    Args:
+        message: The standard error of a tmux client.
+        terminal: The value of TERM, which is untrusted text.
+    """
+    if _NO_TERMINFO in message and terminal:
+        return (
+            f"this host has no terminfo entry for TERM={shown_name(terminal, 40)}; install the "
+            "entry (on a host that has it: infocmp -x | ssh THIS-HOST tic -x -), or start muster "
+            "with TERM=xterm-256color"
+        )
+    if _NO_TERMINFO in message or _TOO_SIMPLE in message:
+        return "start muster with the type of this terminal, for example TERM=xterm-256color"
+    return ""
 
 
 def ask_the_owner(uid: int) -> str:

@@ -313,7 +313,9 @@ def lent(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
     """What was run on the terminal."""
     given: list[list[str]] = []
 
-    async def lend(app: object, words: list[str], *_: object) -> tuple[int, str]:
+    async def lend(
+        app: object, words: list[str], *_: object, shows_text: bool = False
+    ) -> tuple[int, str]:
         given.append(words)
         return 0, ""
 

@@ -180,7 +180,7 @@ class Body(Container):
                 opening = opened(file.path)
                 path, descriptors = await asyncio.to_thread(stack.enter_context, opening)
                 code, errors = await lend_terminal(
-                    self.app, [*words, path], os.environ, descriptors
+                    self.app, [*words, path], os.environ, descriptors, shows_text=True
                 )
         except NoViewerError as error:
             self._say(str(error))

@@ -13,6 +13,7 @@ from textual.app import App
 
 from registry.text import shown_name
 from tui.app.terminal.handover import NoTerminalError, lend_terminal, outside_tmux
+from tui.host.tmux_advice import terminal_advice
 from tui.host.tmux_socket import TmuxError
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
 from tui.model.evidence import Evidence
@@ -151,7 +152,7 @@ async def attach(
     except OSError as error:
         raise NowhereToGoError(f"cannot start tmux: {error}") from None
     if code != 0:
-        raise NowhereToGoError(
-            f"tmux could not attach: {harmless(errors, 400) or f'exit code {code}'}"
-        )
+        why = harmless(errors, 400) or f"exit code {code}"
+        advice = terminal_advice(errors, os.environ.get("TERM", ""))
+        raise NowhereToGoError(f"tmux could not attach: {why}{f'; {advice}' if advice else ''}")
     return ""

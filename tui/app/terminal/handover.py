@@ -6,12 +6,13 @@ import asyncio
 import os
 import signal
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import suppress
 
 from textual.app import App, SuspendNotSupported
 
 from tui.app.terminal.job_control import leave_stops, take_stops
+from tui.app.terminal.key_wait import KeyReading, terminal_descriptor, wait_for_key
 
 _ERRORS_AT_MOST = 2000
 
@@ -25,6 +26,8 @@ async def lend_terminal(
     words: Sequence[str],
     environment: Mapping[str, str],
     descriptors: Sequence[int] = (),
+    *,
+    shows_text: bool = False,
 ) -> tuple[int, str]:
     """Runs a program on the terminal, and waits until the program ends. The event loop continues.
 
@@ -33,6 +36,8 @@ async def lend_terminal(
         words: The program and its arguments; no shell is involved.
         environment: The program's environment variables.
         descriptors: File descriptors that the program inherits under the same numbers.
+        shows_text: Whether the program's output stays on the terminal until a key is pressed. If
+            the program reads keys itself, its end is the end.
 
     Returns:
         The program's exit code, and the start of its standard error.
@@ -49,7 +54,8 @@ async def lend_terminal(
                 loop.add_signal_handler(signal.SIGINT, lambda: None)
                 leave_stops()
                 try:
-                    code = await _run(words, environment, errors.fileno(), descriptors)
+                    run = _run(words, environment, errors.fileno(), descriptors)
+                    code = await (_run_and_keep(run) if shows_text else run)
                 finally:
                     take_stops(app)
                     loop.add_signal_handler(signal.SIGINT, app.exit, None, 128 + signal.SIGINT)
@@ -57,6 +63,20 @@ async def lend_terminal(
             raise NoTerminalError from None
         errors.seek(0)
         return code, errors.read(_ERRORS_AT_MOST).decode("utf-8", "replace").strip()
+
+
+async def _run_and_keep(run: Coroutine[object, object, int]) -> int:
+    """Awaits the end of a program; then waits for a key if the program did not read keys."""
+    terminal = terminal_descriptor()
+    reading = KeyReading(terminal)
+    watching = asyncio.create_task(reading.watch())
+    try:
+        code = await run
+    finally:
+        watching.cancel()
+    if code == 0 and not reading.seen and terminal is not None:
+        await wait_for_key(terminal)
+    return code
 
 
 async def _run(
