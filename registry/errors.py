@@ -46,6 +46,16 @@ class RegistryError(Exception):
 
     reason: str | None = None
 
+    _brief: str | None = None
+
+    @property
+    def brief(self) -> str:
+        """The message without a statement that nothing was changed.
+
+        An action of several steps shows this text if an earlier step was done.
+        """
+        return self._brief or str(self)
+
     def __reduce__(self) -> tuple[Any, ...]:
         # By default, unpickling calls the class with `args`. That would fail in a process pool,
         # because the constructors take other arguments.
@@ -82,6 +92,7 @@ class LockTimeoutError(RegistryError, TimeoutError):
             else "another process, or another thread of this process, holds the lock"
             + (f"; find the process with `{asking}`" if asking is not None else "")
         )
+        self._brief = f"could not acquire lock on {_shown(path)} after {timeout:g}s: {why}"
         super().__init__(
             f"Could not acquire lock on {_shown(path)} after {timeout:g}s: {why}. "
             "Nothing was changed."
@@ -186,6 +197,7 @@ class InaccessibleRegistryError(RegistryError, OSError):
         kept = "Its journal is kept" if doing == "recover" else "Nothing was changed"
         message = f"cannot {doing} {_shown(path)}: {problem}. {kept}; {advice}."
         super().__init__(cause.errno, message)
+        self._brief = f"cannot {doing} {_shown(path)}: {problem}; {advice}"
         self.path = path
         self.reason = f"cannot {doing} it: {problem}"
 
@@ -275,11 +287,15 @@ class AuditError(RegistryError, OSError):
         path: The log.
     """
 
-    def __init__(self, path: Path, why: str) -> None:
-        super().__init__(
-            f"cannot use the audit log {_shown(path)}: {why}. Changes that cannot be logged are "
-            "not made; make that file and its directory readable and writable for this user"
-        )
+    def __init__(self, path: Path, why: str, cause: BaseException | None = None) -> None:
+        problem = f"cannot use the audit log {_shown(path)}: {why}"
+        advice = "make that file and its directory readable and writable for this user"
+        if isinstance(cause, (BusyRegistryError, LockTimeoutError)):
+            advice = "try again"
+        elif isinstance(cause, OSError) and cause.errno not in (errno.EACCES, errno.EPERM):
+            advice = _ADVICE.get(cause.errno or 0, advice)
+        self._brief = f"{problem}; {advice}"
+        super().__init__(f"{problem}. Changes that cannot be logged are not made; {advice}")
         self.path = path
         self.reason = f"its audit log cannot be used: {why}"
 

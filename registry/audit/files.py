@@ -144,7 +144,7 @@ def read_lines(log: Path, paths: Iterable[Path], before: LogLines, share: int) -
     except OSError as error:
         hand_on(error)
         why = error.reason if isinstance(error, RegistryError) else error.strerror
-        raise AuditError(log, why or str(error)) from error
+        raise AuditError(log, why or str(error), error) from error
     log_lines.lines.reverse()
     return log_lines
 
@@ -165,7 +165,7 @@ def _read_file(path: Path, folder: int, log_lines: LogLines, seen: set[tuple[int
     except OSError as error:
         hand_on(error)
         why = error.reason if isinstance(error, RegistryError) else error.strerror
-        raise AuditError(path, why or str(error)) from error
+        raise AuditError(path, why or str(error), error) from error
     finally:
         if file is not None:
             close_read(file)

@@ -337,7 +337,7 @@ def _on_record(
         audit.end(log, entry, State.DONE)
     except AuditError as error:
         hand_on(error)
-        return (f"the outcome was not logged: {error}",)
+        return (f"the registry was changed, but the outcome was not logged: {error.brief}",)
     return ()
 
 

@@ -202,10 +202,10 @@ def append(log: Path, text: bytes) -> None:
         raise
     except RegistryError as error:
         hand_on(error)
-        raise AuditError(log, error.reason or str(error)) from error
+        raise AuditError(log, error.reason or str(error), error) from error
     except OSError as error:
         hand_on(error)
-        raise AuditError(log, error.strerror or str(error)) from error
+        raise AuditError(log, error.strerror or str(error), error) from error
 
 
 def _append(fd: int, text: bytes) -> None:

@@ -165,7 +165,7 @@ def _end(
         audit.end(log, entry, state, detail, changes)
     except AuditError as error:
         hand_on(error)
-        return f"the outcome was not logged: {error}"
+        return f"the registries were changed, but the outcome was not logged: {error.brief}"
     return None
 
 

@@ -151,7 +151,10 @@ def report_progress(
         _append(task.parent, agent_id, json.dumps(line) + "\n")
     except (RegistryError, OSError) as error:
         hand_on(error)
-        problems.append(f"the agent's progress file was not written: {error}")
+        why = error.brief if isinstance(error, RegistryError) else str(error)
+        problems.append(
+            f"the registry has the report, but the agent's progress file was not written: {why}"
+        )
     _log.info("Agent %s reported %s (%s %%)", agent_id, change.status, line["progress"])
     return Reported(agent_id, change.previous, change.status, tuple(problems))
 

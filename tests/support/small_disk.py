@@ -10,10 +10,11 @@ import contextlib
 import errno
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,15 +22,20 @@ from typing import Any, Protocol
 from unittest import mock
 
 from registry import (
+    Audit,
+    AuditContext,
     HalfWrittenError,
     InaccessibleRegistryError,
     durable_commits,
+    finish_agents,
     recover_registry,
+    report_progress,
 )
 from registry.pair import editing_both
 from registry.snapshots import read_task
 from registry.storage.locked_file import editing
 from tests.support.faults import ADVICE, GLOBAL, TASK, Act, Place, Texts, failing
+from tests.support.workspaces import entry, write
 
 _ROOT = Path(__file__).parents[2]
 _PAGE = 4096
@@ -281,10 +287,58 @@ def assert_refused_reading(place: Place, error: OSError, before: Texts) -> None:
     assert place.texts() == before
 
 
+def _steps(directory: Path) -> dict[str, int]:
+    """Reports and completes an agent with each number of free pages.
+
+    Checks that the error or the problems say what was written, and counts the cases.
+    """
+    room = Ballast(directory)
+    task = directory / "disk" / TASK
+    found = {"refused": 0, "part": 0, "whole": 0}
+    try:
+        for act in (_report, _complete):
+            pages = 0
+            while True:
+                room.leave(-1)
+                shutil.rmtree(directory / "disk", ignore_errors=True)
+                write(task, {"task_id": "TASK-1", "agents": [entry("a")], "note": "n" * 9000})
+                before = task.read_bytes()
+                room.leave(pages)
+                pages += 1
+                try:
+                    problems = act(task)
+                except OSError as error:
+                    assert "free space on the disk" in str(error), error
+                    assert task.read_bytes() == before
+                    found["refused"] += 1
+                    continue
+                assert task.read_bytes() != before
+                if not problems:
+                    found["whole"] += 1
+                    break
+                (problem,) = problems
+                assert problem.startswith("the regist"), problem
+                assert "free space on the disk" in problem and "othing was" not in problem, problem
+                found["part"] += 1
+    finally:
+        room.remove()
+    return found
+
+
+def _report(task: Path) -> Sequence[str]:
+    return report_progress(task, None, "a", progress=77, message="m" * 3000).problems
+
+
+def _complete(task: Path) -> Sequence[str]:
+    context = AuditContext(Audit("complete", "r" * 3000))
+    return finish_agents(task, None, ["a"], status="completed", on_record=context).problems
+
+
 SCENARIOS: dict[str, Callable[[Path], dict[str, int]]] = {
     "full": _full,
     "no inode": _no_inode,
     "read-only": _read_only,
+    "steps": _steps,
 }
 
 

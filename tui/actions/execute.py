@@ -163,16 +163,27 @@ def _record(
             )
         except (RegistryError, OSError) as error:
             for step in group:
-                prefix = f"{steps[step]}; " if steps[step] else ""
-                outcomes[step] = StepOutcome(
-                    step.label, Result.FAILED, f"{prefix}not recorded: {error}"
-                )
+                why = _not_recorded(steps[step], error)
+                outcomes[step] = StepOutcome(step.label, Result.FAILED, why)
             continue
         written |= dict.fromkeys(report.written)
         problems += report.problems
         for step in group:
             outcomes[step] = _recorded(step, plan.status_of(step), steps[step], report)
     return tuple(written), tuple(problems)
+
+
+def _not_recorded(done: str, error: RegistryError | OSError) -> str:
+    """Returns the detail of a step whose registry was not changed.
+
+    Args:
+        done: What was done before, for example the end of a session; may be empty.
+        error: The error.
+    """
+    if not done:
+        return f"not recorded: {error}"
+    why = error.brief if isinstance(error, RegistryError) else str(error)
+    return f"{done}; not recorded: {why}; then set the status with `muster complete`"
 
 
 def _judged(steps: Iterable[Step]) -> dict[str, frozenset[Deployment]]:

@@ -40,7 +40,7 @@ class KillRecord:
         try:
             self.entries[step] = (log, self.audit.begin(log, session=ending))
         except RegistryError as error:
-            self.problems[f"the kill is not logged: {error}"] = None
+            self.problems[f"the kill is not logged: {error.brief}"] = None
 
     def end(self, step: Step, outcome: StepOutcome) -> None:
         """Logs the result of a step."""
@@ -50,7 +50,7 @@ class KillRecord:
         try:
             self.audit.end(log, entry, _STATES[outcome.result], outcome.detail)
         except RegistryError as error:
-            self.problems[f"the result of the kill is not logged: {error}"] = None
+            self.problems[f"the result of the kill is not logged: {error.brief}"] = None
 
 
 _STATES = {Result.DONE: State.DONE, Result.LEFT: State.VOID, Result.FAILED: State.FAILED}

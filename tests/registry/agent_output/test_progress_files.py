@@ -114,7 +114,10 @@ def test_without_room_for_the_line_the_registries_are_written(task: Path, global
     with mock.patch.object(os, "write", full):
         found = report_progress(task, global_, "busy", progress=30)
 
-    assert os.strerror(errno.ENOSPC) in found.problems[0]
+    (problem,) = found.problems
+    assert problem.startswith("the registry has the report, but the agent's progress file")
+    assert os.strerror(errno.ENOSPC) in problem and "free space" in problem
+    assert "Nothing was changed" not in problem
     assert entry_of(load(task), "busy")["progress"] == 30
 
 

@@ -25,6 +25,7 @@ from registry import (
 from registry.audit import log as audit
 from registry.audit.diff import MISSING
 from registry.audit.entries import Entry, State
+from registry.audit.log import Audit
 from registry.audit.undo import undoables
 from registry.storage import commit
 from tests.support.kept_journals import without_kept
@@ -244,6 +245,27 @@ def test_who_is_overtaken_until_the_time_is_up_changes_nothing(
 
 
 # --- what fails, is interrupted, is killed ------------------------------------
+
+
+def test_a_change_whose_outcome_finds_no_room_is_reported_as_made(
+    task: Path, global_: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begin = Audit.begin
+
+    def fill_after_begin(*arguments: Any, **options: Any) -> Entry:
+        entry = begin(*arguments, **options)
+
+        def full(*_: object) -> None:
+            raise OSError(errno.ENOSPC, "No space left on device")
+
+        monkeypatch.setattr(audit, "write_all", full)
+        return entry
+
+    monkeypatch.setattr(Audit, "begin", fill_after_begin)
+    (problem,) = complete(task, global_, "busy").problems
+    assert entry_of(load(task), "busy")["status"] == "completed"
+    assert problem.startswith("the registries were changed, but the outcome was not logged: ")
+    assert "free space" in problem and "are not made" not in problem
 
 
 def test_what_failed_is_on_record_as_failed_and_not_undoable(

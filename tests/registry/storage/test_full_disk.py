@@ -75,6 +75,15 @@ def test_a_full_disk_changes_no_byte(directory: Path) -> None:
     assert_enough(counts)
 
 
+def test_on_a_full_disk_a_message_says_what_was_written(directory: Path) -> None:
+    counts = mounted(directory, "steps", "size=512k")
+    if counts is None:
+        pytest.skip("no small file system can be mounted here: no user namespaces, and no root")
+    assert counts["refused"] >= 2
+    assert counts["part"] >= 1
+    assert counts["whole"] == 2
+
+
 def test_a_disk_that_is_pretended_to_be_full_changes_no_byte(directory: Path) -> None:
     with (room := Pretended()).counted():
         assert_enough(small_disk.full(directory, room))

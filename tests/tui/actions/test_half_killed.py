@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import os
 import signal
@@ -16,6 +17,7 @@ import pytest
 from registry.audit.entries import State
 from registry.audit.log import AUDIT_LOG, log_in, read_log
 from registry.operations.finish import finish_agents
+from registry.storage import commit
 from tests.support.real_tmux import RealTmux, runs
 from tests.support.rolls import answered, cannot_tell, session
 from tests.support.scripted_tmux import ScriptedTmux
@@ -185,10 +187,30 @@ def test_the_registry_stays_locked_by_another_process(
         assert files.bytes() == before
     assert step.result is Result.FAILED
     assert "ended its session and 1 process; not recorded" in step.detail
+    assert "Nothing was changed" not in step.detail and "`muster complete`" in step.detail
     assert states(files) == [State.DONE]
     assert kill(files, server, "a").complete
     assert files.agent("a")["status"] == files.listed("a")["status"] == "terminated"
     files.assert_counters_match()
+
+
+def test_no_room_for_the_status_of_a_killed_agent(
+    files: Files, server: RealTmux, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    server.start("agent_a")
+    plan, before = plan_for(files, server, "a"), files.bytes()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(commit, "write_all", full)
+        step = only(carry_out(plan, server.client(), ""))
+    assert step.result is Result.FAILED and files.bytes() == before
+    assert server.names() == set()
+    assert "ended its session and 1 process; not recorded" in step.detail
+    assert "free space" in step.detail and "`muster complete`" in step.detail
+    assert "Nothing was changed" not in step.detail
 
 
 def test_a_log_that_cannot_be_read_is_named_and_does_not_prevent_a_kill(
