@@ -285,14 +285,21 @@ class AuditError(RegistryError, OSError):
 
     Attributes:
         path: The log.
+        is_denied: Whether the permissions or the owner of the log prevent the use.
     """
 
     def __init__(self, path: Path, why: str, cause: BaseException | None = None) -> None:
         problem = f"cannot use the audit log {_shown(path)}: {why}"
         advice = "make that file and its directory readable and writable for this user"
-        if isinstance(cause, (BusyRegistryError, LockTimeoutError)):
+        denied = (errno.EACCES, errno.EPERM)
+        self.is_denied = isinstance(cause, UntrustedFileError) or (
+            isinstance(cause, OSError) and cause.errno in denied
+        )
+        if isinstance(cause, UntrustedFileError):
+            advice = "then try again"
+        elif isinstance(cause, (BusyRegistryError, LockTimeoutError)):
             advice = "try again"
-        elif isinstance(cause, OSError) and cause.errno not in (errno.EACCES, errno.EPERM):
+        elif isinstance(cause, OSError) and cause.errno not in denied:
             advice = _ADVICE.get(cause.errno or 0, advice)
         self._brief = f"{problem}; {advice}"
         super().__init__(f"{problem}. Changes that cannot be logged are not made; {advice}")

@@ -1,7 +1,8 @@
 """Writes and reads the audit log, which records each action before the action is done.
 
-The log is `registry/muster_audit.jsonl` in the workspace. Many processes may append to the log,
-under a flock of the log file. Every record is flushed (fsync), and large logs are rotated.
+The log is `registry/muster_audit.jsonl` in the workspace. Users other than root and the owner of
+the folder append to a file of their own beside it (`file_of_user`). Many processes may append to
+a file, under a flock of this file. Every record is flushed (fsync), and large logs are rotated.
 
 Before a change is made, a record of the intent is written. After the change, a record of the
 outcome is written. If the record of the outcome is missing, the action was interrupted. Then a
@@ -27,17 +28,20 @@ from registry.audit.diff import FieldChange
 from registry.audit.entries import EndedSession, Entry, Log, State, Who
 from registry.audit.files import LogLines, check_log, read_lines
 from registry.dataclass import dataclass, field, replace
-from registry.errors import AuditError, RegistryError, RegistryNotFoundError, UntrustedFileError
-from registry.schema.layout import GLOBAL_FOLDER, WORKSPACE_NAME
+from registry.errors import AuditError, RegistryError, UntrustedFileError
+from registry.schema.layout import GLOBAL_FOLDER, GLOBAL_REGISTRY, WORKSPACE_NAME
 from registry.storage import flock
 from registry.storage.files.interruption import hand_on, tolerating
 from registry.storage.files.own_files import (
     check_folder,
+    check_owner,
     check_same,
     make_empty,
     make_own_folder,
+    named_status,
     own_folder,
 )
+from registry.storage.files.permissions import Access
 from registry.storage.files.presence import is_kind
 from registry.storage.files.safe_open import write_all
 from registry.storage.flock import Lock
@@ -222,6 +226,35 @@ def _append(fd: int, text: bytes) -> None:
         raise
 
 
+def file_of_user(log: Path, folder: int) -> Path:
+    """Returns the file of a log to which this user appends.
+
+    Root and the owner of the log's folder use the log itself. Each other user has a file of its
+    own beside the log, because a file that several users can write could not be trusted.
+
+    Args:
+        log: The path of the log.
+        folder: A descriptor of the log's folder.
+    """
+    user = os.geteuid()
+    if user in (0, os.fstat(folder).st_uid):
+        return log
+    return log.with_name(f"{log.stem}.uid{user}{log.suffix}")
+
+
+def _access(folder: int) -> tuple[int, int | None]:
+    """Returns the permission bits and the group for a new log.
+
+    The users who may write the global registry may read the log. Only its owner may write it.
+    """
+    with tolerating(OSError):
+        shared = Access.at(folder, GLOBAL_REGISTRY)
+        # With an access list, the group bits are the mask of the entries in the list.
+        writers = 0o022 if shared.listed is None else 0o002
+        return 0o600 | (shared.mode & writers) << 1, shared.group
+    return 0o600, None
+
+
 @contextmanager
 def _locked(log: Path) -> Iterator[Lock]:
     # One deadline holds for all attempts: another user may move or fill the log before each
@@ -229,6 +262,7 @@ def _locked(log: Path) -> Iterator[Lock]:
     deadline = time.monotonic() + LOCK_TIMEOUT
     make_own_folder(log)
     with own_folder(log) as folder:
+        log = file_of_user(log, folder)
         while (lock := _try_locked(log, folder, deadline)) is None:
             if time.monotonic() >= deadline:
                 raise UntrustedFileError(log, "was moved each time it was opened; try again")
@@ -248,11 +282,14 @@ def _try_locked(log: Path, folder: int, deadline: float) -> Lock | None:
     Raises:
         RegistryError: The log cannot be locked before the deadline, or must not be trusted.
     """
-    if make_empty(log, folder, 0o600):
+    mode, group = _access(folder)
+    if make_empty(log, folder, mode, group):
         os.fsync(folder)
     try:
+        # Before the open, because a file of another user often cannot be opened.
+        check_owner(log, named_status(log, folder), folder)
         lock = flock.acquire(log, max(0.0, deadline - time.monotonic()))
-    except RegistryNotFoundError as error:
+    except FileNotFoundError as error:
         hand_on(error)
         # The log was moved after its creation. If the whole folder was moved, another attempt
         # would also fail; in this case `check_folder` raises an error.
@@ -314,7 +351,15 @@ def _read(log: Path, before: LogLines, share: int) -> tuple[Log, LogLines]:
 
 
 def _files_of(log: Path) -> list[Path]:
-    return [log, *(aside(log, number) for number in range(1, KEPT + 1))]
+    """Returns the files of a log that this user may have written or that its owner wrote."""
+    files = [log]
+    with tolerating(OSError), own_folder(log) as folder:
+        files = list(dict.fromkeys([file_of_user(log, folder), log]))
+    return [path for file in files for path in _with_rotated(file)]
+
+
+def _with_rotated(file: Path) -> list[Path]:
+    return [file, *(aside(file, number) for number in range(1, KEPT + 1))]
 
 
 def _size(log: Path) -> int:

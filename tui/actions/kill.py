@@ -163,7 +163,9 @@ def _end_all(
             # tmux does not answer, so each further command would only wait until its timeout.
             outcomes[step] = StepOutcome(step.label, Result.FAILED, f"not tried: {silent}")
             continue
-        record.begin(step, target.ending)
+        if (why := record.begin(step, target.ending)) is not None:
+            outcomes[step] = StepOutcome(step.label, Result.FAILED, why)
+            continue
         refusals[step] = tmux.kill_session(target.session, answer) if target.session else None
         if refusals[step] is not None and tmux.ask().state is TmuxState.UNKNOWN:
             silent = refusals[step]

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from registry.audit import Audit, EndedSession, Entry, State, log_in
 from registry.dataclass import dataclass, field
-from registry.errors import RegistryError
+from registry.errors import AuditError, RegistryError
+from registry.text import shown_name
 from tui.actions.outcome import Result, StepOutcome
 from tui.actions.plan import Plan, Step
 
@@ -16,7 +18,8 @@ class KillRecord:
     """The audit log entries of a kill: one for each session, with the result.
 
     If an entry cannot be written, a problem is reported, but the session is ended anyway.
-    Otherwise a full disk would prevent the kill of the agent that fills the disk.
+    Otherwise a full disk would prevent the kill of the agent that fills the disk. Exception: if
+    this user has no permission to write the log or the registry, the session is not ended.
 
     Attributes:
         plan: The plan that is executed.
@@ -30,17 +33,32 @@ class KillRecord:
     entries: dict[Step, tuple[Path, Entry]] = field(default_factory=dict)
     problems: dict[str, None] = field(default_factory=dict)
 
-    def begin(self, step: Step, ending: EndedSession) -> None:
-        """Logs that muster is about to end a session."""
+    def begin(self, step: Step, ending: EndedSession) -> str | None:
+        """Logs that muster is about to end a session.
+
+        Returns:
+            Why the session must not be ended, or None.
+        """
         log = log_in(self.plan.home) if self.plan.home is not None else None
         if step.source is not None:
             log = step.source.audit_log
+        registry = step.source.files[0].path if step.writes and step.source is not None else None
+        if registry is not None and _is_not_ours(registry):
+            return (
+                f"nothing was ended, because this user cannot write {shown_name(registry)}; make "
+                "the file writable for this user, or run muster as its owner"
+            )
         if log is None:
-            return
+            return None
         try:
             self.entries[step] = (log, self.audit.begin(log, session=ending))
+        except AuditError as error:
+            if error.is_denied:
+                return f"nothing was ended, because the kill cannot be logged: {error.brief}"
+            self.problems[f"the kill is not logged: {error.brief}"] = None
         except RegistryError as error:
             self.problems[f"the kill is not logged: {error.brief}"] = None
+        return None
 
     def end(self, step: Step, outcome: StepOutcome) -> None:
         """Logs the result of a step."""
@@ -51,6 +69,13 @@ class KillRecord:
             self.audit.end(log, entry, _STATES[outcome.result], outcome.detail)
         except RegistryError as error:
             self.problems[f"the result of the kill is not logged: {error.brief}"] = None
+
+
+def _is_not_ours(registry: Path) -> bool:
+    """Returns whether a registry exists, and this user has no permission to write it."""
+    return os.access(registry, os.F_OK) and not os.access(
+        registry, os.W_OK, effective_ids=os.access in os.supports_effective_ids
+    )
 
 
 _STATES = {Result.DONE: State.DONE, Result.LEFT: State.VOID, Result.FAILED: State.FAILED}

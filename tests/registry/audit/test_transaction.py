@@ -25,7 +25,6 @@ from registry import (
 from registry.audit import log as audit
 from registry.audit.diff import MISSING
 from registry.audit.entries import Entry, State
-from registry.audit.log import Audit
 from registry.audit.undo import undoables
 from registry.storage import commit
 from tests.support.kept_journals import without_kept

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from registry import publish_metrics, read_registry, recover_registry, register_agent
-from registry.audit.log import append
+from registry.audit.log import append, log_of, read_log
 from registry.storage.files import new_file, permissions
 from registry.storage.files.access_list import MASK, OTHERS, OWNER, OWNING_GROUP, UNNAMED
 from registry.storage.files.permissions import Access, why_unbelievable, why_unfinishable
@@ -418,6 +418,53 @@ def test_the_audit_log_that_root_made_is_the_folders_owners(home: Path) -> None:
     for each in (root, alice, root):
         assert each.do(partial(append, log, b"{}\n")).error == ""
     assert log.stat().st_uid == ALICE
+
+
+@only_root
+@pytest.mark.parametrize("first", [root, alice, bob], ids=["root", "owner", "member"])
+def test_the_audit_log_that_one_made_keeps_no_other_out(home: Path, first: User) -> None:
+    task = shared(home)
+    log = log_of(task)
+    owner = User(ALICE, (AGENTS,))
+    first = owner if first is alice else first
+    for user in (first, bob, owner, root, carol, first):
+        assert user.do(partial(append, log, b"{}\n")).error == ""
+    assert (log.stat().st_uid, stat.S_IMODE(log.stat().st_mode)) == (ALICE, 0o640)
+    lines = log.read_bytes().splitlines()
+    assert len(lines) == (2 if first is bob else 4)
+    for member in (bob, carol):
+        own = log.with_name(f"muster_audit.uid{member.number}.jsonl")
+        assert (own.stat().st_uid, stat.S_IMODE(own.stat().st_mode)) == (member.number, 0o640)
+
+        def records() -> int:
+            content = read_log(log)
+            return len(content.records) + content.damaged
+
+        # A member reads its own file and the file of the owner.
+        assert member.do(records).value == len(lines) + len(own.read_bytes().splitlines())
+
+
+@only_root
+def test_only_who_may_write_the_registry_reads_the_audit_log(home: Path) -> None:
+    task = shared(home)
+    (task.parent.parent / "registry" / "GLOBAL_REGISTRY.json").chmod(0o644)
+    log = log_of(task)
+    assert alice.do(partial(append, log, b"{}\n")).error == ""
+    assert stat.S_IMODE(log.stat().st_mode) == 0o600
+
+
+@only_root
+@pytest.mark.parametrize("user", [root, alice, bob], ids=["root", "owner", "member"])
+def test_a_file_of_another_user_in_the_place_of_the_audit_log_is_moved_aside(
+    home: Path, user: User
+) -> None:
+    log = log_of(shared(home))
+    place = log if user is not bob else log.with_name(f"muster_audit.uid{BOB}.jsonl")
+    place.touch(mode=0o600)
+    os.chown(place, CAROL, AGENTS)
+    error = user.do(partial(append, log, b"{}\n")).error
+    assert str(place.name) in error or str(log.name) in error
+    assert f"belongs to another user (user id {CAROL}); move it aside" in error
 
 
 # --- the rule itself
