@@ -349,6 +349,28 @@ def test_a_list_skips_a_path_that_is_no_workspace(files: Files) -> None:
     assert "typo: this path is not a workspace" in done.stderr
 
 
+@pytest.mark.parametrize("command", ["list", "doctor", "metrics", "log"])
+def test_a_path_between_workspaces_that_is_no_workspace_is_named(
+    files: Files, tmp_path: Path, command: str
+) -> None:
+    other = Files(tmp_path / "other", {"TASK-2": [entry("z")]})
+    socket = () if command == "log" else ("-S", tmp_path / "none")
+    done = muster(files, command, files.path, tmp_path / "typo", other.path, *socket)
+    assert f"muster: skipped {tmp_path / 'typo'}: this path is not a workspace" in done.stderr
+    assert done.returncode in (0, 1) and done.stdout
+    if command == "list":
+        assert str(files.path) in done.stdout and str(other.path) in done.stdout
+
+
+def test_a_watch_names_a_path_that_is_no_workspace(files: Files, tmp_path: Path) -> None:
+    paths = (files.path, tmp_path / "typo")
+    with running(files, "watch", *paths, "-S", tmp_path / "none") as process:
+        lines_until(process, "tmux")
+        process.kill()
+        _, errors = process.communicate()
+    assert f"muster: skipped {tmp_path / 'typo'}" in errors
+
+
 def test_a_change_is_refused_if_a_path_is_no_workspace(files: Files) -> None:
     before = (files.path / "TASK-2" / "AGENT_REGISTRY.json").read_bytes()
     named = ("-w", files.path, "-w", files.path / "typo")
