@@ -63,9 +63,9 @@ def test_ten_thousand_sessions_are_not_too_many(
     (tmp_path / "panes").write_text("".join(f"{line}\n" for line in lines))
     (tmp_path / "places").write_text("".join(f"${n} {place}\n" for n in range(10_000)))
     script = f"""
-    for word; do case "$word" in *" #{{session_id}} "*) mark="${{word%% *}}" ;; esac; done
-    cat "{tmp_path}/panes"; echo end 1 2 3.4
-    sed "s/^/$mark /" "{tmp_path}/places" """
+    for word; do case "$word" in *"#{{pane_id}}"*) mark="${{word%%#*}}" ;; esac; done
+    sed "s/.*/$mark&$mark/" "{tmp_path}/panes"; echo "${{mark}}end 1 2 3.4$mark"
+    sed "s/.*/$mark&$mark/" "{tmp_path}/places" """
     path = fake_binary(tmp_path / "bin", script)
     monkeypatch.setenv("PATH", f"{path}:{os.environ['PATH']}")
     answer = Tmux(listened, timeout=60).ask()
