@@ -27,18 +27,21 @@ def hold() -> None:
 
 
 def forget_sizes() -> None:
-    """Empties Textual's caches of computed positions and sizes.
+    """Empties the caches of computed positions and sizes, of blank lines and of widths of texts.
 
     After a change of the terminal's size, most of the cached results are useless. Textual keeps
     up to 4,096 results of each method: 10 MB after 1,000 changes of the size.
     """
     # Imported here, because `run_monitor` imports this module before it imports Textual.
+    from rich.cells import cached_cell_len
     from textual.css.scalar import Scalar
     from textual.geometry import Offset, Region, Size, Spacing
+    from textual.strip import Strip
 
-    for kind in (Offset, Region, Scalar, Size, Spacing):
-        for method in vars(kind).values():
-            if (clear := getattr(method, "cache_clear", None)) is not None:
+    cached_cell_len.cache_clear()
+    for kind in (Offset, Region, Scalar, Size, Spacing, Strip):
+        for name in vars(kind):
+            if (clear := getattr(getattr(kind, name), "cache_clear", None)) is not None:
                 clear()
 
 
