@@ -7,6 +7,7 @@ logs do not change the roll.
 from __future__ import annotations
 
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Collection, Iterable
@@ -117,7 +118,7 @@ class DirectoryWatcher:
             self._watch_until_rearmed(self._answering(wanted))
 
     def _answering(self, wanted: Iterable[Watched]) -> list[Path]:
-        """Returns the directories whose file systems answer.
+        """Returns the directories that muster may read, and whose file systems answer.
 
         While watchfiles accesses a directory, no other thread of muster can run. So a directory on
         a file system that does not answer would stop the whole program.
@@ -127,7 +128,7 @@ class DirectoryWatcher:
             by_device.setdefault(device, []).append(path)
         for device, paths in by_device.items():
             asker = self._askers.setdefault(device, Asker())
-            asker.begin(lambda _, paths=paths: identified(paths))  # type: ignore[misc]
+            asker.begin(lambda _, paths=paths: _readable(paths))  # type: ignore[misc]
         answering: list[Path] = []
         for device, paths in by_device.items():
             try:
@@ -141,10 +142,16 @@ class DirectoryWatcher:
         # Imported late, because the first frame, and commands without a screen, do not need it.
         from watchfiles._rust_notify import RustNotify
 
+        paths = list(map(str, directories))
         try:
-            # The last argument: skip directories that muster is not allowed to read. The periodic
-            # scan finds changes in these directories.
-            with RustNotify(list(map(str, directories)), False, False, 0, False, True) as notify:
+            try:
+                notify = RustNotify(paths, False, False, 0, False, False)
+            except PermissionError:
+                # A security module can refuse a watch of a readable directory. The last argument
+                # skips such directories, and the periodic scan finds their changes. But it also
+                # hides that the system has no free watches.
+                notify = RustNotify(paths, False, False, 0, False, True)
+            with notify:
                 self._pause = _RETRY
                 self._hand_on(notify, directories)
         except FileNotFoundError:
@@ -192,3 +199,12 @@ class DirectoryWatcher:
 
     def _matters(self, path: Path) -> bool:
         return path.name in self._names or path.parent in self._roots
+
+
+def _readable(paths: Iterable[Path]) -> frozenset[Watched]:
+    """Returns the directories that muster is allowed to watch."""
+    return frozenset(
+        watched
+        for watched in identified(paths)
+        if os.access(watched[0], os.R_OK, effective_ids=True)
+    )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import subprocess
+import sys
 import threading
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -237,3 +240,58 @@ def test_used_up_watches_are_reported_once_and_asked_for_ever_more_rarely(
     assert "fs.inotify.max_user_watches" in record.getMessage()
     (task / NAME).write_text("{}")
     told.wait_for(task / NAME)
+
+
+_FEW_WATCHES = """
+import logging, sys, threading
+from pathlib import Path
+from tui.host.directory_identity import identified
+from tui.host.file_watch import DirectoryWatcher
+told = threading.Event()
+class Log(logging.Handler):
+    def emit(self, record): print(record.getMessage()); told.set()
+logging.getLogger().addHandler(Log())
+root = Path(sys.argv[1])
+if sys.argv[2:]: Path("/proc/sys/user/max_inotify_watches").write_text(sys.argv[2])
+watcher = DirectoryWatcher(lambda paths: None if paths else sys.argv[2:] or told.set(), ("x",))
+watcher.start()
+watcher.watch(identified(root.iterdir()), ())
+told.wait(20)
+watcher.stop()
+"""
+
+
+@pytest.mark.parametrize("watches", ["3", ""])
+def test_watches_that_end_halfway_are_reported(tmp_path: Path, watches: str) -> None:
+    for number in range(8):
+        (tmp_path / f"task-{number}").mkdir()
+    alone = ["unshare", "--user", "--map-root-user"]
+    if subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("no user namespaces: the limit of watches cannot be changed for one process")
+    words = [*alone, sys.executable, "-c", _FEW_WATCHES, str(tmp_path), *filter(None, [watches])]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, check=True)
+    assert ("fs.inotify.max_user_watches" in done.stdout) == bool(watches), done
+
+
+def test_a_directory_that_may_not_be_read_hides_no_other(
+    watcher: DirectoryWatcher,
+    told: Told,
+    root: Path,
+    task: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    hidden = root / "TASK-2"
+    hidden.mkdir()
+    real = os.access
+    monkeypatch.setattr(
+        file_watch.os,
+        "access",
+        lambda path, *rest, **more: path != hidden and real(path, *rest, **more),
+    )
+    arm(watcher, told, root, task, hidden)
+    (hidden / NAME).write_text("{}")
+    (task / NAME).write_text("{}")
+    told.wait_for(task / NAME)
+    assert all(hidden / NAME not in each for each in told.changes)
+    assert not caplog.records
