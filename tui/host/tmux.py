@@ -23,7 +23,7 @@ from registry.text import quoted_name, shown_name
 from tui.host.process import procfs
 from tui.host.process.first_panes import ended_pane, is_certain, is_clock_unset, later_start
 from tui.host.tmux_advice import (
-    COMMANDS,
+    CHANGED_COMMANDS,
     NO_SERVER,
     NO_SESSIONS,
     NOT_CONNECTED,
@@ -31,6 +31,7 @@ from tui.host.tmux_advice import (
     advice_on,
     is_ending,
     own_message,
+    with_cause,
 )
 from tui.host.tmux_client import Said, run_tmux
 from tui.host.tmux_listing import (
@@ -181,7 +182,7 @@ class Tmux:
         return self._unknown(
             "the answer of tmux is not a list of sessions",
             asked_at,
-            f"check which `tmux` is on PATH; {COMMANDS}; {VERSIONS}",
+            f"check which `tmux` is on PATH; {CHANGED_COMMANDS}",
         )
 
     def _refusal(self, message: str, asked_at: float, listener: Listener | None) -> TmuxSnapshot:
@@ -473,7 +474,7 @@ def _refused(errors: list[str], code: int) -> str:
     """Returns the reason why tmux did not run a command."""
     if any(line.endswith(_GONE) for line in errors):
         return "its session is gone"
-    return own_message(errors) or f"tmux exited with code {code}"
+    return with_cause(own_message(errors)) or f"tmux exited with code {code}"
 
 
 def _pane_of(server: int) -> int | None:

@@ -16,23 +16,32 @@ OTHER_SOCKET = "choose another socket with -L NAME or -S PATH"
 _TOO_OLD = (
     "protocol version mismatch",
     "server version is too old",
+)
+"""Messages of a tmux client or server whose version is too old."""
+
+_OTHER_COMMAND = (
     "unknown option",
     "unknown flag",
     "invalid option",
     "illegal option",
     "unknown command",
+    "ambiguous command",
+    "too many arguments",
+    "too few arguments",
+    "not enough arguments",
     "usage:",
 )
-"""Messages of a tmux client or server whose version is too old."""
+"""Messages of tmux about a command that muster wrote, or that an alias or a hook put there."""
 
 _OLDEST = (3, 2)
 """The oldest version of tmux that muster supports."""
 
-VERSIONS = (
+_RIGHT_TMUX = (
     f"muster needs tmux {_OLDEST[0]}.{_OLDEST[1]} or newer; compare `tmux -V` with the version of "
-    "the server (tmux display-message -p '#{version}'), put the right tmux first on PATH, or end "
-    "that server"
+    "the server (tmux display-message -p '#{version}'), put the right tmux first on PATH"
 )
+
+VERSIONS = f"{_RIGHT_TMUX}, or end that server"
 """The remedy for a client or server of a wrong version."""
 
 NO_SESSIONS = "no current target"
@@ -44,13 +53,22 @@ NO_SERVER = "no server running on "
 NOT_CONNECTED = "error connecting to "
 """The start of tmux's message that the client cannot connect to the socket."""
 
+_CHANGED = (
+    "an alias (tmux show-options -s command-alias) or a hook (tmux show-hooks -g) of the tmux "
+    "configuration may change the commands or the output of tmux"
+)
+
+CHANGED_COMMANDS = (
+    f"{_CHANGED}; remove such an alias or hook with set-option -su or set-hook -gu. If there is "
+    f"none: {_RIGHT_TMUX}"
+)
+"""The remedy for an answer that does not fit the command that muster wrote.
+
+It does not end the server, because the sessions of all agents would end too.
+"""
+
 _ENDING = ("server exited", "server exited unexpectedly", "lost server")
 """Messages of a tmux client whose server ended before the server answered."""
-
-COMMANDS = "check that no alias changes the commands of tmux (tmux show-options -s command-alias)"
-"""The remedy for a server that runs another command than muster sent."""
-
-_OTHER_COMMAND = ("too many arguments", "not enough arguments", "ambiguous command")
 
 _LOADER = "ERROR: ld.so: "
 """The start of a message of the dynamic loader, which then still starts the program."""
@@ -109,7 +127,7 @@ def own_message(errors: Sequence[str], *, whole: bool = False) -> str:
 def _is_known(line: str) -> bool:
     if is_ending(line) or line in (NO_SESSIONS, "access not allowed"):
         return True
-    return line.startswith((NO_SERVER, NOT_CONNECTED, *_TOO_OLD))
+    return line.startswith((NO_SERVER, NOT_CONNECTED, *_TOO_OLD, *_OTHER_COMMAND))
 
 
 def why_too_old(version: str) -> str | None:
@@ -131,17 +149,19 @@ def advice_on(message: str, socket: Path) -> str:
     if is_ending(message):
         return "the server was ending; try again"
     folded = message.casefold()
-    if any(sign in folded for sign in _TOO_OLD):
-        # Such a message names a command; an alias may have replaced the command of muster.
-        aliased = f"; {COMMANDS}" if folded.startswith("command ") else ""
-        return f"tmux or its server has an old version; {VERSIONS}{aliased}"
-    if any(sign in folded for sign in _OTHER_COMMAND):
-        return COMMANDS
     if any(sign in folded for sign in _NOT_LOADED):
         return (
             "install the library, or correct LD_PRELOAD, LD_LIBRARY_PATH or /etc/ld.so.preload; "
             "check that `tmux -V` prints a version"
         )
+    about_command = _is_about_command(folded)
+    # A message that begins with the program's name is about an option of the program, which no
+    # alias and no hook changes.
+    of_program = about_command and folded.startswith("tmux: ")
+    if of_program or any(sign in folded for sign in _TOO_OLD):
+        return f"tmux or its server has an old version; {VERSIONS}"
+    if about_command:
+        return CHANGED_COMMANDS
     if "permission denied" in folded or "not allowed" in folded:
         owner = _owner(socket)
         if owner is not None and owner != os.geteuid():
@@ -166,6 +186,15 @@ def terminal_advice(message: str, terminal: str) -> str:
     if _NO_TERMINFO in message or _TOO_SIMPLE in message:
         return "start muster with the type of this terminal, for example TERM=xterm-256color"
     return ""
+
+
+def with_cause(message: str) -> str:
+    """Returns an error message of tmux; adds a possible cause to a message about a command."""
+    return f"{message} ({_CHANGED})" if _is_about_command(message.casefold()) else message
+
+
+def _is_about_command(folded: str) -> bool:
+    return any(sign in folded for sign in _OTHER_COMMAND)
 
 
 def ask_the_owner(uid: int) -> str:

@@ -298,6 +298,36 @@ def test_trouble_with_versions_is_named_as_such(
     assert said in answer.detail and "tmux -V" in answer.advice
 
 
+@pytest.mark.parametrize(
+    "configured",
+    [
+        ("set-option", "-s", "command-alias[100]", "list-sessions=show-environment"),
+        ("set-option", "-s", "command-alias[100]", "list-panes=show-environment"),
+        ("set-option", "-s", "command-alias[100]", "display-message=list-keys nothing"),
+        ("set-option", "-s", "command-alias[100]", "list-sessions=display-message -p hello"),
+        ("set-option", "-s", "command-alias[100]", "list-panes=no-such-command"),
+    ],
+)
+def test_an_alias_or_a_hook_is_named_and_its_server_is_not_to_be_ended(
+    server: RealTmux, configured: tuple[str, ...]
+) -> None:
+    server.start("agent_a")
+    server.run(*configured)
+    answer = server.client().ask()
+    assert answer.state is TmuxState.UNKNOWN
+    assert "command-alias" in answer.advice and "hook" in answer.advice
+    assert "end that server" not in answer.advice
+
+
+def test_a_kill_that_an_alias_changed_names_the_alias(server: RealTmux) -> None:
+    server.start("agent_a")
+    answer = server.client().ask()
+    server.run("set-option", "-s", "command-alias[100]", "if-shell=show-environment")
+    why = server.client().kill_session(answer.sessions["agent_a"], answer)
+    assert why is not None and "command-alias" in why
+    assert server.names() == {"agent_a"}
+
+
 def test_without_tmux_the_error_names_the_install_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
