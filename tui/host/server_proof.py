@@ -18,11 +18,11 @@ from registry.storage import is_unmapped
 from registry.text import command_line, shown_name
 from tui.host.process import procfs
 from tui.host.process.procfs import Stat
+from tui.host.silent_server import STOPPED
 from tui.host.tmux_advice import socket_option, user_name
 from tui.host.tmux_socket import TmuxError, checked
 
 _ROOT = 0
-_STOPPED = "T"  # The state of a process that a signal stopped; see proc_pid_stat(5).
 
 
 def is_named_so(command: str) -> bool:
@@ -79,7 +79,7 @@ def doubt_about(pid: int, socket: Path) -> Doubt | None:
     if not (is_named_so(stat.name) or _runs_tmux(stat)):
         asking = f"if it is a tmux server, try {socket_option(socket)}"
         return Doubt(f"its program, {shown_name(stat.name)}, is not called tmux", asking)
-    if stat.state == _STOPPED:
+    if stat.state in STOPPED:
         return Doubt("this process is stopped", _to_continue(pid))
     if not _leads_to(socket, pid):
         return _doubt_about_place(socket, pid)

@@ -36,12 +36,17 @@ _OTHER_COMMAND = (
 _OLDEST = (3, 2)
 """The oldest version of tmux that muster supports."""
 
-_RIGHT_TMUX = (
-    f"muster needs tmux {_OLDEST[0]}.{_OLDEST[1]} or newer; compare `tmux -V` with the version of "
-    "the server (tmux display-message -p '#{version}'), put the right tmux first on PATH"
+_NEEDED = f"muster needs tmux {_OLDEST[0]}.{_OLDEST[1]} or newer"
+
+RIGHT_TMUX = f"{_NEEDED}, and the tmux of the server's version first on PATH"
+"""The remedy for a server that another version of tmux started."""
+
+_COMPARE = (
+    f"{_NEEDED}; compare `tmux -V` with the version of the server (tmux display-message -p "
+    "'#{version}'), put the right tmux first on PATH"
 )
 
-VERSIONS = f"{_RIGHT_TMUX}, or end that server"
+VERSIONS = f"{_COMPARE}, or end that server"
 """The remedy for a client or server of a wrong version."""
 
 NO_SESSIONS = "no current target"
@@ -60,7 +65,7 @@ _CHANGED = (
 
 CHANGED_COMMANDS = (
     f"{_CHANGED}; remove such an alias or hook with set-option -su or set-hook -gu. If there is "
-    f"none: {_RIGHT_TMUX}"
+    f"none: {_COMPARE}"
 )
 """The remedy for an answer that does not fit the command that muster wrote.
 

@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import IO
 
 from registry.dataclass import dataclass
+from tui.host.silent_server import silence
 from tui.host.tmux_advice import OTHER_SOCKET, install_advice
-from tui.host.tmux_socket import Listener, NoServerError, TmuxError, checked
+from tui.host.tmux_socket import CheckedSocket, Listener, NoServerError, TmuxError, checked
 
 OUTPUT_AT_MOST = 32 << 20
 """The number of bytes that are read of tmux's output; enough for about 100,000 sessions."""
@@ -68,7 +69,7 @@ def run_tmux(
     try:
         with checked(socket, to_start=to_start) as door:
             words = ["tmux", f"-S{door.path}", *arguments]
-            code, out, err = _run(words, timeout, door.descriptors)
+            code, out, err = _run(words, timeout, door)
     except FileNotFoundError:
         raise TmuxError(install_advice()) from None
     except NoServerError:
@@ -95,26 +96,20 @@ def _is_installed() -> bool:
     return any(os.path.isfile(program) and os.access(program, os.X_OK) for program in programs)
 
 
-def _run(
-    words: Sequence[str], timeout: float, descriptors: Sequence[int]
-) -> tuple[int, bytes, bytes]:
-    """Runs a program; returns the exit code, the output and the standard error.
+def _run(words: Sequence[str], timeout: float, door: CheckedSocket) -> tuple[int, bytes, bytes]:
+    """Runs a tmux client; returns the exit code, the output and the standard error.
 
     Raises:
-        TmuxError: The output is late or too long; the program was killed.
-        OSError: The program cannot be started.
+        TmuxError: The output is late or too long; the client was killed.
+        OSError: The client cannot be started.
     """
     deadline = time.monotonic() + timeout
-    silent = TmuxError(
-        f"tmux did not answer within {timeout:g} s; its server may be stopped",
-        f"continue the server (kill -CONT its process), or {OTHER_SOCKET}",
-    )
     with subprocess.Popen(  # noqa: S603 - no shell; see run_tmux
         words,
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
-        pass_fds=tuple(descriptors),
+        pass_fds=door.descriptors,
         bufsize=0,
     ) as process:
         assert process.stdout is not None and process.stderr is not None
@@ -122,10 +117,10 @@ def _run(
         try:
             texts = _read(limits, deadline)
             if texts is None:
-                raise silent
+                raise silence(door.listener, process.pid, timeout)
             code = process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            raise silent from None
+            raise silence(door.listener, process.pid, timeout) from None
         finally:
             # A server may keep the output open after the end of the client.
             if process.returncode is None:

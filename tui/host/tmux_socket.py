@@ -237,8 +237,9 @@ def _listener(path: Path, place: _Place, descriptor: int) -> Listener | None:
             return None
         except BlockingIOError:
             raise UntrustedSocketError(
-                f"the tmux server on {shown_name(path)} accepts no clients, and may be stopped",
-                f"continue the server (kill -CONT its process), or {OTHER_SOCKET}",
+                f"the tmux server on {shown_name(path)} accepts no clients",
+                "if the server is stopped (ps shows the state T), continue it with kill -CONT; "
+                f"otherwise {OTHER_SOCKET}",
             ) from None
         except OSError as error:
             raise _refusal(path, error) from None
