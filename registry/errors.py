@@ -183,6 +183,16 @@ _READING = _ADVICE | {
 }
 
 
+_NO_LOCKS = "the file system refuses locks: move the workspace to a local disk"
+
+# No permissions of the file matter here, because the file is open already.
+_LOCKING = _ADVICE | dict.fromkeys(
+    (errno.EACCES, errno.EPERM, errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS), _NO_LOCKS
+)
+
+_BY_STEP = {"read": _READING, "lock": _LOCKING}
+
+
 class InaccessibleRegistryError(RegistryError, OSError):
     """The registry exists, but cannot be opened, read or written.
 
@@ -193,7 +203,7 @@ class InaccessibleRegistryError(RegistryError, OSError):
 
     def __init__(self, path: Path, cause: OSError, doing: str) -> None:
         problem = os.strerror(cause.errno or 0)
-        advice = (_READING if doing == "read" else _ADVICE).get(cause.errno or 0, _OTHERWISE)
+        advice = _BY_STEP.get(doing, _ADVICE).get(cause.errno or 0, _OTHERWISE)
         kept = "Its journal is kept" if doing == "recover" else "Nothing was changed"
         message = f"cannot {doing} {_shown(path)}: {problem}. {kept}; {advice}."
         super().__init__(cause.errno, message)

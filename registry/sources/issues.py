@@ -19,7 +19,7 @@ from registry.checks.consistency import (
 )
 from registry.checks.issue import Issue, IssueKind
 from registry.checks.lost import lost_findings
-from registry.dataclass import dataclass, field
+from registry.dataclass import dataclass, field, replace
 from registry.errors import CorruptRegistryError, RegistryError, RegistryNotFoundError
 from registry.schema.layout import database_beside
 from registry.schema.records import agent_entries, global_record
@@ -31,7 +31,13 @@ from registry.storage.files.presence import may_exist
 from registry.storage.files.safe_open import is_safe_name
 from registry.storage.hot_journal import is_hot
 from registry.storage.partner import TASK_REGISTRY
+from registry.storage.shared_lock import refuses_locks
 from registry.text import shown_name
+
+_NO_LOCKS = (
+    "the file system refuses locks, so the registry cannot be changed; move the workspace to a "
+    "local disk"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +91,22 @@ def find_issues(
         tasks: All tasks of these workspaces.
         unread: Maps the path of each registry that must not be opened to the reason.
     """
+    found = _find(workspaces, tasks, unread)
+    found.files = _without_locks(found.files)
+    found.tasks = [
+        replace(job, findings=tuple(_without_locks(job.findings))) for job in found.tasks
+    ]
+    found.globals_ = [
+        replace(job, findings=tuple(_without_locks(job.findings))) for job in found.globals_
+    ]
+    return found
+
+
+def _find(
+    workspaces: Iterable[WorkspaceSource],
+    tasks: Iterable[TaskSource],
+    unread: Mapping[Path, str],
+) -> Found:
     found = Found()
     lists = {source.path: source for source in workspaces if not source.is_single_task}
     sources = {source.path: source for source in tasks}
@@ -142,6 +164,18 @@ def find_issues(
             issues = global_findings(path, decoded[path], pairs, known, now=now, kept=kept)
             found.globals_.append(Job(home, tuple(issues)))
     return found
+
+
+def _without_locks(issues: Iterable[Issue]) -> list[Issue]:
+    """Returns issues; an issue in a file that cannot be locked is not fixable."""
+    refusing: dict[Path | None, bool] = {None: False}
+    result: list[Issue] = []
+    for issue in issues:
+        if issue.fixable and issue.file is not None and issue.file not in refusing:
+            refusing[issue.file] = refuses_locks(issue.file)
+        without = issue.fixable and refusing[issue.file]
+        result.append(replace(issue, advice=_NO_LOCKS) if without else issue)
+    return result
 
 
 def _open(path: Path, decoded: dict[Path, Json], files: list[Issue]) -> None:

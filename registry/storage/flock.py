@@ -125,10 +125,12 @@ class Lock:
         thread: The id of the thread that created the lock.
     """
 
-    __slots__ = ("__weakref__", "_file", "identity", "path", "thread")
+    __slots__ = ("__weakref__", "_file", "_may_hold", "identity", "path", "thread")
 
     def __init__(self, path: Path) -> None:
         self._file: Descriptor | None = None
+        # True also if an interruption came between the lock and the next line.
+        self._may_hold = False
         self.path = path
         self.identity = _NO_IDENTITY
         self.thread = threading.get_ident()
@@ -168,7 +170,13 @@ class Lock:
         Raises:
             InaccessibleRegistryError: The disk failed, or its file system has no locks.
         """
-        if not any(_flock(self.fd, self.path) for _ in range(attempts)):
+        self._may_hold = True
+        try:
+            self._may_hold = any(_flock(self.fd, self.path) for _ in range(attempts))
+        except InaccessibleRegistryError:
+            self._may_hold = False
+            raise
+        if not self._may_hold:
             return False
         try:
             status = os.fstat(self.fd)
@@ -200,7 +208,8 @@ class Lock:
         if fd < 0:
             return
         try:
-            _unlock(fd)
+            if self._may_hold:
+                _unlock(fd)
         except OSError as error:
             hand_on(error)
             _log.error("Error unlocking registry %s: %s", shown_name(self.path), error)

@@ -3,12 +3,29 @@
 from __future__ import annotations
 
 import fcntl
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import TypeVar
 
+from registry.errors import RegistryError
 from registry.storage.files.interruption import hand_on
+from registry.storage.files.safe_open import open_file
 
 Found = TypeVar("Found")
+
+
+def refuses_locks(path: Path) -> bool:
+    """Returns whether the file system of a registry certainly refuses locks.
+
+    Such a registry cannot be written. If the file cannot be opened, the result is False.
+    """
+    try:
+        with open_file(path, os.O_RDONLY) as file:
+            return nobody_writes(file.fileno()) is None
+    except RegistryError as error:
+        hand_on(error)
+        return False
 
 
 def nobody_writes(fd: int) -> bool | None:

@@ -6,6 +6,9 @@ import fcntl
 import os
 from pathlib import Path
 
+import portalocker.portalocker
+import pytest
+
 
 def is_free(path: Path) -> bool:
     """Whether no process holds the lock of a file, or a lease on the file."""
@@ -20,3 +23,18 @@ def is_free(path: Path) -> bool:
     finally:
         os.close(fd)
     return True
+
+
+def refuse_locks(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    """Refuses every lock from now on, as some network file systems do.
+
+    Args:
+        monkeypatch: Takes the change back.
+        number: The error number of the refusal.
+    """
+
+    def flock(fd: int, operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    monkeypatch.setattr(portalocker.portalocker, "LOCKER", flock)

@@ -49,7 +49,12 @@ def evidence_of_roll(
         sharing=_sharing(snapshot),
         tasks={
             state.registry: TaskEvidence(
-                state.record, state.error, state.owner, state.database, state.identity
+                state.record,
+                state.error,
+                state.owner,
+                state.database,
+                state.identity,
+                has_locks=state.has_locks,
             )
             for state in states
         },
@@ -210,4 +215,9 @@ def _task_now(task: TaskSource) -> TaskEvidence:
     except RegistryError as error:
         return TaskEvidence(None, str(error), is_elsewhere=True)
     signature = present.signature
-    return TaskEvidence(present.record, owner=signature.owner, identity=signature.identity)
+    return TaskEvidence(
+        present.record,
+        owner=signature.owner,
+        identity=signature.identity,
+        has_locks=present.has_locks,
+    )

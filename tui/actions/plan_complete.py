@@ -17,6 +17,7 @@ from tui.actions.preconditions import (
     first_reason,
     is_listed_once,
     processes_can_be_seen,
+    registry_can_be_locked,
     registry_can_be_read,
     status_is_current,
 )
@@ -26,6 +27,9 @@ from tui.model.roll import AgentKey, AgentRow, RollCall, Verdict
 
 if TYPE_CHECKING:
     from registry.agent_output import ReportedEnd
+
+_FROM_ROLL = (registry_can_be_read, registry_can_be_locked, status_is_current)
+"""The checks of an agent's registry that need only the roll call."""
 
 
 def plan_complete(
@@ -62,7 +66,7 @@ def plan_complete(
             change = f"set its status to {end.status}, as the agent reported"
         says = _says(row, change, doubt)
         step = agent_step(row, tasks[row.key.registry], True, says, end=end)
-        why = first_reason((registry_can_be_read, status_is_current), step, evidence)
+        why = first_reason(_FROM_ROLL, step, evidence)
         if row.verdict in (Verdict.FINISHED, Verdict.LEAKED):
             why = f"its status is already {row.record.status!r}"
         elif why is not None:

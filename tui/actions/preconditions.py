@@ -37,6 +37,7 @@ class TaskEvidence:
         database: A database that may contain a newer status of the task's agents, or None.
         identity: The device and inode of the file that was read, or None.
         is_elsewhere: Whether the path of the registry no longer leads to a registry.
+        has_locks: Whether the file system accepts locks.
     """
 
     record: TaskRecord | None
@@ -45,6 +46,7 @@ class TaskEvidence:
     database: UnreadDatabase | None = None
     identity: tuple[int, int] | None = None
     is_elsewhere: bool = False
+    has_locks: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +149,17 @@ def registry_can_be_read(step: Step, evidence: ActionEvidence) -> str | None:
     if task is None or task.error is None:
         return None
     return f"cannot read its registry: {task.error}"
+
+
+def registry_can_be_locked(step: Step, evidence: ActionEvidence) -> str | None:
+    """Requires that the file system accepts locks, if the agent's registry will be changed."""
+    task = _task(step, evidence)
+    if task is None or task.has_locks or not step.writes:
+        return None
+    return (
+        "the file system refuses locks, so its registry cannot be changed; move the workspace to "
+        "a local disk"
+    )
 
 
 def status_is_current(step: Step, evidence: ActionEvidence) -> str | None:
@@ -390,6 +403,7 @@ def database_was_known(step: Step, task: TaskEvidence) -> str | None:
 
 FROM_ROLL: tuple[Check, ...] = (
     registry_can_be_read,
+    registry_can_be_locked,
     status_is_current,
     verdict_is_known,
     is_not_our_session,
@@ -402,6 +416,7 @@ FROM_ROLL: tuple[Check, ...] = (
 KILL: tuple[tuple[Check, Result], ...] = (
     (tmux_answers, Result.FAILED),
     (end_is_still_recorded, Result.LEFT),
+    (registry_can_be_locked, Result.LEFT),
     (registry_has_its_owner, Result.LEFT),
     (deployment_is_same, Result.LEFT),
     (is_not_at_work_again, Result.LEFT),

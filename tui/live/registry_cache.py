@@ -343,6 +343,7 @@ class Registries:
             database=_database_of(branch, task),
             owner=file.snapshot.signature.owner if file.snapshot else None,
             identity=file.snapshot.signature.identity if file.snapshot else None,
+            has_locks=file.snapshot is None or file.snapshot.has_locks,
         )
         # An equal state keeps its identity, so its verdicts are not computed again.
         if self._states.get(task.path) != state:

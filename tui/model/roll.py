@@ -63,6 +63,7 @@ class TaskState:
         database: A database that may have newer data about the task's agents, or None.
         owner: The user id of the registry file's owner; None if no file was read.
         identity: The device and inode of the registry file.
+        has_locks: Whether the file system accepts locks. If not, the registry cannot be written.
     """
 
     workspace: Path
@@ -75,6 +76,7 @@ class TaskState:
     database: UnreadDatabase | None = None
     owner: int | None = None
     identity: tuple[int, int] | None = None
+    has_locks: bool = True
 
     @property
     def registry(self) -> Path:

@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import errno
-import fcntl
+import logging
 import os
 from pathlib import Path
 
-import portalocker.portalocker
 import pytest
 
 from registry import (
@@ -22,6 +21,7 @@ from registry.snapshots import read_task, signature_of
 from registry.storage.hot_journal import is_hot
 from tests.support.everyone import READERS, WRITERS, Use, every_writer
 from tests.support.hot_journal import cut_off_update
+from tests.support.locks import refuse_locks as refuse
 from tests.support.registries import agent, load, task_registry, write
 
 REFUSALS = (errno.ENOLCK, errno.EOPNOTSUPP, errno.ENOSYS, errno.EPERM)
@@ -37,16 +37,6 @@ def refusal(request: pytest.FixtureRequest) -> int:
 def task(tmp_path: Path) -> Path:
     path = tmp_path / ".agent-workspace" / "TASK-1" / "AGENT_REGISTRY.json"
     return write(path, task_registry(agent("busy"), agent("other")))
-
-
-def refuse(monkeypatch: pytest.MonkeyPatch, number: int) -> None:
-    """Refuses every lock from now on, as some network file systems do."""
-
-    def flock(fd: int, operation: int) -> None:
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(fcntl, "flock", flock)
-    monkeypatch.setattr(portalocker.portalocker, "LOCKER", flock)
 
 
 READING = {name: use for name, use in READERS.items() if name != "read_global"}
@@ -83,7 +73,16 @@ def test_it_is_never_written(
     assert (sorted(task.parent.rglob("*")), task.read_bytes()) == before
 
 
-@pytest.mark.parametrize("number", REFUSALS[:3], ids=errno.errorcode.__getitem__)
+def test_a_lock_that_was_never_acquired_is_not_released(
+    task: Path, refusal: int, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    refuse(monkeypatch, refusal)
+    with caplog.at_level(logging.ERROR), pytest.raises(InaccessibleRegistryError):
+        WRITERS["add"](task)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("number", [*REFUSALS, errno.EINVAL], ids=errno.errorcode.__getitem__)
 def test_the_error_names_the_remedy(
     task: Path, number: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
