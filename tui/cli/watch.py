@@ -136,23 +136,32 @@ def _end(number: int, frame: FrameType | None) -> None:
 
 
 def _settled(rolls: _Rolls, policy: Policy) -> RollCall:
-    """Returns the first roll call without unknown verdicts; after a time limit, the newest one.
+    """Returns the first roll call with all registries and without unknown verdicts.
 
-    muster calls an agent dead only after two answers of tmux. Without this wait, each agent that
-    died before muster started would be reported as a change.
+    After a time limit, this function returns the newest roll call.
+
+    muster calls an agent dead only after two answers of tmux, and a registry that is being written
+    is read only after the write. Without these waits, each agent that died before muster started,
+    and each agent of such a registry, would be reported as a change.
     """
+    from registry.snapshots import BUSY_TIMEOUT
     from tui.model.roll import Verdict
 
     last: RollCall | None = None
-    give_up_at = float("inf")
+    give_up_at = read_until = float("inf")
     while True:
         for roll in rolls.wait(min(_LOOK_AT_READER, give_up_at - time.monotonic())):
             # If `asked_at` is 0, tmux has not been queried yet.
             if roll.answer.asked_at:
                 last = roll
                 now = time.monotonic()
-                give_up_at = min(give_up_at, now + policy.death_confirmation + _SETTLING)
+                read_until = min(read_until, now + BUSY_TIMEOUT)
+                if not roll.awaits_first or now >= read_until:
+                    settled_at = now + policy.death_confirmation + _SETTLING
+                    give_up_at = min(give_up_at, settled_at)
         if last is None:
+            continue
+        if last.awaits_first and time.monotonic() < read_until:
             continue
         if not last.counts[Verdict.UNKNOWN] or time.monotonic() >= give_up_at:
             return last

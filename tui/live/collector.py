@@ -325,8 +325,9 @@ class LiveRoll:
             evidence = replace(self._evidence, jumps=self._jumps)
         roll = builder.call(self._registries, evidence, reading.wall)
         self._elsewhere.doubt(roll.evidence.renamed)
-        if not whole:
-            roll = replace(roll, whole=False)
+        if not whole or self._registries.awaits_first:
+            awaits = self._registries.awaits_first
+            roll = replace(roll, whole=whole, awaits_first=awaits)
         with self._delivery:
             self.latest = roll
             if self._on_roll is not None:

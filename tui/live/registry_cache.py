@@ -374,6 +374,12 @@ class Registries:
         """Whether a writer prevented the last reading of any registry."""
         return any(file.busy_since is not None for file in self._files.values())
 
+    @property
+    def awaits_first(self) -> bool:
+        """Whether a registry was never read, because it is being written."""
+        files = self._files.values()
+        return any(file.busy_since is not None and file.snapshot is None for file in files)
+
     def _look_for_journal(self, file: _File) -> None:
         try:
             hot = file.source.is_cut_off()

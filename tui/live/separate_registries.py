@@ -36,6 +36,7 @@ class _Reading:
         sees_all: Whether the workspace was read completely.
         known_until: The last moment at which the content was known to be current.
         busy: Whether a writer prevented the last reading of any registry.
+        awaits_first: Whether a registry was never read, because it is being written.
         watched: The directories to watch.
         roots: The watched directories in which every new entry counts as a change.
         is_whole: Whether all tasks were read.
@@ -48,6 +49,7 @@ class _Reading:
     sees_all: bool = False
     known_until: Instant = NEVER
     busy: bool = False
+    awaits_first: bool = False
     watched: frozenset[Watched] = frozenset()
     roots: frozenset[Path] = frozenset()
     is_whole: bool = False
@@ -66,6 +68,7 @@ class _Reading:
             branches=tuple(map(self._unanswered, self.branches)),
             sees_all=False,
             busy=False,
+            awaits_first=False,
             # Watching these directories could hang, too.
             watched=frozenset(),
             roots=frozenset(),
@@ -88,6 +91,7 @@ def _read(registries: Registries, *, is_whole: bool, has_recovered: bool = False
         registries.sees_all(),
         registries.known_until(),
         registries.busy,
+        registries.awaits_first,
         identified(directories),
         frozenset(roots),
         is_whole,
@@ -290,6 +294,11 @@ class SeparateRegistries:
     def busy(self) -> bool:
         """Whether a writer prevented the last reading of any registry."""
         return any(reader.reading.busy for reader in self._readers)
+
+    @property
+    def awaits_first(self) -> bool:
+        """Whether a registry was never read, because it is being written."""
+        return any(reader.reading.awaits_first for reader in self._readers)
 
     def directories(self) -> tuple[frozenset[Watched], frozenset[Path]]:
         """Returns the directories to watch for changes; see `Registries.directories`."""

@@ -200,6 +200,7 @@ class RollCall:
         nearby_databases: Databases of other workspaces that may list sessions.
         whole: Whether all tasks were read. Right after the start, only the first tasks are read,
             so this is False.
+        awaits_first: Whether a registry was never read, because it is being written.
     """
 
     host: str
@@ -212,6 +213,7 @@ class RollCall:
     nearby_workspaces: tuple[Path, ...] = ()
     nearby_databases: tuple[UnreadDatabase, ...] = ()
     whole: bool = True
+    awaits_first: bool = False
 
     @property
     def answer(self) -> TmuxSnapshot:
