@@ -139,7 +139,7 @@ def counter_drifts(registry: Json) -> tuple[CounterDrift, ...]:
         written = registry.get(names.completed)
         least, most = edits.completed_range(registry)
         if not edits.is_count(written) or not least <= written <= most:
-            drifts.append(CounterDrift(names.completed, written, most))
+            drifts.append(CounterDrift(names.completed, written, edits.count_completed(registry)))
     return tuple(drifts)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Mapping
 from typing import Any, TypeGuard
 
@@ -55,30 +56,58 @@ def is_completed(entry: Json) -> bool:
 
 
 def ended_by_itself(entry: Json) -> bool:
-    """Returns whether an agent ended without a kill.
+    """Returns whether an agent reported its end.
 
-    The orchestrator counts such agents in `completed_count`, even if they failed. A killed agent
-    has the status `terminated` and the field `terminated_at`.
+    The orchestrator counts each such report in `completed_count`, even if the agent failed. If the
+    orchestrator kills the agent afterwards, the count stays. A killed agent has the status
+    `terminated` and the field `terminated_at`. A report of this status sets `last_update` to the
+    same time.
     """
     status = entry.get("status")
-    return status in ("completed", "failed", "error") or (
-        status == "terminated" and "terminated_at" not in entry
-    )
+    if status != "terminated" or "terminated_at" not in entry:
+        return status in ("completed", "failed", "error", "terminated")
+    return was_counted(entry) or entry["terminated_at"] == entry.get("last_update")
+
+
+def was_counted(entry: Json) -> bool:
+    """Returns whether the orchestrator certainly counted an end of this agent.
+
+    The orchestrator cleans up after exactly the reports that it counts. If the agent works again,
+    the orchestrator counts its next end, too.
+    """
+    return not _CLEANED_UP.isdisjoint(entry)
+
+
+_CLEANED_UP = frozenset({"auto_cleanup_timestamp", "auto_cleanup_result", "auto_cleanup_error"})
 
 
 def count_completed(registry: Json) -> int:
-    """Returns the value of `completed_count` that the orchestrator would write."""
+    """Returns the likeliest value of `completed_count` that the orchestrator would write."""
     return sum(ended_by_itself(entry) for _, entry in agent_entries(registry))
 
 
-def completed_range(registry: Json) -> tuple[int, int]:
-    """Returns the least and the greatest correct value of `completed_count`.
+def completed_range(registry: Json) -> tuple[int, float]:
+    """Returns the least and the greatest possible value of `completed_count`.
 
-    The least value excludes agents that failed, as the functions ``atomic_*`` count. The greatest
-    value includes these agents, as the orchestrator counts.
+    The least value has only these agents:
+
+    - Agents with the status `completed`, as the functions ``atomic_*`` count.
+    - Not agents whose report of this status the orchestrator did not count, because their status
+      was not active before.
+
+    The greatest value has all agents that may have reported an end. It is infinite if the
+    orchestrator counted an end (`was_counted`), because the agent may have ended several times.
     """
-    least = sum(is_completed(entry) for _, entry in agent_entries(registry))
-    return least, count_completed(registry)
+    least = 0
+    most: float = 0
+    for _, entry in agent_entries(registry):
+        validated = "completion_validation" in entry
+        least += is_completed(entry) and (was_counted(entry) or not validated)
+        if was_counted(entry):
+            most = math.inf
+        # An agent that works again may have reported an end before.
+        most += ended_by_itself(entry) or validated or "completed_at" in entry
+    return least, most
 
 
 def is_count(value: object) -> TypeGuard[int]:

@@ -17,6 +17,7 @@ from registry.checks.apply import apply_fixes
 from registry.checks.consistency import global_findings, pair_findings, task_findings
 from registry.checks.issue import Issue, IssueKind
 from registry.checks.repair import fix
+from registry.schema import edits
 from registry.schema.records import parse_time
 from tests.support.fixture_workspace import SOURCE
 from tests.support.inconsistent import globals_, tasks
@@ -331,6 +332,40 @@ def test_a_killed_agent_is_not_counted_as_completed(counted: int) -> None:
     )
     issues = of(IssueKind.COUNTER, found(task | {"completed_count": counted}))
     assert issues == [(None, "completed_count", counted, 3)]
+
+
+CLEANED_UP = {"auto_cleanup_timestamp": "2025-01-01T00:00:00"}
+"""A field that the orchestrator sets at each end that it counts."""
+
+
+@pytest.mark.parametrize("counted", [1, 2, 3])
+@pytest.mark.parametrize(
+    "entry",
+    [
+        pytest.param(
+            agent("a", "terminated", terminated_at="2025-01-01T00:00:00", **CLEANED_UP),
+            id="killed after its end",
+        ),
+        pytest.param(agent("a", "working", **CLEANED_UP), id="works again"),
+        pytest.param(agent("a", "failed", **CLEANED_UP), id="failed twice"),
+    ],
+)
+def test_each_end_that_the_orchestrator_counted_is_accepted(entry: Json, counted: int) -> None:
+    task = task_registry(agent("done", "completed"), entry)
+    assert found(task | {"completed_count": counted}) == []
+
+
+def test_an_end_that_the_orchestrator_did_not_count_is_not_demanded() -> None:
+    # The status before this report was a word that the orchestrator does not know.
+    task = task_registry(agent("done", "completed", completion_validation={}))
+    assert found(task | {"completed_count": 0}) == []
+    assert found(task | {"completed_count": 1}) == []
+
+
+def test_a_kill_after_the_end_leaves_the_count_of_ends() -> None:
+    task = task_registry(agent("a", "failed", **CLEANED_UP)) | {"completed_count": 1}
+    edits.set_status(task, "a", "terminated", {"terminated_at": "2025-01-01T00:00:00"})
+    assert task["completed_count"] == 1
 
 
 def test_a_task_of_another_workspace_is_not_counted() -> None:

@@ -285,7 +285,7 @@ def test_a_directory_that_may_not_be_read_hides_no_other(
     hidden.mkdir()
     real = os.access
     monkeypatch.setattr(
-        file_watch.os,
+        os,
         "access",
         lambda path, *rest, **more: path != hidden and real(path, *rest, **more),
     )

@@ -60,7 +60,17 @@ def test_a_server_that_outlived_an_upgrade_of_tmux_is_named(
     assert installed is not None
     old = tmp_path / "old-tmux"
     shutil.copy(installed, old)
-    words = [old, "-f", "/dev/null", "-S", server.socket, "new-session", "-d", "-s", "agent_a"]
+    words = [
+        str(old),
+        "-f",
+        "/dev/null",
+        "-S",
+        str(server.socket),
+        "new-session",
+        "-d",
+        "-s",
+        "agent_a",
+    ]
     subprocess.run([*words, SLEEP], check=True)
     pid = server.server_pid()
     if removed:
