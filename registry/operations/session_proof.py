@@ -46,17 +46,27 @@ def gone_sessions(
 
     Raises:
         TypeError: `sessions` or the result of `query` is a single string, or contains an object
-            that is not a string.
+            that is not a string. Or `query` is a coroutine function; use
+            `registry.awaitable.gone_sessions` instead.
     """
     names = strings("sessions", sessions)
-    first = query()
+    first = _answer(query)
     if first is None:
         return frozenset()
     sleep(pause)
-    second = query()
+    second = _answer(query)
     if second is None:
         return frozenset()
     listed = {*strings("query", first), *strings("query", second)}
     return frozenset(
         name for name in names if is_tmux_name_certain(name) and listed.isdisjoint(spellings(name))
     )
+
+
+def _answer(query: Query) -> Collection[str] | None:
+    answer = query()
+    if hasattr(answer, "__await__"):
+        # Otherwise Python warns about a coroutine that was never awaited.
+        getattr(answer, "close", lambda: None)()
+        raise TypeError("query is a coroutine function; use registry.awaitable.gone_sessions")
+    return answer
