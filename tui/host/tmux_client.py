@@ -74,7 +74,7 @@ def run_tmux(
         raise TmuxError(install_advice()) from None
     except NoServerError:
         # Without tmux it is unknown whether a server runs.
-        if not _is_installed():
+        if _installed() is None:
             raise TmuxError(install_advice()) from None
         raise
     except OSError as error:
@@ -89,11 +89,12 @@ def run_tmux(
     )
 
 
-def _is_installed() -> bool:
-    """Returns whether a directory in PATH contains tmux."""
+def _installed() -> str | None:
+    """Returns the path of the first tmux in the directories of PATH, or None."""
     # Not `shutil.which`, because its import is slow: shutil imports compressors.
     programs = (os.path.join(directory, "tmux") for directory in os.get_exec_path())
-    return any(os.path.isfile(program) and os.access(program, os.X_OK) for program in programs)
+    found = (path for path in programs if os.path.isfile(path) and os.access(path, os.X_OK))
+    return next(found, None)
 
 
 def _run(words: Sequence[str], timeout: float, door: CheckedSocket) -> tuple[int, bytes, bytes]:
@@ -117,10 +118,10 @@ def _run(words: Sequence[str], timeout: float, door: CheckedSocket) -> tuple[int
         try:
             texts = _read(limits, deadline)
             if texts is None:
-                raise silence(door.listener, process.pid, timeout)
+                raise silence(door.listener, process.pid, _installed(), timeout)
             code = process.wait(max(0.0, deadline - time.monotonic()))
         except subprocess.TimeoutExpired:
-            raise silence(door.listener, process.pid, timeout) from None
+            raise silence(door.listener, process.pid, _installed(), timeout) from None
         finally:
             # A server may keep the output open after the end of the client.
             if process.returncode is None:

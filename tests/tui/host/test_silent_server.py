@@ -52,9 +52,10 @@ def test_a_server_that_is_not_stopped_is_not_to_be_continued(
     assert "-CONT" not in answer.advice and "-S" not in answer.advice
 
 
+@pytest.mark.parametrize("ended", [False, True])
 @pytest.mark.parametrize("removed", [False, True])
 def test_a_server_that_outlived_an_upgrade_of_tmux_is_named(
-    server: RealTmux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removed: bool
+    server: RealTmux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, removed: bool, ended: bool
 ) -> None:
     installed = shutil.which("tmux")
     assert installed is not None
@@ -76,6 +77,9 @@ def test_a_server_that_outlived_an_upgrade_of_tmux_is_named(
     if removed:
         old.unlink()
     hanging = f'exec {installed} -S "{server.socket}" {HANGS}'
+    if ended:
+        # An old server can keep the output of a client open that has ended.
+        hanging = f'{installed} -S "{server.socket}" {HANGS} & exit 0'
     answer = unanswered(server, tmp_path, hanging, monkeypatch)
     assert ("removed or replaced" if removed else "old-tmux") in answer.detail
     assert f"/proc/{pid}/exe -V" in answer.advice and "3.2 or newer" in answer.advice
