@@ -193,8 +193,7 @@ def _patiently(path: Path, read: Callable[[Transaction], Result]) -> Result:
         problem: RegistryError
         try:
             with reading(path) as transaction:
-                result = read(transaction)
-            return result
+                return read(transaction)
         except BusyRegistryError as error:
             hand_on(error)
             problem, patience = error, _PATIENCE

@@ -258,5 +258,3 @@ def _with_report(agent: AgentRecord, report: LastReport | None) -> AgentRecord:
 def _known(status: str, progress: float | None) -> str | None:
     known = known_status(status, progress)
     return None if known == status else known
-
-

@@ -617,12 +617,15 @@ def agent_file(agent_id: str, suffix: str) -> str:
     return f"{agent_id}_{suffix}.jsonl"
 
 
-def last_reports(task_registry: Path, agent_ids: Iterable[str]) -> dict[str, float]:
+def last_reports(
+    task_registry: Path, agent_ids: Iterable[str], folder_name: str = PROGRESS_FOLDER
+) -> dict[str, float]:
     """Returns when a line was last appended to the progress file of each agent.
 
     Args:
         task_registry: The task's registry.
         agent_ids: The agents; an id that cannot be part of a file name is skipped.
+        folder_name: The folder with the progress files, in the task's directory.
 
     Returns:
         Maps the id of each agent that has a progress file to a time in seconds since the epoch. A
@@ -631,7 +634,7 @@ def last_reports(task_registry: Path, agent_ids: Iterable[str]) -> dict[str, flo
     """
     times: dict[str, float] = {}
     try:
-        folder = open_folder(task_registry.parent, (PROGRESS_FOLDER,))
+        folder = open_folder(task_registry.parent, (folder_name,))
     except RegistryError as error:
         hand_on(error)
         return times

@@ -204,7 +204,7 @@ class AgentRecord:
 
     @property
     def meaning(self) -> str:
-        """The status for verdicts: a word of `ACTIVE_STATUSES` or `TERMINAL_STATUSES`, if known."""
+        """The status for verdicts: a word that muster knows, if the meaning is known."""
         return self.status if self.known_status is None else self.known_status
 
     @property

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from registry.sources.source import Source as Source
     from registry.sources.source import TaskSource as TaskSource
     from registry.sources.source import WorkspaceSource as WorkspaceSource
+    from registry.sources.sqlite_source import SqliteTask as SqliteTask
+    from registry.sources.sqlite_source import SqliteWorkspace as SqliteWorkspace
 else:
     __getattr__, __dir__ = exports(
         __name__,
@@ -38,6 +40,10 @@ else:
                 "Source",
                 "TaskSource",
                 "WorkspaceSource",
+            ),
+            "sqlite_source": (
+                "SqliteTask",
+                "SqliteWorkspace",
             ),
         },
     )
