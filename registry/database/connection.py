@@ -33,10 +33,10 @@ from registry.errors import (
 )
 from registry.storage.files.interruption import hand_on
 
-BYTES_AT_MOST = 4 * 1024**3
+BYTES_AT_MOST = 2 * 1024**3
 """The size of the largest database that is read, in bytes."""
 
-READ_AT_MOST = 5.0
+READ_AT_MOST = 2.0
 """The longest time of one reading, in seconds; a longer transaction would stop checkpoints."""
 
 _BUSY_TIMEOUT = 0.2
@@ -162,7 +162,7 @@ def _check(files: DatabaseFiles) -> None:
     size = files.stamp.main.size
     if size == 0 and not files.is_in_use:
         if time.time_ns() - files.stamp.main.mtime_ns < _EMPTY_FOR * 1e9:
-            raise BusyRegistryError(files.path)
+            raise BusyRegistryError(files.path, locked=False)
         raise UnreadableDatabaseError(
             files.path,
             "is empty",

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
 from registry.database.connection import Transaction, reading
-from registry.database.files import DatabaseStamp, UnpairedFilesError
-from registry.dataclass import dataclass
+from registry.database.files import UnpairedFilesError
+from registry.database.tables import Row, Rows
 from registry.errors import BusyRegistryError, RegistryError, UnreadableDatabaseError
 from registry.storage.files.interruption import hand_on
-
-Row = Mapping[str, Any]
-"""One row: maps the names of columns to values. A column that the table lacks is missing."""
 
 Result = TypeVar("Result")
 
@@ -68,26 +65,6 @@ _PAUSE = 0.003
 _UNPAIRED_FOR = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class Rows:
-    """The rows of a database at one moment.
-
-    Attributes:
-        path: The database.
-        stamp: The metadata of the files before the rows were read.
-        tasks, agents, agent_hierarchy, phases, task_config: The rows of these tables, in the order
-            of the table; empty if the table does not exist.
-    """
-
-    path: Path
-    stamp: DatabaseStamp
-    tasks: tuple[Row, ...]
-    agents: tuple[Row, ...]
-    agent_hierarchy: tuple[Row, ...]
-    phases: tuple[Row, ...]
-    task_config: tuple[Row, ...]
-
-
 def read_rows(path: Path) -> Rows:
     """Reads the rows of a database in one transaction, and closes the database.
 
@@ -123,6 +100,28 @@ def read_agent(path: Path, task_id: str, agent_id: str) -> Row | None:
             return None
         latest = _of_agent(transaction, "agent_progress_latest", task_id, agent_id)
         return agents if latest is None else {**agents, "latest": latest}
+
+    return _patiently(path, read)
+
+
+def lists_task(path: Path, task_id: str) -> bool:
+    """Returns whether a database has a task, or agents of the task.
+
+    Args:
+        path: The database.
+        task_id: The id of the task.
+
+    Raises:
+        RegistryError: See `read_rows`.
+    """
+
+    def read(transaction: Transaction) -> bool:
+        _check_schema(transaction)
+        tables = ["agents"]
+        if "task_id" in transaction.columns("tasks") and transaction.table("tasks") is not None:
+            tables.append("tasks")
+        queries = [f"SELECT 1 FROM {table} WHERE task_id = ? LIMIT 1" for table in tables]  # noqa: S608
+        return any(transaction.select(query, (task_id,)) for query in queries)
 
     return _patiently(path, read)
 
@@ -203,11 +202,3 @@ def _patiently(path: Path, read: Callable[[Transaction], Result]) -> Result:
         if time.monotonic() - started > patience:
             raise problem
         time.sleep(_PAUSE)
-
-
-def grouped(rows: Sequence[Row], column: str) -> dict[Any, list[Row]]:
-    """Groups rows by the value of a column, in the order of the rows."""
-    groups: dict[Any, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(row.get(column), []).append(row)
-    return groups

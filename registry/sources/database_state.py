@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from registry.database import DatabaseStamp, read_agent, read_rows, stamp_of
+from registry import database
 from registry.dataclass import dataclass
 from registry.errors import BusyRegistryError, RegistryError
 from registry.schema.database_records import WorkspaceRecord, workspace_record
@@ -45,7 +45,7 @@ class DatabaseCache:
 
     def stamp(self) -> Signature | None:
         """Returns the signature of the present state; None if it could miss a change."""
-        stamp = stamp_of(self.path)
+        stamp = database.stamp_of(self.path)
         return None if stamp is None else _signature(stamp)
 
     def read(self) -> DatabaseState:
@@ -57,7 +57,7 @@ class DatabaseCache:
         state = self._state
         if state is not None and state.signature == self.stamp():
             return state
-        rows = read_rows(self.path)
+        rows = database.read_rows(self.path)
         self._state = state = DatabaseState(workspace_record(rows), _signature(rows.stamp))
         return state
 
@@ -85,7 +85,7 @@ class DatabaseCache:
         return None
 
 
-def _signature(stamp: DatabaseStamp) -> Signature:
+def _signature(stamp: database.DatabaseStamp) -> Signature:
     return Signature(
         device=stamp.main.device,
         inode=stamp.main.inode,
@@ -106,7 +106,7 @@ def agent_fields(path: Path, task_id: str, agent_id: str) -> Json | None:
     Raises:
         RegistryError: The database cannot be read.
     """
-    row = read_agent(path, task_id, agent_id)
+    row = database.read_agent(path, task_id, agent_id)
     return None if row is None else {"id": agent_id, **{key: _json(row[key]) for key in row}}
 
 

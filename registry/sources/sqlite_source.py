@@ -36,7 +36,7 @@ from registry.schema.records import (
 from registry.snapshots import Signature, Snapshot, read_task, signature_of
 from registry.sources.database_state import DatabaseCache, agent_fields
 from registry.sources.json_source import JsonTask, JsonWorkspace
-from registry.sources.source import Dialect, NamedFile, TaskSource
+from registry.sources.source import Dialect, NamedFile, TaskSource, WorkspaceSource
 from registry.storage.codec import MAX_BYTES
 from registry.storage.files.interruption import hand_on, tolerating
 from registry.storage.files.safe_open import is_safe_name
@@ -381,3 +381,8 @@ def _signature(database: Signature, json: Signature | None) -> Signature:
         settled=database.settled and json.settled,
         beside=(database, json),
     )
+
+
+def workspace_source(workspace: Workspace) -> WorkspaceSource:
+    """Returns the source of a workspace, for each of the storage formats."""
+    return SqliteWorkspace(workspace)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
@@ -53,6 +54,15 @@ def make_database(workspace: Path, agents: Sequence[str], status: str = "running
             "VALUES (?, 'TASK-1', 'tester', ?, 'orchestrator', 1, ?, ?, 10, ?)",
             [(each, f"agent_{each}", now, status, now) for each in agents],
         )
+    return path
+
+
+def make_unreadable(workspace: Path) -> Path:
+    """Writes a file that is no database in the place of a workspace's database."""
+    path = workspace / "registry" / "state.sqlite3"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"This is no database. " * 100)
+    os.utime(path, (1_700_000_000, 1_700_000_000))
     return path
 
 

@@ -19,6 +19,7 @@ from tui.actions.preconditions import (
     processes_can_be_seen,
     registry_can_be_read,
     status_is_current,
+    task_can_be_written,
 )
 from tui.actions.questions import with_questions
 from tui.actions.reported_ends import ends_of
@@ -26,6 +27,8 @@ from tui.model.roll import AgentKey, AgentRow, RollCall, Verdict
 
 if TYPE_CHECKING:
     from registry.agent_output import ReportedEnd
+
+_FROM_ROLL = (task_can_be_written, registry_can_be_read, status_is_current)
 
 
 def plan_complete(
@@ -62,7 +65,7 @@ def plan_complete(
             change = f"set its status to {end.status}, as the agent reported"
         says = _says(row, change, doubt)
         step = agent_step(row, tasks[row.key.registry], True, says, end=end)
-        why = first_reason((registry_can_be_read, status_is_current), step, evidence)
+        why = first_reason(_FROM_ROLL, step, evidence)
         if row.verdict in (Verdict.FINISHED, Verdict.LEAKED):
             why = f"its status is already {row.record.status!r}"
         elif why is not None:
@@ -72,7 +75,7 @@ def plan_complete(
             why = f"its state is unknown: {note}"
         elif row.verdict is Verdict.UNKNOWN and row.name_reused_by is None and doubt is None:
             why = f"its state is unknown: {row.note}"
-        elif not is_active(row.record.status):
+        elif not is_active(row.record.meaning):
             why = f"its status {row.record.status!r} is not a known status"
         else:
             why = is_listed_once(step, evidence)

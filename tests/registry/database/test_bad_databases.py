@@ -20,7 +20,6 @@ from registry import (
     UnreadableDatabaseError,
 )
 from registry.database import read_rows, stamp_of
-from registry.database.rows import AGENTS_NEED
 from tests.support.databases import JANUARY, Database
 from tests.support.other_user import OTHER, needs_another_user
 

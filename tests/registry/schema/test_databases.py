@@ -23,6 +23,7 @@ from registry.schema.layout import (
     find_workspaces,
     workspaces_above,
 )
+from tests.support.databases import Database
 from tests.support.registries import load, write
 
 NOBODY = 64101
@@ -154,7 +155,7 @@ def stale(task: Path, global_: Path) -> Path:
     """A task's registry with counters that are off, beside a database."""
     for path in (task, global_):
         write(path, load(path) | {"active_count": 9, "active_agents": 9})
-    (global_.parent / "state.sqlite3").touch()
+    Database(task.parent.parent).row("tasks", task_id=task.parent.name)
     return task
 
 
