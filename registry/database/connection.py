@@ -11,6 +11,7 @@ import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import chain, repeat
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -36,11 +37,14 @@ from registry.storage.files.interruption import hand_on
 BYTES_AT_MOST = 2 * 1024**3
 """The size of the largest database that is read, in bytes."""
 
-READ_AT_MOST = 2.0
-"""The longest time of one reading, in seconds; a longer transaction would stop checkpoints."""
+STEPS_AT_MOST = 50_000_000
+"""The largest number of steps of SQLite's virtual machine in one reading: some seconds.
+
+A longer transaction would stop the checkpoints of the writers.
+"""
 
 _BUSY_TIMEOUT = 0.2
-_STEPS_BETWEEN_LOOKS = 20_000
+_STEPS_OF_A_LOOK = 20_000
 
 # For this many seconds after its creation, an empty database may be being created.
 _EMPTY_FOR = 1.0
@@ -212,10 +216,9 @@ def _prepare(connection: sqlite3.Connection) -> None:
         connection.setlimit(limit, value)
     # Each byte sequence keeps its own text, so that two names never become one.
     connection.text_factory = _text
-    give_up_at = time.monotonic() + READ_AT_MOST
-    connection.set_progress_handler(
-        lambda: int(time.monotonic() > give_up_at), _STEPS_BETWEEN_LOOKS
-    )
+    # SQLite would lose the exception of a signal handler in a callback that is written in Python.
+    looks = chain(repeat(0, STEPS_AT_MOST // _STEPS_OF_A_LOOK), repeat(1))
+    connection.set_progress_handler(looks.__next__, _STEPS_OF_A_LOOK)
     for pragma in ("query_only = ON", "trusted_schema = OFF", "cell_size_check = ON"):
         connection.execute(f"PRAGMA {pragma}")
     # 0: file content is read by calls, never from a mapping that another process may truncate.
@@ -274,7 +277,7 @@ def _converted(path: Path, error: sqlite3.Error) -> RegistryError:
         remedy = "Make the database, and the files beside it, readable for this user"
         return UnreadableDatabaseError(path, f"cannot be opened: {said}", remedy)
     if code == sqlite3.SQLITE_INTERRUPT:
-        why = f"cannot be read in {READ_AT_MOST:g} s"
-        return UnreadableDatabaseError(path, why, "Try again when the machine has less work")
+        why = f"cannot be read in {STEPS_AT_MOST} steps of SQLite"
+        return UnreadableDatabaseError(path, why, "Let the orchestrator remove old tasks")
     remedy = "Try again; if it fails again, check the database (PRAGMA quick_check)"
     return UnreadableDatabaseError(path, f"cannot be read: {said}", remedy)

@@ -19,7 +19,7 @@ from registry import (
     RegistryNotFoundError,
     UnreadableDatabaseError,
 )
-from registry.database import read_rows, stamp_of
+from registry.database import connection, read_rows, stamp_of
 from tests.support.databases import JANUARY, Database
 from tests.support.other_user import OTHER, needs_another_user
 
@@ -225,6 +225,18 @@ def _as_other(built: Database, read: Callable[[Path], object]) -> str:
         said = answer.read()
     os.waitpid(pid, 0)
     return said
+
+
+def test_a_reading_without_end_is_given_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(tmp_path)
+    for number in range(200):
+        database.row("agents", agent_id=str(number), task_id="TASK-1")
+    monkeypatch.setattr(connection, "STEPS_AT_MOST", 100)
+    monkeypatch.setattr(connection, "_STEPS_OF_A_LOOK", 50)
+    with pytest.raises(UnreadableDatabaseError, match="100 steps"):
+        read_rows(database.path)
 
 
 def test_an_old_log_of_a_copy_is_never_left_out(built: Database) -> None:
