@@ -137,8 +137,10 @@ def reading(path: Path) -> Iterator[Transaction]:
         BusyRegistryError: The database was opened, closed or replaced at this moment.
         RegistryError: The database cannot be read; see `registry.database.files.examine`.
     """
-    with _alone(examine(path)), HeldDatabase(path) as held:
-        files = examine(path)
+    first = examine(path)
+    with _alone(first), HeldDatabase(first) as held:
+        # The files may have changed before the lock was taken.
+        files = _now(first)
         _check(files)
         connection = _connect(files)
         try:

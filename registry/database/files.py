@@ -269,17 +269,20 @@ class HeldDatabase:
     only one thread of a process may use one database at a time.
 
     Args:
-        path: The database.
+        files: The database. Without a write-ahead log, no lock is taken: SQLite creates nothing
+            then, because it is told that the database does not change.
 
     Raises:
         BusyRegistryError: A process is creating or closing the database.
         RegistryError: The database cannot be opened or locked.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, files: DatabaseFiles) -> None:
+        path = files.path
         self._opened = open_file(path, os.O_RDONLY)
         try:
-            fcntl.fcntl(self._opened.fileno(), fcntl.F_OFD_SETLK, _SHARED_LOCK)
+            if files.is_in_use:
+                fcntl.fcntl(self._opened.fileno(), fcntl.F_OFD_SETLK, _SHARED_LOCK)
         except OSError as error:
             close_read(self._opened)
             hand_on(error)

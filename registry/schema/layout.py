@@ -115,7 +115,9 @@ def database_beside(registry: Path) -> UnreadDatabase | None:
     if found is None or found.problem is not None or registry.name == GLOBAL_REGISTRY:
         return found
     try:
-        name = os.path.basename(os.path.realpath(registry.parent))
+        folder = registry.parent
+        nameless = folder.name in ("", "..")
+        name = os.path.basename(os.path.realpath(folder)) if nameless else folder.name
         return found if database.lists_task(found.path, name) else None
     except RegistryError as error:
         hand_on(error)
