@@ -30,7 +30,11 @@ from tui.model.warnings import notices, storage_note
 YOUNG = replace(QUICK, orphan_grace=-1.0)
 """Nobody wants to wait until orphans are old enough."""
 
-TIMES = {"started_at": stamp(20), "last_update": stamp(10)}
+
+def times() -> dict[str, str]:
+    """Returns the times of an agent whose session a test starts now."""
+    return {"started_at": stamp(20), "last_update": stamp(10)}
+
 
 Run = Callable[..., int]
 
@@ -43,12 +47,12 @@ def built(tmp_path: Path, server: RealTmux) -> Database:
     for number, name in enumerate(("plan", "build", "ship")):
         status = "ACTIVE" if number == 1 else "PENDING"
         database.row("phases", task_id="TASK-1", phase_index=number, name=name, status=status)
-    database.agent("worker", phase_index=1, **TIMES)
-    database.agent("critic", status="reviewing", phase_index=-1, **TIMES)
-    database.agent("odd", status="in_progress", **TIMES)
-    database.agent("gone", **TIMES)
-    database.agent("ended", status="phase_completed", **TIMES)
-    database.agent("killed", status="killed", **TIMES)
+    database.agent("worker", phase_index=1, **times())
+    database.agent("critic", status="reviewing", phase_index=-1, **times())
+    database.agent("odd", status="in_progress", **times())
+    database.agent("gone", **times())
+    database.agent("ended", status="phase_completed", **times())
+    database.agent("killed", status="killed", **times())
     for name in ("worker", "critic", "odd", "ended"):
         server.start(f"agent_{name}")
     return database
@@ -236,7 +240,7 @@ def _now(live: LiveRoll) -> RollCall:
 def test_a_change_of_another_process_is_seen(built: Database, live: LiveRoll) -> None:
     built.run("UPDATE agents SET progress = 77 WHERE agent_id = 'worker'")
     until(lambda: row_of(_now(live), "worker").record.progress == 77, "the progress")
-    built.agent("new", **TIMES)
+    built.agent("new", **times())
     until(lambda: "new" in verdicts(_now(live)), "the new agent")
     built.task("TASK-2")
     until(lambda: len(list(_now(live).tasks())) == 2, "the new task")
@@ -281,7 +285,7 @@ def test_a_session_of_a_nearby_database_is_no_orphan(
     place = str(built.workspace.parent)
     server.run("new-session", "-d", "-s", "agent_near", "-c", place, "sleep 1000")
     server.run("new-session", "-d", "-s", "agent_nobodys", "-c", place, "sleep 1000")
-    built.agent("near", **TIMES)
+    built.agent("near", **times())
     roll = take_roll([Workspace(ours.path.resolve())], server.client(), YOUNG)
     near = {session.name for session in roll.orphans} & {"agent_near", "agent_nobodys"}
     assert near == {"agent_nobodys"}
