@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from registry.agent_output.files import AgentFile, FileFacts
     from registry.agent_output.lines import Line
     from registry.agent_output.lines import Source as OutputKind
+    from registry.agent_output.reported_end import ReportedEnd
     from registry.audit.diff import Reverted
     from registry.audit.log import Audit
     from registry.audit.transaction import AuditContext, Made
@@ -211,6 +212,14 @@ class SqliteTask:
             times[agent_id] = max(time, times.get(agent_id, time))
         return times
 
+    def reported_ends(
+        self, started: Mapping[str, float], written_after: float = 0.0
+    ) -> dict[str, ReportedEnd]:
+        """See `TaskSource.reported_ends`."""
+        if self.problem is not None:
+            return {}
+        return agent_output.reported_ends(self.path, started, written_after)
+
     def output(self, agent_id: str, kind: OutputKind[Line]) -> AgentFile[Line]:
         """See `TaskSource.output`."""
         return agent_output.ArchivedAgentFile(self.directory, agent_id, kind)
@@ -228,6 +237,7 @@ class SqliteTask:
         on_record: AuditContext | None = None,
         judged: Judged | None = None,
         owner: int | None = None,
+        ends: Mapping[str, ReportedEnd] | None = None,
     ) -> FinishReport:
         """Raises `NotSupportedError`."""
         self._refuse("the status of an agent cannot be changed")
