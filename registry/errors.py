@@ -402,6 +402,34 @@ class ReplacedWorkspaceError(RegistryError, OSError):
         return str(self.args[1])
 
 
+class UnreadableDatabaseError(RegistryError, OSError):
+    """The database of a workspace exists, but its content cannot be read or understood.
+
+    Attributes:
+        path: The database, or a file beside it.
+        remedy: The advice for the user.
+    """
+
+    def __init__(self, path: Path, why: str, remedy: str) -> None:
+        super().__init__(f"{_shown(path)} {why}; nothing was changed. {remedy}")
+        self.path = path
+        self.reason = why
+        self.remedy = remedy
+
+
+class NotSupportedError(RegistryError, RuntimeError):
+    """This version of muster does not make this change for this storage format.
+
+    Attributes:
+        path: The database or registry, which was not changed.
+    """
+
+    def __init__(self, path: Path, why: str, remedy: str) -> None:
+        super().__init__(f"{_shown(path)}: {why}; nothing was changed. {remedy}")
+        self.path = path
+        self.reason = why
+
+
 class CorruptRegistryError(RegistryError, json.JSONDecodeError):
     """The file is not a JSON object that can be read and written without loss.
 

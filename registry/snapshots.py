@@ -66,6 +66,7 @@ class Signature:
         settled: Whether the last write is older than 12 ms. If not, the file may change again
             although its metadata stays the same.
         owner: The user id of the file's owner.
+        beside: The states of further files with a part of the content.
     """
 
     device: int
@@ -75,6 +76,7 @@ class Signature:
     ctime_ns: int
     settled: bool
     owner: int
+    beside: tuple[object, ...] = ()
 
     @property
     def identity(self) -> tuple[int, int]:

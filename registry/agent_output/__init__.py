@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from registry.exports import exports
 
 if TYPE_CHECKING:
+    from registry.agent_output.archived import ArchivedAgentFile as ArchivedAgentFile
+    from registry.agent_output.archived import archived_facts_of as archived_facts_of
     from registry.agent_output.files import AgentFile as AgentFile
     from registry.agent_output.files import Batch as Batch
     from registry.agent_output.files import FileFacts as FileFacts
@@ -30,6 +32,10 @@ else:
     __getattr__, __dir__ = exports(
         __name__,
         {
+            "archived": (
+                "ArchivedAgentFile",
+                "archived_facts_of",
+            ),
             "files": (
                 "AgentFile",
                 "Batch",

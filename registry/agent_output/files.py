@@ -308,15 +308,17 @@ class FileFacts:
     error: str | None
 
 
-def facts_of(directory: Path, agent_id: str) -> tuple[FileFacts, ...]:
+def facts_of(directory: Path, agent_id: str, folder: str | None = None) -> tuple[FileFacts, ...]:
     """Returns the metadata of each output file of an agent; never raises an error.
 
     Args:
         directory: The task's directory; trusted.
         agent_id: The agent's id in the registry; untrusted.
+        folder: The folder of all these files; None for the usual folder of each kind.
     """
     sources = (PROGRESS, FINDINGS, STREAM_LOG)
-    return tuple(_facts(directory, source.name, source.parts(agent_id)) for source in sources)
+    parts = ((source.name, source.parts(agent_id)) for source in sources)
+    return tuple(_facts(directory, name, (folder or own, file)) for name, (own, file) in parts)
 
 
 def _facts(directory: Path, name: str, parts: tuple[str, str]) -> FileFacts:

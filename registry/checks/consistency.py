@@ -3,7 +3,7 @@
 If the global registry and a task's registry differ, the task's registry is right. If the right
 value cannot be known, `Issue.advice` has the reason.
 
-In a workspace with a database, the orchestrator does not update the JSON files. So only issues
+If a database lists a task, the orchestrator does not update the task's JSON files. So only issues
 that make a file unusable are reported there.
 """
 

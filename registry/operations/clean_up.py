@@ -79,8 +79,7 @@ def clean_up_task(
     - An agent that is only in the global registry gets a terminal status if the agent's session
       is gone.
 
-    In a workspace with a database (see `find_database`) no agent is changed, because the JSON
-    files may be older than the database.
+    If a database may have newer data of the agents (see `database_beside`), no agent is changed.
 
     Args:
         task_registry: The task's registry.
@@ -147,7 +146,7 @@ def clean_up_workspace(
     - agents that were registered or reported after their task's registry was changed,
     - agents of a task whose directory does not have the task's id as its name.
 
-    In a workspace with a database no agent is changed, as in `clean_up_task`.
+    In a workspace with a database (see `find_database`) no agent is changed.
 
     Args:
         workspace: The `.agent-workspace`.

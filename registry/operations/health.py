@@ -3,8 +3,9 @@
 The caller passes the names of the live sessions; this module does not query tmux. If tmux could
 not be queried, the caller passes None, and no agent is called dead.
 
-In a workspace with a database (`registry.schema.layout.find_database`) the JSON registries may be
-older than the database. So nothing is repaired there, and a warning gives the reason.
+A registry may be older than the database of its workspace
+(`registry.schema.layout.database_beside`). Then nothing is repaired, and a warning gives the
+reason.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from registry.schema.counters import (
     session_names,
     zombies_in,
 )
-from registry.schema.layout import database_beside
+from registry.schema.layout import database_beside, find_database
 from registry.schema.records import agent_entries, is_terminal
 from registry.schema.session_names import SESSION_PREFIX, replaced_spellings, spellings
 from registry.snapshots import read_registry
@@ -36,6 +37,7 @@ from registry.storage.codec import Json
 from registry.storage.files.instant import Instant
 from registry.storage.files.interruption import hand_on
 from registry.storage.locked_file import Edit, edited
+from registry.storage.partner import workspace_of
 
 _log = logging.getLogger(__name__)
 
@@ -103,8 +105,9 @@ def registry_health_check(
 ) -> HealthReport:
     """Compares one registry with the live sessions. Changes no file, and waits for no lock.
 
-    In a workspace with a database, orphans and counters are not reported;
-    `HealthReport.warnings` has the reason.
+    If a database may have newer data of the agents (`database_beside`), orphans and counters are
+    not reported. In each workspace with a database, orphans are not reported, because the database
+    may list the sessions. `HealthReport.warnings` has the reason.
 
     Args:
         registry_path: A task's registry or the global registry.
@@ -124,7 +127,10 @@ def registry_health_check(
     path = Path(registry_path)
     registry = read_registry(path)
     database = database_beside(path)
+    other = None if database is not None else find_database(workspace_of(path))
     warnings: tuple[str, ...] = () if database is None else (str(database),)
+    if other is not None:
+        warnings = (f"orphans are not reported, because other {other}",)
     drifts: tuple[CounterDrift, ...] = ()
     try:
         edits.check_agents(registry)
@@ -149,7 +155,7 @@ def registry_health_check(
             and (name in live or replaced.get(name) in live)
         )
         unlisted = live.difference(*map(spellings, listed | others))
-        if database is None:
+        if database is None and other is None:
             orphans = tuple(sorted(n for n in unlisted if n.startswith(SESSION_PREFIX)))
     return HealthReport(
         path=path,
@@ -223,8 +229,7 @@ def validate_and_repair_registry(
     A zombie is an active agent whose session does not exist. A zombie gets the status
     `terminated`, the time `terminated_at`, and the `termination_reason` "session_not_found".
 
-    In a workspace with a database nothing is repaired, because the JSON registries may be older
-    than the database.
+    If a database may have newer data of the agents (`database_beside`), nothing is repaired.
 
     Args:
         registry_path: A task's registry or the global registry.

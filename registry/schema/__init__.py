@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from registry.schema.records import Deployment as Deployment
     from registry.schema.records import GlobalRecord as GlobalRecord
     from registry.schema.records import GlobalTask as GlobalTask
+    from registry.schema.records import Phase as Phase
     from registry.schema.records import TaskRecord as TaskRecord
     from registry.schema.records import agent_entries as agent_entries
     from registry.schema.records import global_record as global_record
@@ -83,6 +84,7 @@ else:
                 "GlobalTask",
                 "ORCHESTRATOR",
                 "TERMINAL_STATUSES",
+                "Phase",
                 "TaskRecord",
                 "agent_entries",
                 "global_record",

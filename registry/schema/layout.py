@@ -12,6 +12,7 @@ import stat
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from registry import database
 from registry.dataclass import dataclass
 from registry.errors import (
     InaccessibleRegistryError,
@@ -56,11 +57,12 @@ _DEFAULT_FOLDERS = (".claude-orchestrator", "workspaces")
 
 @dataclass(frozen=True, slots=True)
 class UnreadDatabase:
-    """A database of a workspace that exists, or may exist. muster cannot read it.
+    """A workspace's database that may have newer data than the JSON registries.
 
     Attributes:
         path: The database.
-        problem: Why the existence of the database cannot be checked; None if the database exists.
+        problem: Why the database cannot be read, or why its existence cannot be checked; None if
+            the database exists and was not opened.
     """
 
     path: Path
@@ -68,9 +70,9 @@ class UnreadDatabase:
 
     def __str__(self) -> str:
         if self.problem is None:
-            message = "agents are in a database that this version of muster cannot read"
+            message = "agents are in a database, which this version of muster does not write"
             return f"{message}: {shown_name(self.path)}"
-        message = "agents may be in a database whose existence muster cannot check"
+        message = "agents may be in a database that muster cannot read"
         return f"{message}: {shown_name(self.path)}: {self.problem}"
 
 
@@ -101,8 +103,25 @@ def find_database(workspace: Path) -> UnreadDatabase | None:
 
 
 def database_beside(registry: Path) -> UnreadDatabase | None:
-    """Returns the result of `find_database` for the workspace that a registry is in."""
-    return find_database(workspace_of(registry))
+    """Returns a database that may have newer data of a registry's agents, or None.
+
+    The database of a workspace has newer data of the tasks that it lists, and of the global
+    registry. A database that cannot be read may have newer data of each task.
+
+    Args:
+        registry: A task's registry or the global registry.
+    """
+    found = find_database(workspace_of(registry))
+    if found is None or found.problem is not None or registry.name == GLOBAL_REGISTRY:
+        return found
+    try:
+        folder = registry.parent
+        nameless = folder.name in ("", "..")
+        name = os.path.basename(os.path.realpath(folder)) if nameless else folder.name
+        return found if database.lists_task(found.path, name) else None
+    except RegistryError as error:
+        hand_on(error)
+        return UnreadDatabase(found.path, error.reason or str(error))
 
 
 @dataclass(frozen=True, slots=True)
@@ -617,12 +636,15 @@ def agent_file(agent_id: str, suffix: str) -> str:
     return f"{agent_id}_{suffix}.jsonl"
 
 
-def last_reports(task_registry: Path, agent_ids: Iterable[str]) -> dict[str, float]:
+def last_reports(
+    task_registry: Path, agent_ids: Iterable[str], folder_name: str = PROGRESS_FOLDER
+) -> dict[str, float]:
     """Returns when a line was last appended to the progress file of each agent.
 
     Args:
         task_registry: The task's registry.
         agent_ids: The agents; an id that cannot be part of a file name is skipped.
+        folder_name: The folder with the progress files, in the task's directory.
 
     Returns:
         Maps the id of each agent that has a progress file to a time in seconds since the epoch. A
@@ -631,7 +653,7 @@ def last_reports(task_registry: Path, agent_ids: Iterable[str]) -> dict[str, flo
     """
     times: dict[str, float] = {}
     try:
-        folder = open_folder(task_registry.parent, (PROGRESS_FOLDER,))
+        folder = open_folder(task_registry.parent, (folder_name,))
     except RegistryError as error:
         hand_on(error)
         return times

@@ -14,7 +14,7 @@ from datetime import datetime
 from functools import cached_property, lru_cache
 from typing import Any
 
-from registry.dataclass import dataclass
+from registry.dataclass import dataclass, field
 from registry.schema.session_names import (
     SESSION_PREFIX,
     all_spellings,
@@ -177,6 +177,11 @@ class AgentRecord:
             None.
         start_doubt: The seconds between the two possible meanings of `started_at`, if this local
             time occurred twice; otherwise 0. `started` is the later meaning.
+        known_status: The status that muster knows with the meaning of `status`; empty if the
+            meaning is not known. None if `status` is used itself.
+        phase: The number of the task's phase for which the agent works, from 0, or None.
+        is_reviewer: Whether the agent reviews a phase.
+        cursor_pid: The pid of an agent that runs without a session, or None.
     """
 
     id: str
@@ -192,6 +197,15 @@ class AgentRecord:
     updated: float | None
     ended: float | None = None
     start_doubt: float = 0.0
+    known_status: str | None = None
+    phase: int | None = None
+    is_reviewer: bool = False
+    cursor_pid: int | None = None
+
+    @property
+    def meaning(self) -> str:
+        """The status for verdicts: a word that muster knows, if the meaning is known."""
+        return self.status if self.known_status is None else self.known_status
 
     @property
     def possible_starts(self) -> tuple[float, ...]:
@@ -205,6 +219,19 @@ class AgentRecord:
     def deployment(self) -> Deployment:
         """The deployment that the entry described when the registry was read."""
         return Deployment(self.tmux_session, self.started_at)
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """One phase of a task.
+
+    Attributes:
+        name: The name; empty if it is missing.
+        status: The status in the registry; empty if it is missing.
+    """
+
+    name: str
+    status: str
 
 
 @dataclass(frozen=True)
@@ -221,6 +248,8 @@ class TaskRecord:
         active_count, completed_count, total_spawned: The counters in the file, or None.
         warnings: Messages about parts of the file that could not be understood.
         max_agents, max_depth, max_concurrent: The limits in the file, or None.
+        phase: The number of the present phase, from 0; None if the task has no phases.
+        phases: Maps the number of each phase to the phase.
     """
 
     task_id: str | None
@@ -236,6 +265,8 @@ class TaskRecord:
     max_agents: int | None = None
     max_depth: int | None = None
     max_concurrent: int | None = None
+    phase: int | None = None
+    phases: Mapping[int, Phase] = field(default_factory=dict)
 
     # Cached, because every change of any registry causes a new use of these values.
 
@@ -246,7 +277,7 @@ class TaskRecord:
             agent
             for agent in self.agents
             if agent.tmux_session
-            and is_active(agent.status)
+            and is_active(agent.meaning)
             and is_tmux_name_certain(agent.tmux_session)
         )
 
@@ -336,7 +367,8 @@ def text_of(value: object) -> str | None:
     return None
 
 
-def _whole(value: object) -> int | None:
+def whole_of(value: object) -> int | None:
+    """Returns an integer unchanged; None for any other value, also for a Boolean."""
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
@@ -364,7 +396,7 @@ def agent_record(agent_id: str | None, entry: Mapping[str, Any]) -> AgentRecord:
         # A number is not accepted: its text may differ from the name of the session.
         tmux_session=(session or None) if isinstance(session, str) else None,
         parent=text_of(entry.get("parent")),
-        depth=_whole(entry.get("depth")),
+        depth=whole_of(entry.get("depth")),
         status=text_of(entry.get("status")) or "",
         progress=number_of(entry.get("progress")),
         started_at=started_at,
@@ -416,13 +448,13 @@ def task_record(registry: Json) -> TaskRecord:
         created_at=text_of(registry.get("created_at")),
         agents=tuple(agent_record(id_, entry) for id_, entry in agent_entries(registry)),
         hierarchy=_hierarchy(registry),
-        active_count=_whole(registry.get("active_count")),
-        completed_count=_whole(registry.get("completed_count")),
-        total_spawned=_whole(registry.get("total_spawned")),
+        active_count=whole_of(registry.get("active_count")),
+        completed_count=whole_of(registry.get("completed_count")),
+        total_spawned=whole_of(registry.get("total_spawned")),
         warnings=tuple(_agents_warnings(registry)),
-        max_agents=_whole(registry.get("max_agents")),
-        max_depth=_whole(registry.get("max_depth")),
-        max_concurrent=_whole(registry.get("max_concurrent")),
+        max_agents=whole_of(registry.get("max_agents")),
+        max_depth=whole_of(registry.get("max_depth")),
+        max_concurrent=whole_of(registry.get("max_concurrent")),
     )
 
 
@@ -442,7 +474,7 @@ def global_record(registry: Json) -> GlobalRecord:
     return GlobalRecord(
         tasks=tasks,
         sessions=frozenset(name for name in sessions if name),
-        active_agents=_whole(registry.get("active_agents")),
-        total_agents_spawned=_whole(registry.get("total_agents_spawned")),
+        active_agents=whole_of(registry.get("active_agents")),
+        total_agents_spawned=whole_of(registry.get("total_agents_spawned")),
         warnings=tuple(_agents_warnings(registry)) if "agents" in registry else (),
     )

@@ -11,12 +11,15 @@ if TYPE_CHECKING:
     from registry.sources.issues import unreadable as unreadable
     from registry.sources.json_source import JsonTask as JsonTask
     from registry.sources.json_source import JsonWorkspace as JsonWorkspace
-    from registry.sources.json_source import workspace_source as workspace_source
     from registry.sources.source import Dialect as Dialect
     from registry.sources.source import NamedFile as NamedFile
     from registry.sources.source import Source as Source
     from registry.sources.source import TaskSource as TaskSource
     from registry.sources.source import WorkspaceSource as WorkspaceSource
+    from registry.sources.sqlite_source import READ_ONLY as READ_ONLY
+    from registry.sources.sqlite_source import SqliteTask as SqliteTask
+    from registry.sources.sqlite_source import SqliteWorkspace as SqliteWorkspace
+    from registry.sources.sqlite_source import workspace_source as workspace_source
 else:
     __getattr__, __dir__ = exports(
         __name__,
@@ -30,7 +33,6 @@ else:
             "json_source": (
                 "JsonTask",
                 "JsonWorkspace",
-                "workspace_source",
             ),
             "source": (
                 "Dialect",
@@ -38,6 +40,12 @@ else:
                 "Source",
                 "TaskSource",
                 "WorkspaceSource",
+            ),
+            "sqlite_source": (
+                "READ_ONLY",
+                "SqliteTask",
+                "SqliteWorkspace",
+                "workspace_source",
             ),
         },
     )

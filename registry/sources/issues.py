@@ -24,7 +24,7 @@ from registry.errors import CorruptRegistryError, RegistryError, RegistryNotFoun
 from registry.schema.layout import database_beside
 from registry.schema.records import agent_entries, global_record
 from registry.snapshots import read_registry
-from registry.sources.source import Source, TaskSource, WorkspaceSource
+from registry.sources.source import Dialect, Source, TaskSource, WorkspaceSource
 from registry.storage.codec import Json
 from registry.storage.files.interruption import hand_on
 from registry.storage.files.presence import may_exist
@@ -109,7 +109,8 @@ def _find(
 ) -> Found:
     found = Found()
     lists = {source.path: source for source in workspaces if not source.is_single_task}
-    sources = {source.path: source for source in tasks}
+    # The orchestrator leaves a JSON registry in the directory of each task of a database.
+    sources = {source.path: source for source in tasks if source.dialect is Dialect.JSON}
     globals_ = {source.global_registry for source in sources.values()}
     now = time.time()
     decoded: dict[Path, Json] = {}

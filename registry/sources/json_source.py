@@ -37,7 +37,7 @@ from registry.snapshots import (
     signature_of,
     when_free,
 )
-from registry.sources.source import Dialect, NamedFile, WorkspaceSource
+from registry.sources.source import Dialect, NamedFile, TaskSource
 from registry.storage.codec import MAX_BYTES
 from registry.storage.hot_journal import is_hot
 
@@ -287,7 +287,7 @@ class JsonWorkspace(_JsonSource):
         """See `Source.unread_database`."""
         return find_database(self.directory)
 
-    def tasks(self, listed: Mapping[str, GlobalTask]) -> tuple[JsonTask, ...]:
+    def tasks(self, listed: Mapping[str, GlobalTask]) -> tuple[TaskSource, ...]:
         """See `WorkspaceSource.tasks`."""
         return tuple(map(JsonTask.at, task_places(self.workspace, listed)))
 
@@ -306,8 +306,3 @@ class JsonWorkspace(_JsonSource):
 
 def _entry(registry: Path, agent_id: str, ordinal: int) -> Json | None:
     return when_free(lambda: read_agent_fields(registry, agent_id, ordinal))
-
-
-def workspace_source(workspace: Workspace) -> WorkspaceSource:
-    """Returns the source of a workspace, according to the workspace's storage format."""
-    return JsonWorkspace(workspace)

@@ -36,6 +36,7 @@ class Dialect(StrEnum):
     """The storage format of a task, or of a workspace's list of tasks."""
 
     JSON = "json"
+    SQLITE = "sqlite"
 
 
 class NamedFile(NamedTuple):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
@@ -53,3 +55,90 @@ def make_database(workspace: Path, agents: Sequence[str], status: str = "running
             [(each, f"agent_{each}", now, status, now) for each in agents],
         )
     return path
+
+
+def make_unreadable(workspace: Path) -> Path:
+    """Writes a file that is no database in the place of a workspace's database."""
+    path = workspace / "registry" / "state.sqlite3"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"This is no database. " * 100)
+    os.utime(path, (1_700_000_000, 1_700_000_000))
+    return path
+
+
+_LATER_TABLES = """
+CREATE TABLE phases (
+    task_id TEXT NOT NULL REFERENCES tasks ON DELETE CASCADE, phase_index INTEGER NOT NULL,
+    phase_id TEXT, name TEXT, description TEXT, deliverables TEXT, success_criteria TEXT,
+    status TEXT, created_at TEXT, started_at TEXT, completed_at TEXT,
+    revision_round INTEGER DEFAULT 0, PRIMARY KEY (task_id, phase_index)
+);
+CREATE TABLE task_config (
+    task_id TEXT PRIMARY KEY REFERENCES tasks ON DELETE CASCADE, max_agents INTEGER,
+    max_concurrent INTEGER, max_depth INTEGER, project_context TEXT
+);
+CREATE TABLE reviews (review_id TEXT PRIMARY KEY, task_id TEXT, phase_index INTEGER);
+"""
+
+_OF_JANUARY = """
+CREATE TABLE tasks (task_id TEXT PRIMARY KEY, workspace TEXT, description TEXT, status TEXT);
+CREATE TABLE agents (
+    agent_id TEXT PRIMARY KEY, task_id TEXT NOT NULL REFERENCES tasks ON DELETE CASCADE,
+    type TEXT, tmux_session TEXT, parent TEXT, depth INTEGER, phase_index INTEGER,
+    started_at TEXT, completed_at TEXT, status TEXT, progress INTEGER, last_update TEXT
+);
+"""
+
+JANUARY, TODAY = _OF_JANUARY, _TABLES + _LATER_TABLES
+"""The tables of the first version, and of the newest version, of the orchestrator's database."""
+
+
+class Database:
+    """Builds the database of a workspace, and writes it as the orchestrator does.
+
+    Each change opens the database and closes it. `age` then lets readers take it for settled.
+    """
+
+    def __init__(self, workspace: Path, tables: str = TODAY) -> None:
+        self.workspace = workspace
+        self.path = workspace / "registry" / "state.sqlite3"
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        with closing(sqlite3.connect(self.path, isolation_level=None)) as database:
+            database.execute("PRAGMA journal_mode = WAL")
+            database.executescript(tables)
+
+    def run(self, statement: str, *values: object) -> None:
+        """Executes one statement in its own connection."""
+        with closing(sqlite3.connect(self.path, timeout=10, isolation_level=None)) as database:
+            database.execute(statement, values)
+
+    def row(self, table: str, **fields: object) -> None:
+        """Inserts one row."""
+        names, places = ", ".join(fields), ", ".join("?" for _ in fields)
+        self.run(f"INSERT INTO {table} ({names}) VALUES ({places})", *fields.values())
+
+    def task(self, task_id: str = "TASK-1", **fields: object) -> Path:
+        """Inserts a task, and writes the JSON registry of its creation; returns the registry."""
+        self.row("tasks", **{"task_id": task_id, "status": "ACTIVE", **fields})
+        registry = self.workspace / task_id / "AGENT_REGISTRY.json"
+        registry.parent.mkdir(exist_ok=True)
+        left = {"task_id": task_id, "status": "INITIALIZED", "agents": [], "active_count": 0}
+        registry.write_text(json.dumps(left))
+        return registry
+
+    def agent(self, agent_id: str, task_id: str = "TASK-1", **fields: object) -> None:
+        """Inserts an agent that has just started."""
+        now = datetime.now().isoformat()
+        usual = {
+            "agent_id": agent_id,
+            "task_id": task_id,
+            "type": "tester",
+            "tmux_session": f"agent_{agent_id}",
+            "parent": "orchestrator",
+            "depth": 1,
+            "started_at": now,
+            "status": "running",
+            "progress": 10,
+            "last_update": now,
+        }
+        self.row("agents", **{**usual, **fields})

@@ -131,7 +131,7 @@ def _gone(plan: Plan, evidence: ActionEvidence) -> Iterator[Step]:
     for step in plan.steps:
         now = session_now(step, evidence)
         is_gone = now is None or now.ended is not None
-        if step.row is not None and is_active(step.row.record.status) and is_gone:
+        if step.row is not None and is_active(step.row.record.meaning) and is_gone:
             yield step
 
 

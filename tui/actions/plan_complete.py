@@ -20,6 +20,7 @@ from tui.actions.preconditions import (
     registry_can_be_locked,
     registry_can_be_read,
     status_is_current,
+    task_can_be_written,
 )
 from tui.actions.questions import with_questions
 from tui.actions.reported_ends import ends_of
@@ -28,7 +29,12 @@ from tui.model.roll import AgentKey, AgentRow, RollCall, Verdict
 if TYPE_CHECKING:
     from registry.agent_output import ReportedEnd
 
-_FROM_ROLL = (registry_can_be_read, registry_can_be_locked, status_is_current)
+_FROM_ROLL = (
+    task_can_be_written,
+    registry_can_be_read,
+    registry_can_be_locked,
+    status_is_current,
+)
 """The checks of an agent's registry that need only the roll call."""
 
 
@@ -76,7 +82,7 @@ def plan_complete(
             why = f"its state is unknown: {note}"
         elif row.verdict is Verdict.UNKNOWN and row.name_reused_by is None and doubt is None:
             why = f"its state is unknown: {row.note}"
-        elif not is_active(row.record.status):
+        elif not is_active(row.record.meaning):
             why = f"its status {row.record.status!r} is not a known status"
         else:
             why = is_listed_once(step, evidence)

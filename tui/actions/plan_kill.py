@@ -142,7 +142,7 @@ class _Killing:
                 says = f"{row.note}; end its session{_called(row)} and processes; {_TERMINATE}"
                 return True, says
             return True, f"its session is gone; {_TERMINATE}"
-        known = is_active(row.record.status)
+        known = is_active(row.record.meaning)
         says = f"end its session{_called(row)} and processes; "
         says += _TERMINATE if known else f"its status {row.record.status!r} is not changed"
         return known, says + self._descendants(row)

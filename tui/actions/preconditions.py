@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from registry.dataclass import dataclass, field
 from registry.schema import AgentRecord, TaskRecord, UnreadDatabase, is_active, is_terminal
+from registry.sources import READ_ONLY, Dialect
 from registry.text import shown_name
 from tui.actions.leftovers import Leftover
 from tui.actions.outcome import Result, StepOutcome
@@ -143,6 +144,13 @@ def takes_for_dead(step: Step) -> bool:
 # --- Checks of the roll call ----------------------------------------------------------
 
 
+def task_can_be_written(step: Step, evidence: ActionEvidence) -> str | None:
+    """Requires that this version of muster can record the agent's end."""
+    if step.row is None or step.source is None or step.source.dialect is Dialect.JSON:
+        return None
+    return f"its task is in a database, and {READ_ONLY}; end the agent with the orchestrator"
+
+
 def registry_can_be_read(step: Step, evidence: ActionEvidence) -> str | None:
     """Requires that the agent's registry could be read when the plan was made."""
     task = _task(step, evidence)
@@ -192,7 +200,7 @@ def session_is_not_shared(step: Step, evidence: ActionEvidence) -> str | None:
     row = step.row
     if row is None or row.session is None:
         return None
-    has_terminal_status = is_terminal(row.record.status)
+    has_terminal_status = is_terminal(row.record.meaning)
     for other in evidence.holders[row.session.id]:
         if other.key == row.key:
             continue
@@ -201,7 +209,7 @@ def session_is_not_shared(step: Step, evidence: ActionEvidence) -> str | None:
             return f"shares the session {name} with {shown_name(other.key.id)}"
         # The other agent may be active in this session, even with the same id in this registry.
         same = other.key.registry == row.key.registry or other.session is None
-        if not is_terminal(other.record.status) and (has_terminal_status or not same):
+        if not is_terminal(other.record.meaning) and (has_terminal_status or not same):
             agent = f"{shown_name(other.key.id)} in {shown_name(other.key.registry)}"
             return f"{agent} has the same session, and does not have a terminal status"
     return None
@@ -239,7 +247,7 @@ def end_is_still_recorded(step: Step, evidence: ActionEvidence) -> str | None:
     task = _task(step, evidence)
     if step.row is None or task is None or task.record is not None:
         return None
-    if is_active(step.row.record.status) and not task.is_elsewhere:
+    if is_active(step.row.record.meaning) and not task.is_elsewhere:
         return None
     return f"cannot read its registry: {task.error}"
 
@@ -266,10 +274,10 @@ def deployment_is_same(step: Step, evidence: ActionEvidence) -> str | None:
 
 def is_not_at_work_again(step: Step, evidence: ActionEvidence) -> str | None:
     """Requires that an agent with a terminal status did not become active after the planning."""
-    if step.row is None or is_active(step.row.record.status):
+    if step.row is None or is_active(step.row.record.meaning):
         return None
     own = (entry for entry in _entries(step, evidence) if entry.deployment in step.judged)
-    return "is active again" if any(is_active(entry.status) for entry in own) else None
+    return "is active again" if any(is_active(entry.meaning) for entry in own) else None
 
 
 def session_is_not_elsewhere(step: Step, evidence: ActionEvidence) -> str | None:
@@ -402,6 +410,7 @@ def database_was_known(step: Step, task: TaskEvidence) -> str | None:
 
 
 FROM_ROLL: tuple[Check, ...] = (
+    task_can_be_written,
     registry_can_be_read,
     registry_can_be_locked,
     status_is_current,

@@ -213,7 +213,7 @@ class _Line:
             except RegistryError:
                 continue
             for agent in record.agents:
-                if _is_plain(agent.id) and (not at_work or is_active(agent.status)):
+                if _is_plain(agent.id) and (not at_work or is_active(agent.meaning)):
                     yield agent.id
 
     def _workspaces(self) -> Iterator[str]:

@@ -7,9 +7,9 @@ from typing import Any
 
 from registry.schema import UnreadDatabase
 from registry.text import shown_name
-from tui.model.roll import AgentRow, RollCall, TaskRoll
+from tui.model.roll import REVIEWER, AgentRow, RollCall, TaskRoll
 from tui.model.verdicts import VERDICTS
-from tui.model.warnings import notices
+from tui.model.warnings import notices, storage_note
 from tui.text.sanitize import age, fit, harmless, named, some, width
 
 SCHEMA = 1
@@ -42,6 +42,7 @@ def roll_json(roll: RollCall, filtered: Mapping[str, Any] | None = None) -> dict
                 "error": workspace.error,
                 "cut_off": workspace.hot_journal,
                 "database": _database_json(workspace.database),
+                "storage": [dialect.value for dialect in workspace.formats],
                 "tasks": [_task_json(task) for task in workspace.tasks],
             }
             for workspace in roll.workspaces
@@ -84,10 +85,25 @@ def _task_json(task: TaskRoll) -> dict[str, Any]:
         "description": task.state.description,
         "status": record.status if record else None,
         "registry": str(task.state.registry),
+        "storage": task.state.source.dialect.value,
+        "phase": _phase_json(task),
         "error": task.state.error,
         "cut_off": task.state.hot_journal,
         "warnings": list(record.warnings) if record else [],
         "agents": [_agent_json(row) for row in task.agents],
+    }
+
+
+def _phase_json(task: TaskRoll) -> dict[str, Any] | None:
+    record = task.state.record
+    if record is None or not record.phases:
+        return None
+    present = record.phases.get(record.phase) if record.phase is not None else None
+    return {
+        "index": record.phase,
+        "count": len(record.phases),
+        "name": present.name if present is not None else None,
+        "status": present.status if present is not None else None,
     }
 
 
@@ -108,6 +124,8 @@ def _agent_json(row: AgentRow) -> dict[str, Any]:
             else None
         ),
         "progress": record.progress,
+        "phase": record.phase,
+        "reviewer": record.is_reviewer,
         "started_at": record.started_at,
         "last_update": record.last_update,
     }
@@ -145,7 +163,7 @@ def roll_table(
     ]
     for workspace in roll.workspaces:
         yield ""
-        yield _cut(shown_name(workspace.path), columns)
+        yield _cut(shown_name(workspace.path) + storage_note(workspace), columns)
         if workspace.error:
             yield _cut(f"  error: {harmless(workspace.error)}", columns)
         if workspace.hot_journal:
@@ -179,16 +197,19 @@ def _task_title(task: TaskRoll) -> str:
     description = task.state.description
     agents = some(len(task.agents), "agent") if task.state.record else "not readable"
     title = f"{shown_name(task.task_id)}  {agents}"
+    if task.phase:
+        title += f"  {task.phase}"
     return f"{title}  {harmless(description)}" if description else title
 
 
 def _cells(row: AgentRow, now: float) -> tuple[str, ...]:
     record = row.record
     progress = "-" if record.progress is None else f"{min(max(record.progress, 0), 100):.0f}%"
+    reviewer = f" {REVIEWER}" if record.is_reviewer else ""
     last_activity = None if row.last_activity is None else now - row.last_activity
     return (
         row.verdict.value,
-        "  " * min(row.level, _DEEPEST) + named(record.id, 128),
+        "  " * min(row.level, _DEEPEST) + named(record.id, 128) + reviewer,
         harmless(record.status or "-", 20),
         f"{progress:>4}",
         f"{age(last_activity):>4}",

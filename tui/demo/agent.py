@@ -150,7 +150,7 @@ def _is_over(stage: Stage, member: Member) -> bool:
     """Whether this agent must end, because it has a terminal status in the registry."""
     snapshot = read_task(stage.task_registry(member.task_id))
     return any(
-        agent.id == member.id and is_terminal(agent.status) for agent in snapshot.record.agents
+        agent.id == member.id and is_terminal(agent.meaning) for agent in snapshot.record.agents
     )
 
 

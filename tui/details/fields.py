@@ -15,7 +15,7 @@ from registry.text import shown_name
 from tui.details.sources import Fields
 from tui.host.tmux_types import HIDDEN_PROCESSES, Session
 from tui.model.hierarchy import children_of, parent_of
-from tui.model.roll import AgentKey, AgentRow, RollCall, TaskRoll
+from tui.model.roll import REVIEWER, AgentKey, AgentRow, RollCall, TaskRoll
 from tui.text.sanitize import age_in_words, harmless, harmless_lines, named, size, some
 
 if TYPE_CHECKING:
@@ -93,7 +93,8 @@ def agent_fields(
     if more.listed is not None and more.listed.get("status") not in (None, record.status):
         status = _compact(more.listed["status"])
         yield Field("global status", f"{harmless(status, 80)} in the global registry")
-    yield Field("type", harmless(record.type or "-", 256))
+    reviewer = f" {REVIEWER}" if record.is_reviewer else ""
+    yield Field("type", harmless(record.type or "-", 256) + reviewer)
     yield from _relatives(row, task)
     yield Field(
         "started", _when(record.started_at, record.started, now), data={"started": record.started}
@@ -293,7 +294,8 @@ def _place(row: AgentRow, task: TaskRoll | None, files: tuple[FileFacts, ...]) -
     }
     data = {"workspace": str(state.workspace), "task": task_json}
     yield Field("task", shown_name(task.task_id), data=data)
-    yield Field("registry", shown_name(registry), data=files_json)
+    own = state.source.files[0]
+    yield Field(own.name, shown_name(own.path), data=files_json)
     if state.source.global_registry is not None:
         yield Field("global", shown_name(state.source.global_registry))
 

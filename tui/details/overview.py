@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from registry.schema import TaskRecord
+from registry.sources import Dialect
 from registry.text import shown_name
 from tui.details.fields import Field, agent_fields, session_fields, task_of
 from tui.details.rows import Row, row
 from tui.details.sources import Fields
 from tui.host.tmux_types import Session
 from tui.model.roll import AgentKey, AgentRow, RollCall, TaskRoll, WorkspaceRoll
+from tui.model.warnings import storage_note
 from tui.text.sanitize import age_in_words, harmless, some
 from tui.view.outline import Line
 
@@ -59,7 +62,7 @@ def field(
 
 
 def _workspace(item: WorkspaceRoll) -> Iterator[Row]:
-    yield field("workspace", shown_name(item.path))
+    yield field("workspace", shown_name(item.path) + storage_note(item))
     if item.error:
         yield field("error", harmless(item.error))
     if item.hot_journal:
@@ -98,12 +101,15 @@ def _task(task: TaskRoll, now: float) -> Iterator[Row]:
     yield field("description", harmless(state.description or "-"))
     if record is not None:
         yield field("status", harmless(record.status or "-", 80))
+        if task.phase:
+            yield field("phase", _phase(task, record))
         yield field("created", harmless(record.created_at or "-", 60))
-        yield field(
-            "counters",
-            f"{_count(record.total_spawned)} spawned, {_count(record.active_count)} active, "
-            f"{_count(record.completed_count)} completed",
-        )
+        if state.source.dialect is Dialect.JSON:
+            yield field(
+                "counters",
+                f"{_count(record.total_spawned)} spawned, {_count(record.active_count)} active, "
+                f"{_count(record.completed_count)} completed",
+            )
         yield field(
             "limits",
             f"{_count(record.max_agents)} agents, {_count(record.max_concurrent)} at once, "
@@ -117,9 +123,17 @@ def _task(task: TaskRoll, now: float) -> Iterator[Row]:
         yield field("progress", progress)
     counts = ", ".join(f"{count} {verdict}" for verdict, count in task.counts.items() if count)
     yield field("roll", counts or "no agents")
-    yield field("registry", shown_name(state.registry))
+    for file in state.source.files[:1]:
+        yield field(file.name, shown_name(file.path))
     if state.source.global_registry is not None:
         yield field("global", shown_name(state.source.global_registry))
+
+
+def _phase(task: TaskRoll, record: TaskRecord) -> str:
+    present = record.phases.get(record.phase) if record.phase is not None else None
+    if present is None:
+        return task.phase
+    return f"{task.phase}, {harmless(present.name or '-', 200)}: {harmless(present.status, 80)}"
 
 
 def _count(written: int | None) -> str:

@@ -114,14 +114,14 @@ def _among(findings: Iterable[Issue], first: set[tuple[object, ...]]) -> tuple[I
 
 def _unsure(files: Iterable[Issue], roll: RollCall) -> Iterator[str]:
     if roll.answer.state is TmuxState.UNKNOWN:
-        active = sum(is_active(row.record.status) for row in roll.agents())
+        active = sum(is_active(row.record.meaning) for row in roll.agents())
         if active:
             agents = f"{some(active, 'active agent')} {'lives' if active == 1 else 'live'}"
             yield f"unknown whether {agents}; tmux: {roll.answer.why}"
     for row in roll.agents():
         if roll.answer.state is TmuxState.UNKNOWN or row.note in (JUST_STARTED, ENDING):
             continue
-        if row.verdict is Verdict.UNKNOWN and is_active(row.record.status):
+        if row.verdict is Verdict.UNKNOWN and is_active(row.record.meaning):
             yield f"unknown whether {shown_name(row.key.id)} lives: {row.note}"
     for database in dict.fromkeys((*roll.databases, *roll.nearby_databases)):
         yield f"not examined: {database}"

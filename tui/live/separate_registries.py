@@ -13,6 +13,7 @@ from pathlib import Path
 
 from registry.dataclass import dataclass, field, replace
 from registry.schema import GlobalRecord, UnreadDatabase, Workspace
+from registry.sources import Dialect
 from registry.storage import Instant
 from tui.host.asker import PATIENCE, Asker, NoAnswerError
 from tui.host.directory_identity import Watched, identified
@@ -130,7 +131,9 @@ class _WorkspaceReader:
             state.registry
             for branch in self.reading.branches
             for state in branch.states
-            if state.error is None and not state.source.lies_elsewhere
+            if state.error is None
+            and not state.source.lies_elsewhere
+            and state.source.dialect is Dialect.JSON
         ]
         paths += self._registries.global_registries()
         self._keeping.begin(lambda _: self._keeper.keep(paths))

@@ -50,7 +50,7 @@ def kind_of(row: AgentRow) -> str | None:
 
     Returns None if the verdict is unknown.
     """
-    if row.record.status in _FAILED:
+    if row.record.meaning in _FAILED:
         return "failed"
     if row.verdict is Verdict.UNKNOWN:
         return None

@@ -60,7 +60,7 @@ def call_task(
             row = _row(place, judgement, last_activity, state)
         rows.append(row)
         counts[row.verdict] += 1
-    completed = sum(row.record.status == "completed" for row in rows)
+    completed = sum(row.record.meaning == "completed" for row in rows)
     return TaskRoll(state, tuple(rows), counts, completed, _mean_progress(rows))
 
 
@@ -107,6 +107,6 @@ def _mean_progress(rows: Sequence[AgentRow]) -> float | None:
         return None
     total = 0.0
     for row in rows:
-        completed = row.record.status == "completed"
+        completed = row.record.meaning == "completed"
         total += 100.0 if completed else min(max(row.record.progress or 0.0, 0.0), 100.0)
     return total / len(rows)

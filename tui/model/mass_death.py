@@ -41,7 +41,7 @@ def find_mass_death(
     waiting: list[float] = []
     for row in (row for task in tasks for row in task.agents):
         name = row.record.tmux_session
-        if not name or not is_active(row.record.status) or not is_tmux_name_certain(name):
+        if not name or not is_active(row.record.meaning) or not is_tmux_name_certain(name):
             continue
         since = missing_since.get(name)
         if since is None:

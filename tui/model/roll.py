@@ -9,11 +9,16 @@ from typing import TYPE_CHECKING
 
 from registry.dataclass import dataclass
 from registry.schema import AgentRecord, TaskRecord, UnreadDatabase
+from registry.sources import Dialect
 from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.model.evidence import Evidence
 
 if TYPE_CHECKING:
     from registry.sources import TaskSource
+
+
+REVIEWER = "[reviewer]"
+"""The mark after the name of an agent that reviews a phase."""
 
 
 class Verdict(StrEnum):
@@ -137,6 +142,16 @@ class TaskRoll:
     progress: float | None = None
 
     @property
+    def phase(self) -> str:
+        """The present phase and the number of phases, in words; empty without phases."""
+        record = self.state.record
+        if record is None or not record.phases:
+            return ""
+        numbers = list(record.phases)
+        present = numbers.index(record.phase) + 1 if record.phase in numbers else "?"
+        return f"phase {present} of {len(numbers)}"
+
+    @property
     def task_id(self) -> str:
         """The task's id in the registry, or else the name of its directory."""
         record = self.state.record
@@ -160,6 +175,12 @@ class WorkspaceRoll:
     error: str | None
     hot_journal: str | None = None
     database: UnreadDatabase | None = None
+
+    @property
+    def formats(self) -> tuple[Dialect, ...]:
+        """The storage formats of the tasks; empty without tasks."""
+        used = {task.state.source.dialect for task in self.tasks}
+        return tuple(dialect for dialect in Dialect if dialect in used)
 
     @property
     def is_partly_unread(self) -> bool:

@@ -105,10 +105,10 @@ def _judge(
     session = answer.sessions.get(name) if name and certain else None
     if session is not None and (why := why_not_its_own(record, session, policy, now)) is not None:
         # The agent is not called a zombie, because it may use another clock or time zone.
-        verdict = Verdict.FINISHED if is_terminal(record.status) else Verdict.UNKNOWN
+        verdict = Verdict.FINISHED if is_terminal(record.meaning) else Verdict.UNKNOWN
         return Judgement(verdict, None, why, session)
     ended = session.ended if session is not None else None
-    if is_terminal(record.status):
+    if is_terminal(record.meaning):
         if session is not None and ended is not None and not session.pids:
             return Judgement(Verdict.FINISHED, session)
         if session is not None:
@@ -125,7 +125,7 @@ def _judge(
             "characters of the name"
         )
         return Judgement(Verdict.UNKNOWN, note=note)
-    if not is_active(record.status):
+    if not is_active(record.meaning):
         note = f"{record.status!r} is not a known status"
         if ended is not None:
             return Judgement(Verdict.UNKNOWN, session, f"{note}; {ended}")
@@ -242,7 +242,7 @@ def why_not_its_own(
     """
     created = session.created
     reported = record.updated is not None and created <= record.updated <= now
-    ended = record.ended if is_terminal(record.status) else None
+    ended = record.ended if is_terminal(record.meaning) else None
     if ended is not None and ended < created and not reported:
         later = age_in_words(created - ended)
         return f"{_NAME_REUSED} {later} after the agent ended"

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
+from registry.sources import Dialect
 from registry.text import shown_name
 from tui.host.tmux_types import TmuxState
 from tui.model.evidence import Evidence
-from tui.model.roll import MassDeath, RollCall
+from tui.model.roll import MassDeath, RollCall, WorkspaceRoll
 from tui.text.sanitize import some
+
+_FORMATS = {Dialect.JSON: "JSON", Dialect.SQLITE: "SQLite"}
 
 
 def notices(roll: RollCall) -> tuple[str, ...]:
@@ -33,6 +36,13 @@ def notices(roll: RollCall) -> tuple[str, ...]:
         for reason, count in _doubts(roll.evidence).items()
     )
     return tuple(warnings)
+
+
+def storage_note(workspace: WorkspaceRoll) -> str:
+    """Returns the storage format of a workspace's tasks; empty if all tasks are in JSON files."""
+    if Dialect.SQLITE not in workspace.formats:
+        return ""
+    return f" ({' and '.join(_FORMATS[dialect] for dialect in workspace.formats)})"
 
 
 def mass_death_warning(death: MassDeath, socket: Path) -> str:

@@ -27,7 +27,7 @@ class Order(StrEnum):
 
 def urgency(row: AgentRow) -> int:
     """Returns an agent's rank; the lowest rank is the most urgent."""
-    if row.record.status == "blocked" and row.verdict is Verdict.LIVE:
+    if row.record.meaning == "blocked" and row.verdict is Verdict.LIVE:
         return _BLOCKED
     return urgency_of(row.verdict)
 

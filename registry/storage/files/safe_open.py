@@ -136,8 +136,13 @@ def _open_regular(name: str, flags: int, folder: int, named: Path, past_lease: b
         raise InaccessibleRegistryError(named, error, "read") from error
     if not stat.S_ISREG(mode):
         close_read(opened)
-        raise NotARegularFileError(named, _KINDS.get(stat.S_IFMT(mode), "a special file"))
+        raise NotARegularFileError(named, kind_name(mode))
     return opened
+
+
+def kind_name(mode: int) -> str:
+    """Returns the kind of a file that is not a regular file, with an article."""
+    return _KINDS.get(stat.S_IFMT(mode), "a special file")
 
 
 def open_file(path: Path, flags: int, *, past_lease: bool = True) -> Descriptor:

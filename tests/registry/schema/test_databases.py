@@ -23,6 +23,7 @@ from registry.schema.layout import (
     find_workspaces,
     workspaces_above,
 )
+from tests.support.databases import Database, make_unreadable
 from tests.support.registries import load, write
 
 NOBODY = 64101
@@ -154,7 +155,7 @@ def stale(task: Path, global_: Path) -> Path:
     """A task's registry with counters that are off, beside a database."""
     for path in (task, global_):
         write(path, load(path) | {"active_count": 9, "active_agents": 9})
-    (global_.parent / "state.sqlite3").touch()
+    Database(task.parent.parent).row("tasks", task_id=task.parent.name)
     return task
 
 
@@ -194,3 +195,39 @@ def test_nobody_is_cleaned_up_there(stale: Path, global_: Path) -> None:
         (why,) = done.problems.values()
         assert str(UnreadDatabase(home / "registry" / "state.sqlite3")) in why
     assert (stale.read_bytes(), global_.read_bytes()) == before
+
+
+# A task that a database does not list
+
+
+@pytest.fixture
+def own(task: Path, global_: Path) -> Path:
+    """A task's registry beside a database with another task."""
+    write(task, load(task) | {"active_count": 9})
+    database = Database(task.parent.parent)
+    database.row("tasks", task_id="TASK-0")
+    database.agent("other", "TASK-0")
+    return task
+
+
+def test_json_is_the_truth_of_a_task_that_no_database_lists(own: Path, global_: Path) -> None:
+    assert database_beside(own) is None
+    assert database_beside(global_) is not None
+    report = registry_health_check(own, {"agent_other"}, grace=0.0)
+    assert [drift.counter for drift in report.drifts] == ["active_count"]
+    # The database may list each session.
+    assert report.orphans == () and "orphans are not reported" in report.warnings[0]
+    assert validate_and_repair_registry(own, {"agent_busy"}, grace=0.0)
+    assert load(own)["active_count"] == 1
+
+
+def test_an_agent_without_its_task_makes_the_database_count_too(own: Path) -> None:
+    Database(own.parent.parent, "").agent("one", own.parent.name)
+    assert database_beside(own) is not None
+
+
+def test_a_database_that_cannot_be_read_may_list_each_task(own: Path) -> None:
+    path = make_unreadable(own.parent.parent)
+    found = database_beside(own)
+    assert found is not None and found.path == path
+    assert "not a valid database" in str(found)

@@ -64,7 +64,9 @@ def test_a_workspace_says_where_it_is_kept(home: WorkspaceSource, global_: Path)
     assert isinstance(home, JsonWorkspace)
     assert (home.path, home.directory) == (global_, global_.parent.parent)
     assert home.directories() == {global_.parent, global_.parent.parent}
-    assert home.watched_names == ("AGENT_REGISTRY.json", "GLOBAL_REGISTRY.json")
+    json, database = home.watched_names[:2], home.watched_names[2:]
+    assert json == ("AGENT_REGISTRY.json", "GLOBAL_REGISTRY.json")
+    assert database == ("state.sqlite3", "state.sqlite3-wal")
     assert not home.is_single_task
     assert workspace_source(Workspace(home.directory, only=home.path)).is_single_task
 

@@ -21,7 +21,7 @@ from tests.support.still_app import (
 from tui.app.widgets.header import Notices, Summary
 from tui.model.roll import RollCall, Verdict
 
-DATABASE = UnreadDatabase(WORKSPACE / "registry" / "state.sqlite3")
+DATABASE = UnreadDatabase(WORKSPACE / "registry" / "state.sqlite3", "is empty")
 
 
 def beside_database(roll: RollCall) -> RollCall:

@@ -111,6 +111,8 @@ def test_the_json_of_the_roll_has_its_promised_shape() -> None:
         "tmux_session": "agent_a-1",
         "taken_by": None,
         "progress": 40.0,
+        "phase": None,
+        "reviewer": False,
         "started_at": "2025-10-18T21:31:15",
         "last_update": "2025-10-18",
     }

@@ -13,7 +13,7 @@ import pytest
 
 from registry.checks.issue import IssueKind
 from tests.support.commands import lines_until, running
-from tests.support.databases import make_database
+from tests.support.databases import make_unreadable
 from tests.support.openmetrics import samples
 from tests.support.real_tmux import RealTmux
 from tests.support.scripted_tmux import ScriptedTmux
@@ -47,7 +47,7 @@ def today(tmp_path: Path) -> Files:
     # Which writes these counters when a task is made, and never again.
     whole = read(files.global_registry)
     write(files.global_registry, whole | {"total_agents_spawned": 7, "active_agents": 3})
-    make_database(files.path, CREW)
+    make_unreadable(files.path)
     return files
 
 
@@ -56,7 +56,7 @@ def mixed(tmp_path: Path) -> Files:
     """A workspace with agents in JSON, and with a database."""
     agents = [entry("at-work"), entry("through", "completed"), entry("gone"), entry("gone-2")]
     files = Files(tmp_path / "project", {"TASK-1": agents})
-    make_database(files.path, ("at-work", "through", "gone", "gone-2", "new"))
+    make_unreadable(files.path)
     return files
 
 
@@ -135,7 +135,7 @@ def test_a_list_says_that_its_agents_are_not_read(
     assert workspace["database"]["readable"] is False
     assert run(today, "list") == 0
     said = capsys.readouterr().out
-    assert "are in a database that this version of muster cannot read" in said
+    assert "may be in a database that muster cannot read" in said
     assert "orphans: unknown" in said
 
 
@@ -181,7 +181,7 @@ def test_watch_says_so_at_the_start_and_of_one_that_comes(
     with running(files, "watch", "--json", "-S", server.socket) as process:
         (first,) = map(json.loads, lines_until(process, '"event": "roll"'))
         assert first["roll"]["workspaces"][0]["database"] is None
-        path = make_database(files.path, CREW)
+        path = make_unreadable(files.path)
         come = json.loads(lines_until(process, "registry-unreadable")[-1])
         assert come["registry"] == str(path)
         assert "cannot read" in come["error"]
@@ -215,7 +215,7 @@ def test_a_workspace_of_another_name_is_known_by_its_database(
     tmp_path: Path, server: RealTmux, begin: Begin
 ) -> None:
     ours = Files(tmp_path / "ours", {"TASK-9": []})
-    make_database(tmp_path / "any name", CREW)
+    make_unreadable(tmp_path / "any name")
     begin("agent_one-1", directory=tmp_path / "any name" / "TASK-1")
     assert told(take_young(ours, server)) == ([], False)
 
@@ -240,7 +240,7 @@ def test_any_session_may_be_of_the_default_workspace(
         for name, value in variables.items():
             monkeypatch.setenv(name, value)
     assert told(take_young(ours, server)) == (["agent_one-1"], True)
-    make_database(default(tmp_path), CREW)
+    make_unreadable(default(tmp_path))
     roll = take_young(ours, server)
     assert told(roll) == ([], False)
     assert [each.path.parent.parent for each in roll.nearby_databases] == [default(tmp_path)]
@@ -268,7 +268,7 @@ def test_what_a_process_was_told_of_a_task_leads_to_its_workspace(
 ) -> None:
     ours = Files(tmp_path / "ours", {"TASK-9": []})
     workspace = tmp_path / "any-name"
-    make_database(workspace, CREW)
+    make_unreadable(workspace)
     log = workspace / "TASK-1" / "logs" / "one_stream.jsonl"
     log.parent.mkdir(parents=True)
     begin("agent_one-1", directory=tmp_path / "else", command=command.format(log=log))
@@ -293,7 +293,7 @@ def test_who_is_listed_is_still_no_orphan_beside_a_default_database(
 ) -> None:
     ours = Files(tmp_path / "ours", {"TASK-9": [entry("a"), entry("b", "completed")]})
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    make_database(default(tmp_path), CREW)
+    make_unreadable(default(tmp_path))
     server.start("agent_a")
     server.start("agent_b")
     roll = take_young(ours, server)
@@ -409,7 +409,7 @@ def test_an_orphan_is_left_whose_database_comes_before_it_is_killed(
     begin("agent_one-1", directory=files.path.parent)
     roll = take_young(files, server)
     plan = plan_kill(roll, (), roll.orphans)
-    make_database(files.path, CREW)
+    make_unreadable(files.path)
     (step,) = carry_out(plan, server.client(), "").steps
     assert step.result is Result.LEFT and "state.sqlite3" in step.detail
     assert server.names() == {"agent_one-1"}
@@ -422,7 +422,7 @@ def test_a_leaked_one_is_left_whose_database_comes_before_it_is_killed(
     begin("agent_done", directory=files.path.parent)
     roll = take_young(files, server)
     plan = plan_kill(roll, [row_of(roll, "done")])
-    make_database(files.path, ("done",))
+    make_unreadable(files.path)
     (step,) = carry_out(plan, server.client(), "").steps
     assert step.result is Result.LEFT and "state.sqlite3" in step.detail
     assert server.names() == {"agent_done"}
@@ -432,7 +432,7 @@ def test_no_death_is_written_down_where_a_database_comes_before(tmp_path: Path) 
     files = Files(tmp_path / "project", {"TASK-1": [entry("gone"), entry("gone-2")]})
     roll = take(files, ScriptedTmux(gone_all()))
     plan = plan_complete(roll, roll.agents())
-    make_database(files.path, ("gone", "gone-2"))
+    make_unreadable(files.path)
     before = files.bytes()
     outcome = carry_out(plan, ScriptedTmux(gone_all()), "")
     assert {each.result for each in outcome.steps} == {Result.LEFT}
@@ -447,7 +447,7 @@ def test_nothing_is_set_right_where_a_database_comes_before(tmp_path: Path) -> N
     roll = take(files, ScriptedTmux(gone_all()))
     found = examine(files.workspaces(), roll, settled=0.0)
     assert found.fixable
-    make_database(files.path, ())
+    make_unreadable(files.path)
     before = files.bytes()
     outcome = carry_out_fix(found, ScriptedTmux(gone_all()), "")
     assert {each.result for each in outcome.steps} == {Result.LEFT}

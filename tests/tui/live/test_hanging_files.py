@@ -13,7 +13,7 @@ import pytest
 
 from registry.schema import layout
 from registry.schema.layout import Workspace
-from registry.sources import JsonTask, JsonWorkspace
+from registry.sources import JsonTask, JsonWorkspace, SqliteWorkspace
 from tests.support.fuse import needs_fuse, passed_through
 from tests.support.rolls import answered
 from tests.support.scripted_tmux import ScriptedTmux, made_now
@@ -94,7 +94,7 @@ def of(roll: RollCall, files: Files) -> WorkspaceRoll:
 PLACES: dict[str, tuple[Any, str]] = {
     "its directory": (JsonWorkspace, "tasks"),
     "its global registry": (JsonWorkspace, "listed"),
-    "its database": (JsonWorkspace, "unread_database"),
+    "its database": (SqliteWorkspace, "unread_database"),
 }
 every_place = pytest.mark.parametrize("place", PLACES.values(), ids=PLACES)
 

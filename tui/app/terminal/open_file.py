@@ -12,7 +12,7 @@ from pathlib import Path
 from registry.dataclass import dataclass
 from registry.errors import RegistryError
 from registry.schema import Workspace
-from registry.sources import TaskSource, workspace_source
+from registry.sources import Dialect, TaskSource, workspace_source
 from registry.storage import close_read, is_safe_name, open_regular, others_may_replace
 from tui.model.roll import AgentRow, RollCall, TaskRoll, WorkspaceRoll
 from tui.view.outline import Line
@@ -54,19 +54,28 @@ def _candidates(item: object, roll: RollCall | None) -> Iterator[Openable]:
         if task is not None:
             yield from _of_agent(task.state.source, item.key.id)
     elif isinstance(item, TaskRoll):
-        yield from (Openable(file.name, file.path) for file in item.state.source.files)
+        yield from _texts(item.state.source)
     elif isinstance(item, WorkspaceRoll):
         source = workspace_source(Workspace(item.path))
         yield from (Openable(file.name, file.path) for file in source.files)
 
 
 def _of_agent(task: TaskSource, agent_id: str) -> Iterator[Openable]:
-    yield from (Openable(file.name, file.path) for file in task.files[:1])
+    yield from tuple(_texts(task))[:1]
     if is_safe_name(agent_id):
         for facts in reversed(task.output_facts(agent_id)):
             if facts.error is None and facts.size is not None:
                 yield Openable(facts.name, facts.path)
         yield Openable("prompt", task.directory / f"agent_prompt_{agent_id}.txt")
+
+
+def _texts(source: TaskSource) -> Iterator[Openable]:
+    """Yields the registries of a task; nothing for a database, which no text viewer can show.
+
+    A database must not be opened anyway: closing it would drop the locks of a reading.
+    """
+    if source.dialect is Dialect.JSON:
+        yield from (Openable(file.name, file.path) for file in source.files)
 
 
 def _is_regular(path: Path) -> bool:

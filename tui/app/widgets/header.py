@@ -12,7 +12,7 @@ from registry.text import shown_name
 from tui.host.tmux_types import TmuxState
 from tui.model.roll import RollCall, Verdict
 from tui.model.verdicts import VERDICTS
-from tui.model.warnings import notices
+from tui.model.warnings import notices, storage_note
 from tui.text.sanitize import harmless, some, width
 
 _BETWEEN = "  "
@@ -115,7 +115,9 @@ class Notices(Static):
 
 
 def _where(roll: RollCall, note: str) -> Content:
-    paths = ", ".join(shown_name(workspace.path) for workspace in roll.workspaces)
+    paths = ", ".join(
+        shown_name(workspace.path) + storage_note(workspace) for workspace in roll.workspaces
+    )
     where = Content.assemble(
         ("muster ", "$primary bold"),
         (f"{note} ", "$warning bold") if note else "",

@@ -18,7 +18,7 @@ from tui.app.widgets.styled_text import (
 )
 from tui.host.process.usage import Load
 from tui.host.tmux_types import Session
-from tui.model.roll import AgentRow, TaskRoll, Verdict
+from tui.model.roll import REVIEWER, AgentRow, TaskRoll, Verdict
 from tui.model.verdicts import VERDICTS
 from tui.text.sanitize import age, fit, fit_id, harmless, named, short_percent, short_size
 from tui.view.filter import Filter
@@ -108,6 +108,8 @@ def _agent_name(shown: AgentCells, wide: int) -> list[Piece]:
     name = named(record.id)
     if record.type and not record.id.startswith(record.type):
         name = f"{name} ({harmless(record.type, 60)})"
+    if record.is_reviewer:
+        name = f"{name} {REVIEWER}"
     before = ""
     if shown.drawing.view.sort is Sort.HIERARCHY:
         before = " " * _indent(shown.line.level, room) + arrow(shown.line)
@@ -178,6 +180,8 @@ def _task_head(shown: TaskCells, wide: int) -> list[Piece]:
     head = task_id_pieces(shown)
     if record is not None and record.warnings:
         head.append((f"  ! {harmless(record.warnings[0], 200)}", "error"))
+    if shown.task.phase:
+        head.append((f"  {shown.task.phase}", "finished"))
     if state.description:
         text = f"  {harmless(state.description, 400)}"
         head += highlighted(text, "description", shown.drawing.view.wanted, "task")

@@ -17,6 +17,7 @@ from tui.app.widgets.roll_cells import (
 from tui.app.widgets.styled_text import Piece, exactly
 from tui.host.tmux_types import Session
 from tui.model.roll import AgentRow, TaskRoll, Verdict, WorkspaceRoll
+from tui.model.warnings import storage_note
 from tui.text.sanitize import age, harmless
 from tui.view.filter import Filter
 from tui.view.outline import Line
@@ -86,7 +87,7 @@ def _task(line: Line, task: TaskRoll, drawing: Drawing) -> list[Piece]:
 def _workspace(line: Line, workspace: WorkspaceRoll) -> list[Piece]:
     pieces: list[Piece] = [
         (f"  {arrow(line)}", "task"),
-        (shown_name(workspace.path), "workspace"),
+        (shown_name(workspace.path) + storage_note(workspace), "workspace"),
     ]
     problems = filter(None, (workspace.error, workspace.hot_journal, workspace.database))
     pieces += ((f"  ! {harmless(str(problem), 400)}", "error") for problem in problems)

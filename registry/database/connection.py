@@ -1,0 +1,285 @@
+"""Opens the database of a workspace for one short reading. The one door to `sqlite3`.
+
+A writer is never blocked, and no file is created: the write-ahead log and its index stay as they
+are. A connection that stayed open would keep the log from being removed, so each reading closes
+its connection.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from itertools import chain, repeat
+from pathlib import Path
+from threading import Lock
+from typing import Any
+from urllib.parse import quote
+from weakref import WeakValueDictionary
+
+from registry.database.files import (
+    DatabaseFiles,
+    DatabaseStamp,
+    HeldDatabase,
+    UnpairedFilesError,
+    examine,
+)
+from registry.dataclass import dataclass, replace
+from registry.errors import (
+    BusyRegistryError,
+    RegistryError,
+    UnreadableDatabaseError,
+    moving_aside,
+)
+from registry.storage.files.interruption import hand_on
+
+BYTES_AT_MOST = 2 * 1024**3
+"""The size of the largest database that is read, in bytes."""
+
+STEPS_AT_MOST = 50_000_000
+"""The largest number of steps of SQLite's virtual machine in one reading: some seconds.
+
+A longer transaction would stop the checkpoints of the writers.
+"""
+
+_BUSY_TIMEOUT = 0.2
+_STEPS_OF_A_LOOK = 20_000
+
+# For this many seconds after its creation, an empty database may be being created.
+_EMPTY_FOR = 1.0
+
+_TEXT_AT_MOST = 16 * 1024 * 1024
+
+_LIMITS = {
+    sqlite3.SQLITE_LIMIT_LENGTH: _TEXT_AT_MOST,
+    sqlite3.SQLITE_LIMIT_SQL_LENGTH: 100_000,
+    sqlite3.SQLITE_LIMIT_COLUMN: 1000,
+    sqlite3.SQLITE_LIMIT_EXPR_DEPTH: 100,
+    sqlite3.SQLITE_LIMIT_COMPOUND_SELECT: 3,
+    sqlite3.SQLITE_LIMIT_VDBE_OP: 25_000,
+    sqlite3.SQLITE_LIMIT_FUNCTION_ARG: 8,
+    sqlite3.SQLITE_LIMIT_ATTACHED: 0,
+    sqlite3.SQLITE_LIMIT_LIKE_PATTERN_LENGTH: 50,
+    sqlite3.SQLITE_LIMIT_VARIABLE_NUMBER: 10,
+    sqlite3.SQLITE_LIMIT_TRIGGER_DEPTH: 10,
+    sqlite3.SQLITE_LIMIT_WORKER_THREADS: 0,
+}
+
+# SQLite's own codes; `sqlite3` has these names since Python 3.11.
+# SQLITE_READONLY: another user's index has no free place for this reader at this moment.
+_BUSY = {
+    sqlite3.SQLITE_BUSY,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_READONLY,
+}
+_DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
+_REFUSED = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
+
+_RESTORING = "Restore a copy of the database, or {aside}"
+
+# One reading of a database at a time; see `HeldDatabase`.
+_locks: WeakValueDictionary[tuple[int, int], _Reading] = WeakValueDictionary()
+_choosing = Lock()
+
+
+class _Reading:
+    """A lock that threads hold during the reading of one database."""
+
+    def __init__(self) -> None:
+        self.lock = Lock()
+
+
+@dataclass(frozen=True, slots=True)
+class Transaction:
+    """An open read transaction, which sees one state of the database.
+
+    Attributes:
+        path: The database.
+        stamp: The metadata of the files before the transaction began.
+    """
+
+    path: Path
+    stamp: DatabaseStamp
+    _connection: sqlite3.Connection
+
+    def select(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+        """Returns the rows of a query. Errors are converted by `reading`."""
+        return self._connection.execute(query, values).fetchall()
+
+    def table(self, name: str) -> str | None:
+        """Returns the text that created a table; None if there is no such table.
+
+        A view, or a virtual table, does not count as a table.
+        """
+        query = "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?"
+        for (text,) in self.select(query, (name,)):
+            if isinstance(text, str) and not text.upper().startswith("CREATE VIRTUAL"):
+                return text
+        return None
+
+    def columns(self, table: str) -> tuple[str, ...]:
+        """Returns the names of a table's columns, in order."""
+        rows = self.select("SELECT name FROM pragma_table_info(?)", (table,))
+        return tuple(name for (name,) in rows)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Transaction]:
+    """Opens a database and one read transaction, and closes both after the ``with`` block.
+
+    Args:
+        path: The database.
+
+    Raises:
+        RegistryNotFoundError: The database does not exist.
+        BusyRegistryError: The database was opened, closed or replaced at this moment.
+        RegistryError: The database cannot be read; see `registry.database.files.examine`.
+    """
+    first = examine(path)
+    with _alone(first), HeldDatabase(first) as held:
+        # The files may have changed before the lock was taken.
+        files = _now(first)
+        _check(files)
+        connection = _connect(files)
+        try:
+            with _converting(path):
+                _prepare(connection)
+                connection.execute("BEGIN")
+                # The transaction begins with its first query.
+                connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+                held.check_opened(_now(files))
+                yield Transaction(path, files.stamp, connection)
+                connection.execute("ROLLBACK")
+        finally:
+            connection.close()
+        if not files.is_in_use:
+            _check_unchanged(files)
+
+
+def _check(files: DatabaseFiles) -> None:
+    """Requires files that SQLite can read without creating any file.
+
+    Raises:
+        UnreadableDatabaseError: The log or its index is missing, or the database is too large.
+        BusyRegistryError: A process has just written the database.
+    """
+    size = files.stamp.main.size
+    if size == 0 and not files.is_in_use:
+        if time.time_ns() - files.stamp.main.mtime_ns < _EMPTY_FOR * 1e9:
+            raise BusyRegistryError(files.path, locked=False)
+        raise UnreadableDatabaseError(
+            files.path,
+            "is empty",
+            "If the orchestrator does not fill it, " + moving_aside(files.path),
+        )
+    if size > BYTES_AT_MOST:
+        limit = BYTES_AT_MOST // 1024**3
+        why = f"is too large: {size} bytes, and the limit is {limit} GiB"
+        raise UnreadableDatabaseError(files.path, why, "Let the orchestrator remove old tasks")
+    if (files.stamp.log is None) != (files.index is None):
+        there, missing = ("-wal", "-shm") if files.index is None else ("-shm", "-wal")
+        raise UnpairedFilesError(
+            files.path,
+            f"cannot be read: {files.path.name}{there} exists, but {files.path.name}{missing} "
+            "does not, so the newest changes are unknown",
+            "Let the orchestrator open the database; it creates the missing file",
+        )
+    if not files.is_in_use and not files.stamp.settled:
+        raise BusyRegistryError(files.path)
+
+
+@contextmanager
+def _alone(files: DatabaseFiles) -> Iterator[None]:
+    with _choosing:
+        reading_now = _locks.setdefault(files.stamp.main.identity, _Reading())
+    with reading_now.lock:
+        yield
+
+
+def _connect(files: DatabaseFiles) -> sqlite3.Connection:
+    # Nothing that SQLite would create may appear: without a log the files cannot change unseen.
+    mode = "mode=ro" if files.is_in_use else "mode=ro&immutable=1"
+    address = f"file:{quote(str(files.path))}?{mode}"
+    with _converting(files.path):
+        return sqlite3.connect(
+            address,
+            uri=True,
+            timeout=_BUSY_TIMEOUT,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=0,
+        )
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    for limit, value in _LIMITS.items():
+        connection.setlimit(limit, value)
+    # Each byte sequence keeps its own text, so that two names never become one.
+    connection.text_factory = _text
+    # SQLite would lose the exception of a signal handler in a callback that is written in Python.
+    looks = chain(repeat(0, STEPS_AT_MOST // _STEPS_OF_A_LOOK), repeat(1))
+    connection.set_progress_handler(looks.__next__, _STEPS_OF_A_LOOK)
+    for pragma in ("query_only = ON", "trusted_schema = OFF", "cell_size_check = ON"):
+        connection.execute(f"PRAGMA {pragma}")
+    # 0: file content is read by calls, never from a mapping that another process may truncate.
+    connection.execute("PRAGMA mmap_size = 0")
+
+
+def _text(data: bytes) -> str:
+    return data.decode("utf-8", "surrogateescape")
+
+
+def _now(files: DatabaseFiles) -> DatabaseFiles:
+    """Returns the files again, after SQLite has opened them.
+
+    Raises:
+        BusyRegistryError: The database was replaced, opened or closed in between.
+    """
+    now = examine(files.path)
+    same = now.stamp.main.identity == files.stamp.main.identity
+    if not same or (now.is_in_use, now.index is None) != (files.is_in_use, files.index is None):
+        raise BusyRegistryError(files.path)
+    return now
+
+
+def _check_unchanged(files: DatabaseFiles) -> None:
+    """Requires that a database that was read without locks did not change during the reading.
+
+    Raises:
+        BusyRegistryError: The database changed, or a process opened it.
+    """
+    now = examine(files.path)
+    if now.is_in_use or now.index is not None:
+        raise BusyRegistryError(files.path)
+    if replace(now.stamp, settled=True) != replace(files.stamp, settled=True):
+        raise BusyRegistryError(files.path)
+
+
+@contextmanager
+def _converting(path: Path) -> Iterator[None]:
+    """Converts an error of SQLite into a `RegistryError`."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        hand_on(error)
+        raise _converted(path, error) from error
+
+
+def _converted(path: Path, error: sqlite3.Error) -> RegistryError:
+    code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+    if code in _BUSY:
+        return BusyRegistryError(path)
+    said = str(error) or type(error).__name__
+    if code in _DAMAGED:
+        remedy = _RESTORING.format(aside=moving_aside(path))
+        return UnreadableDatabaseError(path, f"is not a valid database: {said}", remedy)
+    if code in _REFUSED:
+        remedy = "Make the database, and the files beside it, readable for this user"
+        return UnreadableDatabaseError(path, f"cannot be opened: {said}", remedy)
+    if code == sqlite3.SQLITE_INTERRUPT:
+        why = f"cannot be read in {STEPS_AT_MOST} steps of SQLite"
+        return UnreadableDatabaseError(path, why, "Let the orchestrator remove old tasks")
+    remedy = "Try again; if it fails again, check the database (PRAGMA quick_check)"
+    return UnreadableDatabaseError(path, f"cannot be read: {said}", remedy)

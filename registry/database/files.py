@@ -1,0 +1,313 @@
+"""Examines the files of a database: the database itself, its write-ahead log, and its index.
+
+SQLite opens files by their paths, and follows symlinks. So this module examines the files first,
+below the workspace directory that this process opened (`registry.storage.files.anchor`). After
+SQLite has opened the files, `HeldDatabase.check_opened` compares both.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import os
+import stat
+import struct
+from pathlib import Path
+from typing import Self
+
+from registry.dataclass import dataclass, replace
+from registry.errors import (
+    BusyRegistryError,
+    InaccessibleRegistryError,
+    LinkedRegistryError,
+    NotARegularFileError,
+    RegistryNotFoundError,
+    ReplacedWorkspaceError,
+    UnreadableDatabaseError,
+)
+from registry.storage.files.descriptor import close_read, open_owned
+from registry.storage.files.file_age import seconds_since_write
+from registry.storage.files.interruption import hand_on, tolerating
+from registry.storage.files.mounts import owner_of
+from registry.storage.files.permissions import Access, why_unbelievable
+from registry.storage.files.safe_open import (
+    folder_of,
+    kind_name,
+    name_of,
+    open_file,
+    target_of,
+)
+
+# SQLite locks bytes at 1 GiB: a pending byte, a reserved byte, and then 510 shared bytes.
+_SHARED_LOCK = struct.pack("@hhqqi", fcntl.F_RDLCK, os.SEEK_SET, 0x40000002, 510, 0)
+
+_LOG, _INDEX, _JOURNAL = "-wal", "-shm", "-journal"
+
+# Linux updates mtime once per tick (at most 10 ms). So two states of the same size that are
+# written in one tick can have the same mtime.
+_YOUNG = 0.012
+
+
+class UnpairedFilesError(UnreadableDatabaseError):
+    """The files beside a database do not belong together; this may last for a moment only."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileState:
+    """The metadata of one file, which differs between two states of the file.
+
+    Attributes:
+        device, inode: The identity of the file.
+        size: The size in bytes.
+        mtime_ns: The time of the last write, in nanoseconds since the epoch.
+    """
+
+    device: int
+    inode: int
+    size: int
+    mtime_ns: int
+
+    @classmethod
+    def of(cls, status: os.stat_result) -> FileState:
+        """Returns the metadata that a file's status contains."""
+        return cls(status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+
+    @property
+    def identity(self) -> tuple[int, int]:
+        """The device and inode of the file."""
+        return self.device, self.inode
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseStamp:
+    """The metadata of a database and its write-ahead log.
+
+    If two stamps are equal and settled, the database did not change between them.
+
+    Attributes:
+        main: The database.
+        log: The write-ahead log; None if the file does not exist.
+        changed_ns: The time of the last change of the database's metadata, in nanoseconds since
+            the epoch.
+        settled: Whether the last write of both files is older than 12 ms. If not, a further write
+            can change the content without changing the other fields.
+        owner: The user id of the database's owner.
+    """
+
+    main: FileState
+    log: FileState | None
+    changed_ns: int
+    settled: bool
+    owner: int
+
+
+@dataclass(frozen=True, slots=True)
+class DatabaseFiles:
+    """The files of a database at one moment, all examined in one open directory.
+
+    Attributes:
+        path: The path of the database.
+        stamp: The metadata of the database and its write-ahead log.
+        index: The index of the write-ahead log (`-shm`); None if the file does not exist.
+    """
+
+    path: Path
+    stamp: DatabaseStamp
+    index: FileState | None
+
+    @property
+    def is_in_use(self) -> bool:
+        """Whether a process uses the database, or ended without closing it."""
+        return self.stamp.log is not None
+
+    @property
+    def identities(self) -> set[tuple[int, int]]:
+        """The device and inode of each file that SQLite must have opened."""
+        states = (self.stamp.main, self.stamp.log, self.index)
+        return {state.identity for state in states if state is not None}
+
+
+def stamp_of(path: Path) -> DatabaseStamp | None:
+    """Returns the metadata of a database without opening the database.
+
+    Returns:
+        None if the database cannot be examined, or if the stamp is not settled.
+    """
+    try:
+        with folder_of(path) as folder:
+            main, log, _ = _statuses(folder, path)
+    except OSError as error:
+        hand_on(error)
+        return None
+    stamp = _stamp(main, log)
+    return stamp if stamp.settled else None
+
+
+def examine(path: Path) -> DatabaseFiles:
+    """Examines the files of a database, and checks that they may be opened.
+
+    Args:
+        path: The database.
+
+    Raises:
+        RegistryNotFoundError: The database does not exist.
+        NotARegularFileError: One of the files is a symlink, FIFO, directory or device, or has a
+            second name.
+        UnreadableDatabaseError: A file may belong to an untrusted user, or the files do not
+            belong together.
+        RegistryError: A file is not accessible.
+    """
+    try:
+        with folder_of(path) as folder:
+            main, log, index = _statuses(folder, path)
+            _check_users(folder, path, log is not None, index is not None)
+    except (RegistryNotFoundError, NotARegularFileError, UnreadableDatabaseError):
+        raise
+    except (InaccessibleRegistryError, ReplacedWorkspaceError):
+        raise
+    except OSError as error:
+        hand_on(error)
+        raise InaccessibleRegistryError(path, error, "read") from error
+    return DatabaseFiles(path, _stamp(main, log), FileState.of(index) if index else None)
+
+
+def _statuses(
+    folder: int, path: Path
+) -> tuple[os.stat_result, os.stat_result | None, os.stat_result | None]:
+    """Returns the statuses of the database, its log and its index.
+
+    Raises:
+        NotARegularFileError: See `examine`.
+        RegistryNotFoundError: The database does not exist.
+        UnpairedFilesError: A rollback journal exists, so a transaction may be half done.
+        OSError: A file cannot be examined.
+    """
+    main = _status(folder, path)
+    if main is None:
+        raise RegistryNotFoundError(path)
+    log, index, journal = (_status(folder, _beside(path, end)) for end in (_LOG, _INDEX, _JOURNAL))
+    if journal is not None:
+        raise UnpairedFilesError(
+            path,
+            f"has a rollback journal ({name_of(path)}{_JOURNAL}); a transaction may be half done",
+            "Let the orchestrator open the database; it finishes or drops the transaction",
+        )
+    return main, log, index
+
+
+def _status(folder: int, path: Path) -> os.stat_result | None:
+    try:
+        status = os.stat(name_of(path), dir_fd=folder, follow_symlinks=False)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        hand_on(error)
+        return None
+    if stat.S_ISLNK(status.st_mode):
+        raise LinkedRegistryError(path, path, target_of(path))
+    if not stat.S_ISREG(status.st_mode):
+        raise NotARegularFileError(path, kind_name(status.st_mode))
+    if status.st_nlink > 1:
+        raise LinkedRegistryError(path, path, hard=True)
+    return status
+
+
+def _beside(path: Path, end: str) -> Path:
+    return path.with_name(path.name + end)
+
+
+def _stamp(main: os.stat_result, log: os.stat_result | None) -> DatabaseStamp:
+    young = any(seconds_since_write(status) <= _YOUNG for status in (main, log) if status)
+    state = None if log is None else FileState.of(log)
+    return DatabaseStamp(FileState.of(main), state, main.st_ctime_ns, not young, main.st_uid)
+
+
+def _check_users(folder: int, path: Path, has_log: bool, has_index: bool) -> None:
+    """Requires that each file was certainly written by a user who may write the file before it.
+
+    The rule for the database is the rule for journals, with the database's folder in place of the
+    registry. The rule for the log and the index is the rule for journals.
+
+    Raises:
+        UnreadableDatabaseError: A file may belong to an untrusted user.
+        OSError: A file cannot be examined.
+    """
+    own_folder, database = Access.at(folder, "."), _access(folder, name_of(path))
+    why = why_unbelievable(database, own_folder, own_folder)
+    if why is not None:
+        raise _untrusted(path, why)
+    for exists, end in ((has_log, _LOG), (has_index, _INDEX)):
+        if exists:
+            with tolerating(FileNotFoundError):
+                access = _access(folder, name_of(path) + end)
+                why = why_unbelievable(access, database, own_folder)
+                if why is not None:
+                    raise _untrusted(_beside(path, end), why)
+
+
+def _access(folder: int, name: str) -> Access:
+    opened = open_owned(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=folder)
+    try:
+        return replace(Access.at(folder, name), owner=owner_of(opened.fileno()))
+    finally:
+        close_read(opened)
+
+
+def _untrusted(path: Path, why: str) -> UnreadableDatabaseError:
+    return UnreadableDatabaseError(
+        path, why, "Check who created the file; give it the owner and mode of its directory"
+    )
+
+
+class HeldDatabase:
+    """A lock that keeps the write-ahead log and its index where they are.
+
+    The last writer that closes the database removes both files. SQLite would then create new
+    files, which belong to the user of this process. The lock is SQLite's own shared lock, so a
+    writer can still write, and can close its connection.
+
+    Use it as a context manager, around the use of the database by SQLite. Closing any descriptor
+    of the database drops SQLite's locks in this process. So this descriptor is closed last, and
+    only one thread of a process may use one database at a time.
+
+    Args:
+        files: The database. Without a write-ahead log, no lock is taken: SQLite creates nothing
+            then, because it is told that the database does not change.
+
+    Raises:
+        BusyRegistryError: A process is creating or closing the database.
+        RegistryError: The database cannot be opened or locked.
+    """
+
+    def __init__(self, files: DatabaseFiles) -> None:
+        path = files.path
+        self._opened = open_file(path, os.O_RDONLY)
+        try:
+            if files.is_in_use:
+                fcntl.fcntl(self._opened.fileno(), fcntl.F_OFD_SETLK, _SHARED_LOCK)
+        except OSError as error:
+            close_read(self._opened)
+            hand_on(error)
+            if error.errno in (errno.EAGAIN, errno.EACCES):
+                raise BusyRegistryError(path) from error
+            raise InaccessibleRegistryError(path, error, "read") from error
+        self._path = path
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        close_read(self._opened)
+
+    def check_opened(self, files: DatabaseFiles) -> None:
+        """Requires that SQLite has opened the examined files, not others at the same paths.
+
+        Raises:
+            BusyRegistryError: An examined file is not open.
+        """
+        missing = files.identities
+        for name in os.listdir("/proc/self/fd"):
+            if int(name) != self._opened.fileno():
+                with tolerating(OSError):
+                    status = os.fstat(int(name))
+                    missing.discard((status.st_dev, status.st_ino))
+        if missing:
+            raise BusyRegistryError(self._path)

@@ -1,0 +1,204 @@
+"""Reads the rows of a workspace's database: one state of the whole workspace, or nothing."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+from registry.database.connection import Transaction, reading
+from registry.database.files import UnpairedFilesError
+from registry.database.tables import Row, Rows
+from registry.errors import BusyRegistryError, RegistryError, UnreadableDatabaseError
+from registry.storage.files.interruption import hand_on
+
+Result = TypeVar("Result")
+
+ROWS_AT_MOST = 500_000
+"""The largest number of rows that are read from one table."""
+
+AGENTS_NEED = ("agent_id", "task_id", "status", "tmux_session", "started_at")
+"""The columns that the table `agents` must have."""
+
+# The columns that are read if a table has them. The longest texts are not read.
+_WANTED: Mapping[str, tuple[str, ...]] = {
+    "tasks": (
+        "task_id",
+        "description",
+        "status",
+        "created_at",
+        "updated_at",
+        "current_phase_index",
+    ),
+    "agents": (
+        *AGENTS_NEED,
+        "type",
+        "model",
+        "parent",
+        "depth",
+        "phase_index",
+        "cursor_pid",
+        "completed_at",
+        "progress",
+        "last_update",
+        "review_id",
+    ),
+    "agent_hierarchy": ("task_id", "parent_agent_id", "child_agent_id"),
+    "phases": ("task_id", "phase_index", "name", "status"),
+    "task_config": ("task_id", "max_agents", "max_concurrent", "max_depth"),
+}
+
+_NEEDED: Mapping[str, tuple[str, ...]] = {
+    "tasks": ("task_id",),
+    "agents": AGENTS_NEED,
+    "agent_hierarchy": ("task_id", "parent_agent_id", "child_agent_id"),
+    "phases": ("task_id", "phase_index"),
+    "task_config": ("task_id",),
+}
+
+_OPTIONAL = frozenset(_WANTED) - {"agents"}
+
+# A process that opens or closes the database needs less than this many seconds.
+_PATIENCE = 0.5
+_PAUSE = 0.003
+_UNPAIRED_FOR = 0.1
+
+
+def read_rows(path: Path) -> Rows:
+    """Reads the rows of a database in one transaction, and closes the database.
+
+    Args:
+        path: The database.
+
+    Raises:
+        BusyRegistryError: Processes opened and closed the database during all attempts.
+        UnreadableDatabaseError: The database is damaged, or has an unknown schema.
+        RegistryError: The database does not exist, is not accessible, or is not trusted.
+    """
+    return _patiently(path, _all_rows)
+
+
+def read_agent(path: Path, task_id: str, agent_id: str) -> Row | None:
+    """Returns all columns of one agent; None if the task has no such agent.
+
+    The last report of the agent (`agent_progress_latest`) is under the key ``latest``.
+
+    Args:
+        path: The database.
+        task_id: The id of the agent's task.
+        agent_id: The id of the agent.
+
+    Raises:
+        RegistryError: See `read_rows`.
+    """
+
+    def read(transaction: Transaction) -> Row | None:
+        _check_schema(transaction)
+        agents = _of_agent(transaction, "agents", task_id, agent_id)
+        if agents is None:
+            return None
+        latest = _of_agent(transaction, "agent_progress_latest", task_id, agent_id)
+        return agents if latest is None else {**agents, "latest": latest}
+
+    return _patiently(path, read)
+
+
+def lists_task(path: Path, task_id: str) -> bool:
+    """Returns whether a database has a task, or agents of the task.
+
+    Args:
+        path: The database.
+        task_id: The id of the task.
+
+    Raises:
+        RegistryError: See `read_rows`.
+    """
+
+    def read(transaction: Transaction) -> bool:
+        _check_schema(transaction)
+        tables = ["agents"]
+        if "task_id" in transaction.columns("tasks") and transaction.table("tasks") is not None:
+            tables.append("tasks")
+        queries = [f"SELECT 1 FROM {table} WHERE task_id = ? LIMIT 1" for table in tables]  # noqa: S608
+        return any(transaction.select(query, (task_id,)) for query in queries)
+
+    return _patiently(path, read)
+
+
+def _of_agent(
+    transaction: Transaction, table: str, task_id: str, agent_id: str
+) -> dict[str, Any] | None:
+    columns = transaction.columns(table) if transaction.table(table) is not None else ()
+    if not {"task_id", "agent_id"} <= set(columns):
+        return None
+    query = f"SELECT * FROM {table} WHERE task_id = ? AND agent_id = ? LIMIT 1"  # noqa: S608
+    for row in transaction.select(query, (task_id, agent_id)):
+        return dict(zip(columns, row, strict=False))
+    return None
+
+
+def _all_rows(transaction: Transaction) -> Rows:
+    _check_schema(transaction)
+    rows = {table: _rows(transaction, table) for table in _WANTED}
+    return Rows(transaction.path, transaction.stamp, **rows)
+
+
+def _check_schema(transaction: Transaction) -> None:
+    """Requires the table `agents` with the columns without which no verdict is possible.
+
+    Raises:
+        UnreadableDatabaseError: The schema is unknown.
+    """
+    if transaction.table("agents") is None:
+        raise _unknown(transaction.path, "it has no table 'agents'")
+    columns = transaction.columns("agents")
+    missing = [f"'agents.{column}'" for column in AGENTS_NEED if column not in columns]
+    if missing:
+        raise _unknown(transaction.path, f"it has no column {', '.join(missing)}")
+
+
+def _unknown(path: Path, why: str) -> UnreadableDatabaseError:
+    return UnreadableDatabaseError(
+        path,
+        f"has a schema that muster does not know: {why}",
+        "Use a version of muster that knows this schema, or check that the file is the database "
+        "of the orchestrator",
+    )
+
+
+def _rows(transaction: Transaction, table: str) -> tuple[Row, ...]:
+    if table in _OPTIONAL and transaction.table(table) is None:
+        return ()
+    present = frozenset(transaction.columns(table))
+    if not present.issuperset(_NEEDED[table]):
+        return ()
+    columns = [column for column in _WANTED[table] if column in present]
+    query = f"SELECT {', '.join(columns)} FROM {table} LIMIT {ROWS_AT_MOST + 1}"  # noqa: S608
+    rows = transaction.select(query)
+    if len(rows) > ROWS_AT_MOST:
+        raise UnreadableDatabaseError(
+            transaction.path,
+            f"has more than {ROWS_AT_MOST} rows in the table '{table}'",
+            "Let the orchestrator remove old tasks",
+        )
+    return tuple(dict(zip(columns, row, strict=True)) for row in rows)
+
+
+def _patiently(path: Path, read: Callable[[Transaction], Result]) -> Result:
+    """Calls `read` in a transaction, again if a process opens or closes the database meanwhile."""
+    started = time.monotonic()
+    while True:
+        problem: RegistryError
+        try:
+            with reading(path) as transaction:
+                return read(transaction)
+        except BusyRegistryError as error:
+            hand_on(error)
+            problem, patience = error, _PATIENCE
+        except UnpairedFilesError as error:
+            hand_on(error)
+            problem, patience = error, _UNPAIRED_FOR
+        if time.monotonic() - started > patience:
+            raise problem
+        time.sleep(_PAUSE)

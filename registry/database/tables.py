@@ -1,0 +1,41 @@
+"""The rows of a database's tables. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from registry.database.files import DatabaseStamp
+from registry.dataclass import dataclass
+
+Row = Mapping[str, Any]
+"""One row: maps the names of columns to values. A column that the table lacks is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """The rows of a database at one moment.
+
+    Attributes:
+        path: The database.
+        stamp: The metadata of the files before the rows were read.
+        tasks, agents, agent_hierarchy, phases, task_config: The rows of these tables, in the order
+            of the table; empty if the table does not exist.
+    """
+
+    path: Path
+    stamp: DatabaseStamp
+    tasks: tuple[Row, ...]
+    agents: tuple[Row, ...]
+    agent_hierarchy: tuple[Row, ...]
+    phases: tuple[Row, ...]
+    task_config: tuple[Row, ...]
+
+
+def grouped(rows: Sequence[Row], column: str) -> dict[Any, list[Row]]:
+    """Groups rows by the value of a column, in the order of the rows."""
+    groups: dict[Any, list[Row]] = {}
+    for row in rows:
+        groups.setdefault(row.get(column), []).append(row)
+    return groups

@@ -1,0 +1,260 @@
+"""Frozen records of the rows of a workspace's database. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from registry.database import Row, Rows, grouped
+from registry.dataclass import dataclass, replace
+from registry.schema.records import (
+    ACTIVE_STATUSES,
+    TERMINAL_STATUSES,
+    AgentRecord,
+    GlobalTask,
+    Phase,
+    TaskRecord,
+    agent_record,
+    text_of,
+    whole_of,
+)
+from registry.schema.session_names import SESSION_PREFIX
+
+REVIEWER_PHASE = -1
+"""The `phase_index` of an agent that reviews a phase."""
+
+# The statuses that only a database has, and the pair of known statuses for the others.
+_MEANING = {
+    "reviewing": "working",
+    "pending": "running",
+    "starting": "running",
+    "phase_completed": "completed",
+    "killed": "terminated",
+}
+_UNKNOWN = ""
+_NO_STATUS = "working"
+
+# The limits of a task without own limits.
+_MAX_AGENTS, _MAX_CONCURRENT, _MAX_DEPTH = 50, 20, 5
+
+
+def known_status(status: object, progress: object) -> str:
+    """Returns the status that muster knows with the meaning of a status in a database.
+
+    The orchestrator treats a word that it does not know as working. With 100 percent it treats the
+    word as completed, but its own counters do not count such an agent as completed. So the meaning
+    of such a word is not known.
+
+    Args:
+        status: The value in the database.
+        progress: The percentage in the database.
+
+    Returns:
+        A word of `ACTIVE_STATUSES` or `TERMINAL_STATUSES`; empty if the meaning is not known.
+    """
+    word = (text_of(status) or "").lower()
+    if not word:
+        return _NO_STATUS
+    if word in ACTIVE_STATUSES or word in TERMINAL_STATUSES:
+        return word
+    if word in _MEANING:
+        return _MEANING[word]
+    return _UNKNOWN if progress == 100 else "working"
+
+
+@dataclass(frozen=True, slots=True)
+class WorkspaceRecord:
+    """The content of a workspace's database.
+
+    Attributes:
+        tasks: Maps the id of each task to its content, in the order of the database.
+        listed: Maps the id of each task to the task, as a global registry would list it.
+    """
+
+    tasks: Mapping[str, TaskRecord]
+    listed: Mapping[str, GlobalTask]
+
+    @property
+    def sessions(self) -> frozenset[str]:
+        """The names of the sessions of all agents."""
+        return frozenset(
+            agent.tmux_session or SESSION_PREFIX + agent.id
+            for task in self.tasks.values()
+            for agent in task.agents
+        )
+
+
+def workspace_record(rows: Rows) -> WorkspaceRecord:
+    """Returns the record of the rows of a database; never raises an error."""
+    agents = _by_task(rows.agents)
+    hierarchies, phases = _by_task(rows.agent_hierarchy), _by_task(rows.phases)
+    configs = _by_task(rows.task_config)
+    own = {task_id: entries[-1] for task_id, entries in _by_task(rows.tasks).items()}
+    # A task of which only agents are listed is shown too.
+    tasks = {
+        task_id: _task_record(
+            task_id,
+            own.get(task_id),
+            agents.get(task_id, ()),
+            hierarchies.get(task_id, ()),
+            phases.get(task_id, ()),
+            (configs.get(task_id) or ({},))[-1],
+        )
+        for task_id in dict.fromkeys((*own, *agents))
+    }
+    listed = {
+        task_id: GlobalTask(task_id, task.description, task.status, None)
+        for task_id, task in tasks.items()
+    }
+    return WorkspaceRecord(tasks, listed)
+
+
+def _by_task(rows: tuple[Row, ...]) -> dict[str, list[Row]]:
+    groups: dict[str, list[Row]] = {}
+    for task_id, entries in grouped(rows, "task_id").items():
+        groups.setdefault(text_of(task_id) or "", []).extend(entries)
+    return groups
+
+
+def _task_record(
+    task_id: str,
+    task: Row | None,
+    agents: Iterable[Row],
+    hierarchy: Iterable[Row],
+    phases: Iterable[Row],
+    config: Row,
+) -> TaskRecord:
+    warnings = () if task is not None else ("the database has agents of this task, but no task",)
+    row = task or {}
+    numbered = {
+        number: Phase(text_of(phase.get("name")) or "", text_of(phase.get("status")) or "")
+        for phase in phases
+        if (number := whole_of(phase.get("phase_index"))) is not None
+    }
+    return TaskRecord(
+        task_id=task_id or None,
+        description=text_of(row.get("description")) or "",
+        status=text_of(row.get("status")) or "",
+        created_at=text_of(row.get("created_at")),
+        agents=tuple(map(database_agent, agents)),
+        hierarchy=_hierarchy(hierarchy),
+        # The orchestrator calculates its counters, and stores none.
+        active_count=None,
+        completed_count=None,
+        total_spawned=None,
+        warnings=warnings,
+        max_agents=_limit(config, "max_agents", _MAX_AGENTS),
+        max_depth=_limit(config, "max_depth", _MAX_DEPTH),
+        max_concurrent=_limit(config, "max_concurrent", _MAX_CONCURRENT),
+        phase=whole_of(row.get("current_phase_index")) if numbered else None,
+        phases=dict(sorted(numbered.items())),
+    )
+
+
+def _limit(config: Row, name: str, usual: int) -> int:
+    limit = whole_of(config.get(name))
+    return usual if limit is None else limit
+
+
+def _hierarchy(rows: Iterable[Row]) -> dict[str, tuple[str, ...]]:
+    children: dict[str, tuple[str, ...]] = {}
+    for row in rows:
+        parent, child = text_of(row.get("parent_agent_id")), text_of(row.get("child_agent_id"))
+        if parent is not None and child is not None:
+            children[parent] = (*children.get(parent, ()), child)
+    return children
+
+
+def database_agent(row: Mapping[str, Any]) -> AgentRecord:
+    """Returns the record of a row of the table `agents`; never raises an error."""
+    status, progress = row.get("status"), row.get("progress")
+    known = known_status(status, progress)
+    phase = whole_of(row.get("phase_index"))
+    is_reviewer = phase == REVIEWER_PHASE or bool(row.get("review_id"))
+    return replace(
+        agent_record(text_of(row.get("agent_id")), row),
+        known_status=None if known == status else known,
+        phase=None if phase is None or phase < 0 else phase,
+        is_reviewer=is_reviewer,
+        cursor_pid=whole_of(row.get("cursor_pid")),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LastReport:
+    """The last line of an agent's progress file.
+
+    Attributes:
+        at: The time of the report, in seconds since the epoch.
+        timestamp: The time as text.
+        status: The reported status; empty if the line has none.
+        progress: The reported percentage, or None.
+    """
+
+    at: float
+    timestamp: str
+    status: str
+    progress: float | None
+
+
+def newest_of(
+    database: TaskRecord, json: TaskRecord, reports: Mapping[str, LastReport]
+) -> TaskRecord:
+    """Returns the newest data of a task that is in the database and in a JSON registry.
+
+    For some days, orchestrators kept agents in both, and updated only one of them. For each agent
+    the newest of three counts: the database, the JSON registry, and the agent's last report. An
+    agent of the JSON registry that the database lacks is added.
+
+    Args:
+        database: The task in the database.
+        json: The task in the JSON registry.
+        reports: Maps an agent's id to its last report.
+    """
+    beside = {agent.id: agent for agent in json.agents}
+    agents = [_newest(agent, beside.pop(agent.id, None)) for agent in database.agents]
+    agents += [agent for agent in json.agents if beside.get(agent.id) is agent]
+    reported = tuple(_with_report(agent, reports.get(agent.id)) for agent in agents)
+    hierarchy = {**json.hierarchy, **database.hierarchy}
+    warnings = (*database.warnings, *json.warnings)
+    return replace(database, agents=reported, hierarchy=hierarchy, warnings=warnings)
+
+
+def _newest(database: AgentRecord, json: AgentRecord | None) -> AgentRecord:
+    if json is None:
+        return database
+    if json.tmux_session is not None and database.tmux_session is None:
+        # Without the session's name, the session would belong to no agent.
+        database = replace(database, tmux_session=json.tmux_session)
+    if (json.updated or 0.0) <= (database.updated or 0.0):
+        return database
+    return replace(
+        json,
+        known_status=_known(json.status, json.progress),
+        parent=database.parent or json.parent,
+        depth=json.depth if database.depth is None else database.depth,
+        tmux_session=json.tmux_session or database.tmux_session,
+        phase=database.phase,
+        is_reviewer=database.is_reviewer,
+        cursor_pid=database.cursor_pid,
+    )
+
+
+def _with_report(agent: AgentRecord, report: LastReport | None) -> AgentRecord:
+    if report is None or report.at <= (agent.updated or 0.0):
+        return agent
+    status = report.status or agent.status
+    progress = agent.progress if report.progress is None else report.progress
+    return replace(
+        agent,
+        status=status,
+        known_status=_known(status, progress),
+        progress=progress,
+        last_update=report.timestamp,
+        updated=report.at,
+    )
+
+
+def _known(status: str, progress: float | None) -> str | None:
+    known = known_status(status, progress)
+    return None if known == status else known

@@ -1,0 +1,292 @@
+"""A workspace whose agents are in a database: they are read there, and nothing is written."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from registry.schema.layout import Workspace
+from tests.support.commands import lines_until, running
+from tests.support.databases import Database
+from tests.support.real_tmux import RealTmux
+from tests.support.waiting import until
+from tests.support.workspaces import QUICK, Files, entry, row_of, stamp, verdicts
+from tui.actions.execute import carry_out
+from tui.actions.plan_complete import plan_complete
+from tui.actions.plan_kill import plan_kill
+from tui.cli.main import main
+from tui.doctor.examine import examine
+from tui.doctor.fix import carry_out_fix
+from tui.live.collector import LiveRoll
+from tui.live.once import take_roll
+from tui.model.roll import RollCall, Verdict
+from tui.model.warnings import notices, storage_note
+
+YOUNG = replace(QUICK, orphan_grace=-1.0)
+"""Nobody wants to wait until orphans are old enough."""
+
+
+def times() -> dict[str, str]:
+    """Returns the times of an agent whose session a test starts now."""
+    return {"started_at": stamp(20), "last_update": stamp(10)}
+
+
+Run = Callable[..., int]
+
+
+@pytest.fixture
+def built(tmp_path: Path, server: RealTmux) -> Database:
+    """A database with agents in every state, and the sessions of some of them."""
+    database = Database(tmp_path / "project" / ".agent-workspace")
+    database.task(description="do it", current_phase_index=1)
+    for number, name in enumerate(("plan", "build", "ship")):
+        status = "ACTIVE" if number == 1 else "PENDING"
+        database.row("phases", task_id="TASK-1", phase_index=number, name=name, status=status)
+    database.agent("worker", phase_index=1, **times())
+    database.agent("critic", status="reviewing", phase_index=-1, **times())
+    database.agent("odd", status="in_progress", **times())
+    database.agent("gone", **times())
+    database.agent("ended", status="phase_completed", **times())
+    database.agent("killed", status="killed", **times())
+    for name in ("worker", "critic", "odd", "ended"):
+        server.start(f"agent_{name}")
+    return database
+
+
+@pytest.fixture
+def run(server: RealTmux, monkeypatch: pytest.MonkeyPatch, built: Database) -> Run:
+    """Runs a command on the workspace."""
+    for module in ("kill", "complete", "list", "doctor", "show"):
+        monkeypatch.setattr(f"tui.cli.{module}.policy_of", lambda _: YOUNG)
+
+    def ran(command: str, *words: str) -> int:
+        monkeypatch.setenv("MUSTER_WORKSPACES", str(built.workspace))
+        return main([command, *words])
+
+    return ran
+
+
+def taken(built: Database, server: RealTmux, *more: Path) -> RollCall:
+    places = [built.workspace, *more]
+    return take_roll([Workspace(path.resolve()) for path in places], server.client(), YOUNG)
+
+
+def everything(built: Database) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in built.workspace.rglob("*") if path.is_file()}
+
+
+def test_each_agent_has_its_verdict_and_orphans_are_exact(
+    built: Database, server: RealTmux
+) -> None:
+    server.start("agent_stranger")
+    roll = taken(built, server)
+    assert verdicts(roll) == {
+        "worker": Verdict.LIVE,
+        "critic": Verdict.LIVE,
+        "odd": Verdict.LIVE,
+        "gone": Verdict.ZOMBIE,
+        "ended": Verdict.LEAKED,
+        "killed": Verdict.FINISHED,
+    }
+    assert [session.name for session in roll.orphans] == ["agent_stranger"]
+    assert roll.orphans_known and notices(roll) == ()
+
+
+def test_a_mixed_workspace_has_the_tasks_of_both(built: Database, server: RealTmux) -> None:
+    files = Files(built.workspace.parent / "other", {"TASK-0": [entry("old"), entry("lost")]})
+    (files.path / "TASK-0").rename(built.workspace / "TASK-0")
+    server.start("agent_old")
+    roll = taken(built, server)
+    assert [task.task_id for task in roll.tasks()] == ["TASK-0", "TASK-1"]
+    assert {name: verdicts(roll)[name] for name in ("old", "lost", "worker")} == {
+        "old": Verdict.LIVE,
+        "lost": Verdict.ZOMBIE,
+        "worker": Verdict.LIVE,
+    }
+    assert roll.orphans == () and roll.orphans_known
+    assert storage_note(roll.workspaces[0]) == " (JSON and SQLite)"
+    # JSON is the truth of its own tasks, so they can be changed as ever.
+    assert [step.label for step in plan_complete(roll, [row_of(roll, "lost")]).steps] == ["lost"]
+    before = built.path.read_bytes()
+    carry_out(plan_kill(roll, [row_of(roll, "old")]), server.client(), "")
+    assert "agent_old" not in server.names()
+    assert built.path.read_bytes() == before
+
+
+# Nothing is ended, and nothing is written
+
+
+@pytest.mark.parametrize("agent", ["worker", "critic", "odd", "gone", "ended"])
+def test_a_kill_is_refused_before_anything_is_ended(
+    built: Database, server: RealTmux, run: Run, capsys: pytest.CaptureFixture[str], agent: str
+) -> None:
+    before, names = everything(built), server.names()
+    assert run("kill", agent, "--yes", "-S", str(server.socket)) == 1
+    said = capsys.readouterr()
+    assert "only reads databases" in said.out + said.err
+    assert server.names() == names
+    assert everything(built) == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("kill", "--leaked", "--yes"),
+        ("complete", "gone", "--yes"),
+        ("complete", "--zombies", "--yes"),
+        ("doctor", "--fix", "--yes"),
+        ("undo", "--yes"),
+    ],
+)
+def test_no_command_writes_a_database(
+    built: Database, server: RealTmux, run: Run, words: tuple[str, ...]
+) -> None:
+    before, names = everything(built), server.names()
+    place = () if words[0] == "undo" else ("-S", str(server.socket))
+    assert run(*words, *place) != 0
+    assert server.names() == names
+    assert everything(built) == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("register", "--task", "TASK-1", "tester"),
+        ("report", "worker", "--status", "completed", "done"),
+    ],
+)
+def test_registering_and_reporting_say_why_not(
+    built: Database, run: Run, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    before = everything(built)
+    assert run(*words) != 0
+    assert "orchestrator" in capsys.readouterr().err
+    assert everything(built) == before
+
+
+def test_the_doctor_finds_zombies_and_leaked_and_repairs_nothing(
+    built: Database, server: RealTmux
+) -> None:
+    roll = taken(built, server)
+    before, names = everything(built), server.names()
+    found = examine((Workspace(built.workspace.resolve()),), roll, settled=0.0)
+    assert {(issue.kind.value, issue.agent) for issue in found.findings} == {
+        ("zombie", "gone"),
+        ("leaked", "ended"),
+    }
+    assert not found.fixable
+    assert all("only reads databases" in issue.advice for issue in found.findings)
+    carry_out_fix(found, server.client(), "")
+    assert (everything(built), server.names()) == (before, names)
+
+
+# What is shown
+
+
+def test_a_list_names_the_storage_the_phase_and_the_reviewers(
+    server: RealTmux, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run("list", "-S", str(server.socket)) == 0
+    said = capsys.readouterr().out
+    assert said.count("(SQLite)") == 1
+    assert "phase 2 of 3" in said and "critic [reviewer]" in said
+    assert run("list", "--json", "-S", str(server.socket)) == 0
+    (workspace,) = json.loads(capsys.readouterr().out)["workspaces"]
+    assert (workspace["storage"], workspace["database"]) == (["sqlite"], None)
+    (task,) = workspace["tasks"]
+    assert task["phase"] == {"index": 1, "count": 3, "name": "build", "status": "ACTIVE"}
+    reviewers = {agent["id"]: agent["reviewer"] for agent in task["agents"]}
+    assert [name for name, is_reviewer in reviewers.items() if is_reviewer] == ["critic"]
+    statuses = {agent["id"]: agent["status"] for agent in task["agents"]}
+    assert statuses["odd"] == "in_progress"
+
+
+def test_show_and_tail_read_the_database_and_the_archive(
+    built: Database, server: RealTmux, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = built.workspace / "TASK-1" / "archive" / "ended_progress.jsonl"
+    archive.parent.mkdir()
+    archive.write_text(json.dumps({"message": "all done", "status": "completed"}) + "\n")
+    assert run("show", "ended", "-S", str(server.socket)) == 0
+    said = capsys.readouterr().out
+    assert "all done" in said and "state.sqlite3" in said
+    assert run("tail", "ended", "--only", "progress") == 0
+    assert "all done" in capsys.readouterr().out
+
+
+# Changes
+
+
+@pytest.fixture
+def live(built: Database, server: RealTmux) -> Iterator[LiveRoll]:
+    """The monitor's roll of the workspace."""
+    roll = LiveRoll([Workspace(built.workspace.resolve())], server.client(), YOUNG)
+    roll.start()
+    until(lambda: roll.latest is not None and roll.latest.whole, "the first roll")
+    yield roll
+    roll.stop()
+
+
+def _now(live: LiveRoll) -> RollCall:
+    assert live.latest is not None
+    return live.latest
+
+
+def test_a_change_of_another_process_is_seen(built: Database, live: LiveRoll) -> None:
+    built.run("UPDATE agents SET progress = 77 WHERE agent_id = 'worker'")
+    until(lambda: row_of(_now(live), "worker").record.progress == 77, "the progress")
+    built.agent("new", **times())
+    until(lambda: "new" in verdicts(_now(live)), "the new agent")
+    built.task("TASK-2")
+    until(lambda: len(list(_now(live).tasks())) == 2, "the new task")
+    # Nothing is held between looks.
+    assert [path.name for path in built.path.parent.glob("state.sqlite3*")] == [built.path.name]
+
+
+def test_watch_tells_of_a_change(built: Database, server: RealTmux) -> None:
+    files = Files.__new__(Files)
+    files.path = built.workspace
+    with running(files, "watch", "--json", "-S", server.socket) as process:
+        lines_until(process, '"event": "roll"')
+        built.run("UPDATE agents SET status = 'failed' WHERE agent_id = 'worker'")
+        assert lines_until(process, '"worker"')
+
+
+def test_an_agent_whose_database_cannot_be_read_is_never_dead(
+    built: Database, live: LiveRoll, server: RealTmux
+) -> None:
+    until(lambda: verdicts(_now(live))["worker"] is Verdict.LIVE, "tmux's answer")
+    good = built.path.read_bytes()
+    built.path.write_bytes(b"no database" * 1000)
+    os.utime(built.path, (1_700_000_000, 1_700_000_000))
+    until(lambda: _now(live).databases != (), "the error")
+    server.run("kill-session", "-t", "=agent_worker")
+    until(lambda: "agent_worker" not in _now(live).answer.sessions, "the end of the session")
+    assert verdicts(_now(live))["worker"] is not Verdict.ZOMBIE
+    assert not _now(live).orphans_known and _now(live).orphans == ()
+    assert any("not a valid database" in notice for notice in notices(_now(live)))
+    built.path.write_bytes(good)
+    until(lambda: _now(live).databases == (), "the database to be read again")
+    until(lambda: verdicts(_now(live))["worker"] is Verdict.ZOMBIE, "the proof")
+
+
+# Other workspaces
+
+
+def test_a_session_of_a_nearby_database_is_no_orphan(
+    built: Database, server: RealTmux, tmp_path: Path
+) -> None:
+    ours = Files(tmp_path / "ours", {"TASK-9": []})
+    place = str(built.workspace.parent)
+    server.run("new-session", "-d", "-s", "agent_near", "-c", place, "sleep 1000")
+    server.run("new-session", "-d", "-s", "agent_nobodys", "-c", place, "sleep 1000")
+    built.agent("near", **times())
+    roll = take_roll([Workspace(ours.path.resolve())], server.client(), YOUNG)
+    near = {session.name for session in roll.orphans} & {"agent_near", "agent_nobodys"}
+    assert near == {"agent_nobodys"}
+    assert roll.orphans_known and roll.nearby_databases == ()
