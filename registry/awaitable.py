@@ -33,6 +33,7 @@ import registry
 from registry.operations.register import Registration, withdraw_after
 from registry.operations.session_proof import PAUSE
 from registry.schema.arguments import RegistryPath, strings
+from registry.storage.files.interruption import hand_on
 from registry.storage.locked_file import DEFAULT_TIMEOUT
 
 if TYPE_CHECKING:
@@ -94,8 +95,8 @@ async def _ended(work: Future[_R], *, may_drop: bool = True) -> _R:
             # Further cancellations of the caller must not end this wait.
             try:
                 await asyncio.wait([waiting])
-            except asyncio.CancelledError:
-                continue
+            except asyncio.CancelledError as error:
+                hand_on(error)
         if not waiting.cancelled():
             # Without this call, asyncio logs the error as one that was never retrieved.
             waiting.exception()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from registry.text import shown_name
+from registry.text import command_line, shown_name
 from tui.host.process import procfs
 from tui.host.tmux_advice import RIGHT_TMUX
 from tui.host.tmux_socket import Listener, TmuxError
@@ -33,7 +33,7 @@ def silence(
             late, "try again; if this does not help, examine the process of the server"
         )
     if stat.state in STOPPED:
-        advice = f"continue the server with: kill -CONT {server}"
+        advice = f"continue the server with: {command_line('kill', '-CONT', str(server))}"
         return TmuxError(f"{late}; its server, process {server}, is stopped", advice)
     difference = _other_program(server, client, program)
     if difference:
