@@ -37,6 +37,8 @@ def main(directory: Path) -> None:
     """Kills the agent of the new server, and checks that the earlier server's agent is alive."""
     files = Files(directory, {"TASK-1": [entry("old"), entry("new")]})
     ready, go, note = directory / "ready", directory / "go", directory / "note"
+    # `restart_at` needs a pid with many smaller pids.
+    LAST_PID.write_text("1000")
     with RealTmux() as server:
         hardy = f"trap '' HUP; echo > {ready}; exec sleep 1000"
         server.start("agent_old", hardy)

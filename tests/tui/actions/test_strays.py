@@ -644,8 +644,9 @@ def test_the_open_files_of_another_user_are_examined_up_to_a_limit(
     write(files, "x")
     many = "exec 3<&0 4<&0 5<&0 6<&0 7<&0 8<&0 9<&0; echo; exec sleep 1000"
     command = ["sh", "-c", many]
+    # The limit is for all processes of a user, so no other test may use this user.
     with subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, user=OTHER, cwd="/"
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, user=OTHER + 70, cwd="/"
     ) as theirs:
         assert theirs.stdout is not None and theirs.stdout.readline()
         roll = rolled(files, server)
