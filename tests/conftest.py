@@ -71,11 +71,11 @@ for number in (signal.SIGHUP, signal.SIGQUIT):
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-WORKERS_OF_A_CORE = 2
+WORKERS_OF_A_CORE = 4
 
 
 def pytest_xdist_auto_num_workers(config: pytest.Config) -> int | None:
-    """Returns 0 for a few files, else two workers per core, as many tests only wait."""
+    """Returns 0 for a few files, else four workers per core, as many tests only wait."""
     directory = config.invocation_params.dir
     if run_quickly(config.option.keyword, config.args, directory):
         return 0
