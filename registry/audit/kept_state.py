@@ -372,9 +372,9 @@ def _is_broken(text: bytes, registry: Path) -> bool:
     """
     if len(text) > MAX_BYTES or parses(text, registry):
         return False
-    for encoding in (None, "latin-1"):
+    for candidate in (text, text.decode("latin-1")):
         try:
-            json.loads(text if encoding is None else text.decode(encoding))
+            json.loads(candidate)
         except (ValueError, RecursionError) as error:
             hand_on(error)
         else:

@@ -79,8 +79,13 @@ def refusals(files: Files, server: RealTmux, agent: str = "x") -> list[str]:
 
 
 def assert_refused(files: Files, server: RealTmux, pid: int) -> None:
+    assert_named(files, server, pid, f"sleep ({pid})", "muster complete x")
+
+
+def assert_named(files: Files, server: RealTmux, pid: int, *says: str) -> None:
+    """Checks that an agent is left alone with these words, as long as the process runs."""
     whys = refusals(files, server)
-    assert whys and all(f"sleep ({pid})" in why and "muster complete x" in why for why in whys)
+    assert whys and all(words in why for why in whys for words in says)
     os.kill(pid, signal.SIGKILL)
     until(lambda: not runs(pid), "its end")
     assert refusals(files, server) == []
@@ -261,11 +266,7 @@ def test_a_process_that_overwrote_its_environment_may_be_an_agents(
 
 
 def assert_hides(files: Files, server: RealTmux, pid: int) -> None:
-    whys = refusals(files, server)
-    assert whys and all(f"({pid}) does not show its former pane" in why for why in whys)
-    os.kill(pid, signal.SIGKILL)
-    until(lambda: not runs(pid), "its end")
-    assert refusals(files, server) == []
+    assert_named(files, server, pid, f"({pid}) does not show its former pane")
 
 
 def test_a_child_of_the_server_without_a_pane_and_an_environment_may_be_an_agents(

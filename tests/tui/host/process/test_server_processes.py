@@ -8,6 +8,7 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -266,15 +267,22 @@ def test_a_program_that_is_only_called_as_a_server_is_no_sure_one(
     os.kill(pid, signal.SIGKILL)
 
 
+@contextmanager
+def started_by_agent_a(server: RealTmux, program: str = "") -> Iterator[RealTmux]:
+    """Starts agent_a, which starts another tmux server, perhaps through a program such as env."""
+    with RealTmux() as inner:
+        start = f"tmux -f /dev/null -S {inner.socket} new-session -d -s b 'exec sleep 1000'"
+        server.start("keeper")
+        server.start("agent_a", f"{program} {start}; {SLEEP}")
+        until(lambda: inner.names() == {"b"}, "the inner server")
+        yield inner
+
+
 def test_a_server_that_an_agent_started_is_named_and_the_kill_is_done(
     tmp_path: Path, server: RealTmux
 ) -> None:
     files = Files(tmp_path, {"TASK-1": [entry("a")]})
-    with RealTmux() as inner:
-        start = f"tmux -f /dev/null -S {inner.socket} new-session -d -s b 'exec sleep 1000'"
-        server.start("keeper")
-        server.start("agent_a", f"{start}; {SLEEP}")
-        until(lambda: inner.names() == {"b"}, "the inner server")
+    with started_by_agent_a(server) as inner:
         answer = server.client().ask()
         held = processes_of({"a": origin_of(answer.sessions["agent_a"], answer)})["a"]
         assert held.servers == (inner.server_pid(),) and held.doubts == ()
@@ -288,11 +296,7 @@ def test_a_server_that_only_names_the_agents_pane_is_named_as_one_that_may_be_it
     tmp_path: Path, server: RealTmux
 ) -> None:
     files = Files(tmp_path, {"TASK-1": [entry("a")]})
-    with RealTmux() as inner:
-        start = f"tmux -f /dev/null -S {inner.socket} new-session -d -s b 'exec sleep 1000'"
-        server.start("keeper")
-        server.start("agent_a", f"env -u TMUX {start}; {SLEEP}")
-        until(lambda: inner.names() == {"b"}, "the inner server")
+    with started_by_agent_a(server, "env -u TMUX") as inner:
         answer = server.client().ask()
         origins = {name: origin_of(each, answer) for name, each in answer.sessions.items()}
         held = processes_of(origins)
