@@ -36,7 +36,7 @@ def test_the_headless_commands_import_no_textual() -> None:
         "with contextlib.redirect_stderr(io.StringIO()):\n"
         "    main(['list', '-S', '/nowhere/socket', '/nowhere'])\n"
         "import tui.live.collector, tui.cli.format_roll, tui.actions.execute\n"
-        "import tui.demo.run, tui.cli.show, tui.cli.watch"
+        "import tui.demo.run, tui.cli.commands.show, tui.cli.commands.watch"
     )
     assert "textual" not in _modules_after(code)
 

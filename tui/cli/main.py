@@ -44,9 +44,9 @@ COMMANDS: dict[str, Command] = {
     "config": Command("", "create, check or print the settings file"),
     "demo": Command("", "try the monitor on a temporary workspace"),
 }
-"""All commands, in the order of the help. Each command is a module with the command's name.
+"""All commands, in the order of the help. Each command is a module in `commands`.
 
-The monitor, which needs no command, is the module `monitor`.
+The monitor, which needs no command, is the module `commands.monitor`.
 """
 
 
@@ -66,7 +66,7 @@ class CommandModule(Protocol):
 
 def module_of(command: str) -> CommandModule:
     """Imports and returns the module of a command in the table."""
-    return cast(CommandModule, importlib.import_module(f"tui.cli.{command or 'monitor'}"))
+    return cast(CommandModule, importlib.import_module(f"tui.cli.commands.{command or 'monitor'}"))
 
 
 def page_of(command: str) -> Page:

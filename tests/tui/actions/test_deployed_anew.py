@@ -20,7 +20,8 @@ from tests.support.waiting import until
 from tests.support.workspaces import QUICK, Files, Json, entry, read, stamp, write
 from tui.actions.plan_complete import plan_complete
 from tui.actions.plan_kill import plan_kill
-from tui.cli import complete, confirm, doctor, kill, main
+from tui.cli import confirm, main
+from tui.cli.commands import complete, doctor, kill
 
 Run = Callable[..., int]
 

@@ -141,7 +141,7 @@ def test_all_orphans_go_as_one_plan(
 ) -> None:
     # Nobody wants to wait until they are old enough.
     young = replace(QUICK, orphan_grace=-1.0)
-    monkeypatch.setattr("tui.cli.kill.policy_of", lambda _: young)
+    monkeypatch.setattr("tui.cli.commands.kill.policy_of", lambda _: young)
     crew.start("agent_nobodys")
     crew.start("agent_nobodys-2")
     before = files.bytes()

@@ -159,7 +159,7 @@ def test_the_monitor_does_not_consider_it(
         raise UsageError("seen")
 
     monkeypatch.setattr("tui.app.run.LiveRoll", live_roll)
-    monkeypatch.setattr("tui.cli.monitor.on_terminal", lambda: True)
+    monkeypatch.setattr("tui.cli.commands.monitor.on_terminal", lambda: True)
     token = "1234@56789-0a1b2c3d"
     config = tmp_path / "config.toml"
     config.write_text('without_agents = ["1@2-0a1b2c3d"]\n', encoding="utf-8")

@@ -176,7 +176,7 @@ def test_try_again_has_another_exit_code_than_wrong_usage(
         def fail(_: object) -> int:
             raise error
 
-        monkeypatch.setattr("tui.cli.metrics.run", fail)
+        monkeypatch.setattr("tui.cli.commands.metrics.run", fail)
         return main.main(["metrics"])
 
     assert failing(full) == failing(LockTimeoutError(Path("/a"), 1)) == 1

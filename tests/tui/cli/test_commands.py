@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-import tui.cli
+import tui.cli.commands
 from tests.support.workspaces import Files, entry
 from tui.cli.main import COMMANDS, main, module_of, page_of, parser_of
 
@@ -36,7 +36,7 @@ def imported(code: str) -> set[str]:
 
 
 def commands_in(modules: set[str]) -> set[str]:
-    return {each for each in COMMANDS if f"tui.cli.{each}" in modules}
+    return {each for each in COMMANDS if f"tui.cli.commands.{each}" in modules}
 
 
 @pytest.mark.parametrize("command", EVERY)
@@ -49,8 +49,8 @@ def test_a_command_is_whole_and_in_its_module(command: str) -> None:
 def test_a_module_of_a_command_is_in_the_table() -> None:
     made = {
         each.name
-        for each in pkgutil.iter_modules(tui.cli.__path__)
-        if hasattr(importlib.import_module(f"tui.cli.{each.name}"), "run")
+        for each in pkgutil.iter_modules(tui.cli.commands.__path__)
+        if hasattr(importlib.import_module(f"tui.cli.commands.{each.name}"), "run")
     }
     assert made == {*COMMANDS, "monitor"}
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from registry.storage.files.safe_open import is_safe_name
 from tests.support.terminal import MUSTER
 from tests.support.workspaces import Files, entry
-from tui.cli.completion import _SCRIPTS, SHELLS, candidates
+from tui.cli.commands.completion import _SCRIPTS, SHELLS, candidates
 from tui.cli.main import COMMANDS, main
 
 

@@ -361,7 +361,7 @@ def test_what_others_write_is_harmless_too(
         print(f"printed {DATA}")
         raise RuntimeError(f"raised {DATA}")
 
-    monkeypatch.setattr("tui.cli.list.run", broken)
+    monkeypatch.setattr("tui.cli.commands.list.run", broken)
     monkeypatch.setattr(warnings, "showwarning", _shown_plainly)
     assert main.main(["list"]) == 1
     out, error = capfd.readouterr()

@@ -15,7 +15,7 @@ from tests.support.rolls import answered, roll_call
 from tests.support.scripted_tmux import ScriptedTmux, made_now
 from tests.support.waiting import PATIENCE
 from tests.support.workspaces import QUICK, Files, entry
-from tui.cli.watch import _Rolls, _settled
+from tui.cli.commands.watch import _Rolls, _settled
 from tui.live.collector import LiveRoll
 from tui.model.roll import RollCall
 

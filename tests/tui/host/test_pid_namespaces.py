@@ -21,7 +21,7 @@ from tui.actions.execute import carry_out
 from tui.actions.footprint import weighed_kill
 from tui.actions.outcome import Result
 from tui.actions.plan_kill import plan_kill
-from tui.cli.show import gather
+from tui.cli.commands.show import gather
 from tui.host.process.process_tree import look
 from tui.host.process.procfs import pane_said_by
 from tui.host.process.usage import Meter

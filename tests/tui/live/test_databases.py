@@ -81,7 +81,7 @@ def begin(server: RealTmux, tmp_path: Path) -> Begin:
 def run(server: RealTmux, monkeypatch: pytest.MonkeyPatch) -> Run:
     """Runs a command on a workspace."""
     for module in ("kill", "complete", "list", "doctor", "metrics", "show"):
-        monkeypatch.setattr(f"tui.cli.{module}.policy_of", lambda _: YOUNG)
+        monkeypatch.setattr(f"tui.cli.commands.{module}.policy_of", lambda _: YOUNG)
 
     def ran(files: Files, *words: str) -> int:
         command, *others = words

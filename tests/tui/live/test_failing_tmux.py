@@ -64,8 +64,8 @@ def complete(files: Files, monkeypatch: pytest.MonkeyPatch) -> Callable[[Tmux], 
     """`muster complete --zombies --yes`, at the tmux that is given."""
 
     def run(tmux: Tmux) -> int:
-        monkeypatch.setattr("tui.cli.complete.tmux_of", lambda _: tmux)
-        monkeypatch.setattr("tui.cli.complete.policy_of", lambda _: EAGER)
+        monkeypatch.setattr("tui.cli.commands.complete.tmux_of", lambda _: tmux)
+        monkeypatch.setattr("tui.cli.commands.complete.policy_of", lambda _: EAGER)
         return main.main(["complete", "--zombies", "--yes", "-w", str(files.path)])
 
     return run

@@ -379,7 +379,7 @@ def test_kill_all_orphans_leaves_the_agents_of_another_project(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr("tui.cli.kill.policy_of", lambda _: YOUNG)
+    monkeypatch.setattr("tui.cli.commands.kill.policy_of", lambda _: YOUNG)
     server.start("agent_a")
     begin("agent_b", theirs.path.parent)
     begin("agent_nobodys", theirs.path.parent)

@@ -62,7 +62,7 @@ def built(tmp_path: Path, server: RealTmux) -> Database:
 def run(server: RealTmux, monkeypatch: pytest.MonkeyPatch, built: Database) -> Run:
     """Runs a command on the workspace."""
     for module in ("kill", "complete", "list", "doctor", "show"):
-        monkeypatch.setattr(f"tui.cli.{module}.policy_of", lambda _: YOUNG)
+        monkeypatch.setattr(f"tui.cli.commands.{module}.policy_of", lambda _: YOUNG)
 
     def ran(command: str, *words: str) -> int:
         monkeypatch.setenv("MUSTER_WORKSPACES", str(built.workspace))

@@ -174,8 +174,10 @@ def complete(files: Files, monkeypatch: pytest.MonkeyPatch) -> Complete:
         def answer(question: str = "") -> bool:
             return next(given) == "y"
 
-        monkeypatch.setattr("tui.cli.complete.tmux_of", lambda _: ScriptedTmux(answered()))
-        monkeypatch.setattr("tui.cli.complete.policy_of", lambda _: QUICK)
+        monkeypatch.setattr(
+            "tui.cli.commands.complete.tmux_of", lambda _: ScriptedTmux(answered())
+        )
+        monkeypatch.setattr("tui.cli.commands.complete.policy_of", lambda _: QUICK)
         monkeypatch.setattr("tui.cli.confirm.confirmed", answer)
         code = main.main(["complete", "--zombies", "-w", str(files.path), *options])
         assert not list(given)

@@ -9,8 +9,8 @@ from textual.binding import Binding
 from tests.support.rolls import answered, called, roll_call
 from tui.app.widgets.roll_bindings import ROLL_KEYS
 from tui.app.widgets.roll_list import RollView
+from tui.cli.commands.list import PAGE
 from tui.cli.format_roll import roll_json
-from tui.cli.list import PAGE
 from tui.model.roll import Verdict
 from tui.model.verdicts import VERDICTS, verdict_lines
 from tui.text.sanitize import width

@@ -132,7 +132,7 @@ def test_a_name_of_an_agent_and_of_an_orphan_ends_neither(
 ) -> None:
     files = Files(tmp_path, {"TASK-1": [entry("agent_x", tmux_session="other")]})
     tmux = ScriptedTmux(answered(session("agent_x", created=0), made_now("other", 2)))
-    monkeypatch.setattr("tui.cli.kill.tmux_of", lambda options: tmux)
+    monkeypatch.setattr("tui.cli.commands.kill.tmux_of", lambda options: tmux)
     assert main(["kill", "agent_x", "--yes", "-w", str(files.path)]) == 2
     assert "is both an agent's id and the name of an orphaned session" in capsys.readouterr().err
     assert tmux.killed == []
@@ -142,7 +142,7 @@ def test_what_may_have_been_meant_can_be_typed(
     files: Files, tmux: ScriptedTmux, capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    monkeypatch.setattr("tui.cli.kill.tmux_of", lambda options: tmux)
+    monkeypatch.setattr("tui.cli.commands.kill.tmux_of", lambda options: tmux)
     assert main(["kill", "goodd", "-w", str(files.path)]) == 2
     meant = capsys.readouterr().err.splitlines()[-1]
     assert meant.startswith("did you mean ") and "good" in meant
