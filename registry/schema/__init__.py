@@ -10,23 +10,14 @@ if TYPE_CHECKING:
     from registry.schema.ids import find_existing_agent as find_existing_agent
     from registry.schema.ids import generate_unique_agent_id as generate_unique_agent_id
     from registry.schema.ids import verify_agent_id_unique as verify_agent_id_unique
-    from registry.schema.layout import ENVIRONMENT_VARIABLE as ENVIRONMENT_VARIABLE
     from registry.schema.layout import GLOBAL_FOLDER as GLOBAL_FOLDER
     from registry.schema.layout import GLOBAL_REGISTRY as GLOBAL_REGISTRY
     from registry.schema.layout import TASK_REGISTRY as TASK_REGISTRY
     from registry.schema.layout import WORKSPACE_NAME as WORKSPACE_NAME
     from registry.schema.layout import TaskPlace as TaskPlace
-    from registry.schema.layout import UnreadDatabase as UnreadDatabase
     from registry.schema.layout import Workspace as Workspace
-    from registry.schema.layout import database_beside as database_beside
-    from registry.schema.layout import default_workspaces as default_workspaces
-    from registry.schema.layout import find_database as find_database
-    from registry.schema.layout import find_workspaces as find_workspaces
     from registry.schema.layout import last_reports as last_reports
-    from registry.schema.layout import named_by as named_by
     from registry.schema.layout import task_places as task_places
-    from registry.schema.layout import why_foreign as why_foreign
-    from registry.schema.layout import workspaces_above as workspaces_above
     from registry.schema.records import ACTIVE_STATUSES as ACTIVE_STATUSES
     from registry.schema.records import ORCHESTRATOR as ORCHESTRATOR
     from registry.schema.records import TERMINAL_STATUSES as TERMINAL_STATUSES
@@ -46,6 +37,15 @@ if TYPE_CHECKING:
     from registry.schema.session_names import replaced_spelling as replaced_spelling
     from registry.schema.session_names import replaced_spellings as replaced_spellings
     from registry.schema.session_names import spellings as spellings
+    from registry.schema.trust import why_foreign as why_foreign
+    from registry.schema.unread_database import UnreadDatabase as UnreadDatabase
+    from registry.schema.unread_database import database_beside as database_beside
+    from registry.schema.unread_database import find_database as find_database
+    from registry.schema.workspaces import ENVIRONMENT_VARIABLE as ENVIRONMENT_VARIABLE
+    from registry.schema.workspaces import default_workspaces as default_workspaces
+    from registry.schema.workspaces import find_workspaces as find_workspaces
+    from registry.schema.workspaces import named_by as named_by
+    from registry.schema.workspaces import workspaces_above as workspaces_above
 else:
     __getattr__, __dir__ = exports(
         __name__,
@@ -58,23 +58,14 @@ else:
                 "verify_agent_id_unique",
             ),
             "layout": (
-                "ENVIRONMENT_VARIABLE",
                 "GLOBAL_FOLDER",
                 "GLOBAL_REGISTRY",
                 "TASK_REGISTRY",
                 "TaskPlace",
-                "UnreadDatabase",
                 "WORKSPACE_NAME",
                 "Workspace",
-                "database_beside",
-                "default_workspaces",
-                "find_database",
-                "find_workspaces",
-                "named_by",
                 "last_reports",
                 "task_places",
-                "why_foreign",
-                "workspaces_above",
             ),
             "records": (
                 "ACTIVE_STATUSES",
@@ -98,6 +89,19 @@ else:
                 "replaced_spelling",
                 "replaced_spellings",
                 "spellings",
+            ),
+            "unread_database": (
+                "UnreadDatabase",
+                "database_beside",
+                "find_database",
+            ),
+            "trust": ("why_foreign",),
+            "workspaces": (
+                "ENVIRONMENT_VARIABLE",
+                "default_workspaces",
+                "find_workspaces",
+                "named_by",
+                "workspaces_above",
             ),
         },
     )

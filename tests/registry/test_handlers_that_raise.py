@@ -40,13 +40,9 @@ from registry.agent_output.lines import PROGRESS
 from registry.audit import log
 from registry.audit.entries import State
 from registry.audit.transaction import change_pair
-from registry.schema.layout import (
-    TASK_REGISTRY,
-    find_workspaces,
-    last_reports,
-    task_places,
-    why_foreign,
-)
+from registry.schema.layout import TASK_REGISTRY, last_reports, task_places
+from registry.schema.trust import why_foreign
+from registry.schema.workspaces import find_workspaces
 from registry.snapshots import read_task
 from registry.storage import metrics
 from registry.storage.codec import Json

@@ -12,7 +12,7 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from registry.schema.layout import ENVIRONMENT_VARIABLE, workspaces_above
+from registry.schema.workspaces import ENVIRONMENT_VARIABLE, workspaces_above
 
 MEMORY = "/dev/shm"
 """A directory in memory. Tests create thousands of files, which would be slow on a disk."""

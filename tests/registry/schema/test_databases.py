@@ -14,15 +14,9 @@ from registry import registry_health_check, validate_and_repair_registry
 from registry.checks.consistency import global_findings, task_findings
 from registry.checks.issue import IssueKind
 from registry.operations.clean_up import clean_up_task, clean_up_workspace
-from registry.schema.layout import (
-    UnreadDatabase,
-    Workspace,
-    database_beside,
-    default_workspaces,
-    find_database,
-    find_workspaces,
-    workspaces_above,
-)
+from registry.schema.layout import Workspace
+from registry.schema.unread_database import UnreadDatabase, database_beside, find_database
+from registry.schema.workspaces import default_workspaces, find_workspaces, workspaces_above
 from tests.support.databases import Database, make_unreadable
 from tests.support.registries import load, write
 

@@ -9,8 +9,10 @@ from pathlib import Path
 import pytest
 
 from registry import RegistryError, WorkspaceNotFoundError
-from registry.schema.layout import TaskPlace, Workspace, find_workspaces, task_places, why_foreign
+from registry.schema.layout import TaskPlace, Workspace, task_places
 from registry.schema.records import GlobalTask, global_record
+from registry.schema.trust import why_foreign
+from registry.schema.workspaces import find_workspaces
 from registry.snapshots import read_global
 from tests.support.other_users import User
 from tests.support.registries import global_registry, task_registry, write

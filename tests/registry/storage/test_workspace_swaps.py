@@ -30,7 +30,8 @@ from registry.audit.transaction import AuditContext
 from registry.audit.undo import take_back, undoables
 from registry.errors import ReplacedWorkspaceError
 from registry.metrics_file import publish_metrics
-from registry.schema.layout import Workspace, find_workspaces, task_places
+from registry.schema.layout import Workspace, task_places
+from registry.schema.workspaces import find_workspaces
 from registry.storage import journal as journals
 from registry.storage.files import anchor
 from registry.storage.files.safe_open import look

@@ -7,7 +7,7 @@ from typing import Any
 
 from textual.widgets import Static
 
-from registry.schema.layout import UnreadDatabase
+from registry.schema.unread_database import UnreadDatabase
 from tests.support.still_app import (
     SEARCH,
     SPEED,

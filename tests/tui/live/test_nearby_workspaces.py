@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from registry.schema import layout
-from registry.schema.layout import Workspace, workspaces_above
+from registry.schema.layout import Workspace
 from registry.schema.records import GlobalTask
+from registry.schema.workspaces import workspaces_above
 from tests.support.other_users import only_root
 from tests.support.real_tmux import RealTmux
 from tests.support.registries import load, write

@@ -13,7 +13,8 @@ import pytest
 import watchfiles._rust_notify  # noqa: F401  Another user may not read where it lies.
 
 from registry import Audit, AuditContext, finish_agents
-from registry.schema.layout import Workspace, find_workspaces
+from registry.schema.layout import Workspace
+from registry.schema.workspaces import find_workspaces
 from tests.support.other_users import User, only_root
 from tests.support.rolls import answered
 from tests.support.scripted_tmux import ScriptedTmux, made_now
