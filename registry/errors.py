@@ -537,6 +537,16 @@ class LimitReachedError(UnnamedError, RuntimeError):
         self.found = found
 
 
+class SilentWorkspaceError(RegistryError, RuntimeError):
+    """The search for workspaces ended, because a file system does not answer."""
+
+    def __init__(self) -> None:
+        self.reason = "the file system does not answer"
+        super().__init__(
+            f"cannot look for workspaces: {self.reason}; check its server, or unmount it"
+        )
+
+
 class WorkspaceNotFoundError(RegistryError, FileNotFoundError):
     """The search found no workspace.
 

@@ -7,6 +7,8 @@ from registry.exports import exports
 if TYPE_CHECKING:
     from registry.database.files import DatabaseStamp as DatabaseStamp
     from registry.database.files import stamp_of as stamp_of
+    from registry.database.known_workspaces import KNOWN_AT_MOST as KNOWN_AT_MOST
+    from registry.database.known_workspaces import read_known_workspaces as read_known_workspaces
     from registry.database.rows import lists_task as lists_task
     from registry.database.rows import read_agent as read_agent
     from registry.database.rows import read_rows as read_rows
@@ -20,6 +22,10 @@ else:
             "files": (
                 "DatabaseStamp",
                 "stamp_of",
+            ),
+            "known_workspaces": (
+                "KNOWN_AT_MOST",
+                "read_known_workspaces",
             ),
             "rows": (
                 "lists_task",

@@ -18,6 +18,15 @@ if TYPE_CHECKING:
     from registry.schema.layout import Workspace as Workspace
     from registry.schema.layout import last_reports as last_reports
     from registry.schema.layout import task_places as task_places
+    from registry.schema.places import ENVIRONMENT_VARIABLE as ENVIRONMENT_VARIABLE
+    from registry.schema.places import Ask as Ask
+    from registry.schema.places import Origin as Origin
+    from registry.schema.places import Place as Place
+    from registry.schema.places import PlaceState as PlaceState
+    from registry.schema.places import kept_places as kept_places
+    from registry.schema.places import named_by as named_by
+    from registry.schema.places import named_places as named_places
+    from registry.schema.places import nearest_places as nearest_places
     from registry.schema.records import ACTIVE_STATUSES as ACTIVE_STATUSES
     from registry.schema.records import ORCHESTRATOR as ORCHESTRATOR
     from registry.schema.records import TERMINAL_STATUSES as TERMINAL_STATUSES
@@ -41,11 +50,12 @@ if TYPE_CHECKING:
     from registry.schema.unread_database import UnreadDatabase as UnreadDatabase
     from registry.schema.unread_database import database_beside as database_beside
     from registry.schema.unread_database import find_database as find_database
-    from registry.schema.workspaces import ENVIRONMENT_VARIABLE as ENVIRONMENT_VARIABLE
-    from registry.schema.workspaces import default_workspaces as default_workspaces
     from registry.schema.workspaces import find_workspaces as find_workspaces
-    from registry.schema.workspaces import named_by as named_by
-    from registry.schema.workspaces import workspaces_above as workspaces_above
+    from registry.schema.workspaces_around import default_paths as default_paths
+    from registry.schema.workspaces_around import default_workspaces as default_workspaces
+    from registry.schema.workspaces_around import resolved_default as resolved_default
+    from registry.schema.workspaces_around import user_environment as user_environment
+    from registry.schema.workspaces_around import workspaces_above as workspaces_above
 else:
     __getattr__, __dir__ = exports(
         __name__,
@@ -96,12 +106,24 @@ else:
                 "find_database",
             ),
             "trust": ("why_foreign",),
-            "workspaces": (
-                "ENVIRONMENT_VARIABLE",
+            "workspaces": ("find_workspaces",),
+            "workspaces_around": (
+                "user_environment",
+                "default_paths",
                 "default_workspaces",
-                "find_workspaces",
-                "named_by",
+                "resolved_default",
                 "workspaces_above",
+            ),
+            "places": (
+                "ENVIRONMENT_VARIABLE",
+                "Origin",
+                "Place",
+                "PlaceState",
+                "Ask",
+                "named_by",
+                "kept_places",
+                "named_places",
+                "nearest_places",
             ),
         },
     )

@@ -33,13 +33,27 @@ def why_foreign(workspace: Path, *, trusted: Iterable[int] = ()) -> str | None:
         every user.
     """
     try:
-        link = step_at(str(workspace))
-        with open_anchor(workspace) as directory:
-            return _why_untrusted(directory, trusted, link.owner)
+        return why_not_ours(workspace, trusted=trusted)
     except OSError as error:
         hand_on(error)
-        why = error.reason if isinstance(error, ReplacedWorkspaceError) else error.strerror
-        return f"cannot be examined: {why}"
+        return why_unexamined(error)
+
+
+def why_not_ours(workspace: Path, *, trusted: Iterable[int] = ()) -> str | None:
+    """Returns the result of `why_foreign` for a workspace that can be examined.
+
+    Raises:
+        OSError: The directory cannot be examined.
+    """
+    link = step_at(str(workspace))
+    with open_anchor(workspace) as directory:
+        return _why_untrusted(directory, trusted, link.owner)
+
+
+def why_unexamined(error: OSError) -> str:
+    """Returns the words that tell why a directory cannot be examined."""
+    why = error.reason if isinstance(error, ReplacedWorkspaceError) else error.strerror
+    return f"cannot be examined: {why}"
 
 
 def _why_untrusted(

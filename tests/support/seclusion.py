@@ -12,7 +12,8 @@ import time
 from collections.abc import Iterable
 from pathlib import Path
 
-from registry.schema.workspaces import ENVIRONMENT_VARIABLE, workspaces_above
+from registry.schema.places import ENVIRONMENT_VARIABLE
+from registry.schema.workspaces_around import DEFAULT_VARIABLE, workspaces_above
 
 MEMORY = "/dev/shm"
 """A directory in memory. Tests create thousands of files, which would be slow on a disk."""
@@ -33,7 +34,10 @@ ENVIRONMENT = {
 }
 """Variables that replace the user's values."""
 
-_UNSET = ("COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR", "TMUX", "TMUX_PANE", ENVIRONMENT_VARIABLE)
+_UNSET = (
+    *("COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR", "TMUX", "TMUX_PANE"),
+    *(DEFAULT_VARIABLE, ENVIRONMENT_VARIABLE),
+)
 
 
 def secluded(places: Iterable[str | Path]) -> Path | None:

@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.dataclass import replace
-from registry.errors import WorkspaceNotFoundError
-from registry.schema import Workspace, find_workspaces, named_by
+from registry.schema import Workspace, find_workspaces, user_environment
 from registry.text import shown_name
 from tui.cli.output import complain
 from tui.errors import UsageError
@@ -32,61 +31,41 @@ def find(
 
     Args:
         options: The command line.
-        missing: Called with a message for each path that is not a workspace.
+        missing: Called with a message for each path that is skipped.
 
     Raises:
         WorkspaceNotFoundError: No path is a workspace.
+        SilentWorkspaceError: A file system does not answer, and no workspace was found.
     """
-    return _found(options, missing)
+    return _found(options, missing, missing)
 
 
 def find_all(options: argparse.Namespace) -> tuple[Workspace, ...]:
     """Returns the workspaces that a command line names, for a command that changes files.
 
     Raises:
-        WorkspaceNotFoundError: A path is not a workspace.
+        WorkspaceNotFoundError: A named path is not a workspace, or there is no workspace.
+        SilentWorkspaceError: The file system of a named path does not answer.
     """
-    return _found(options, None)
+    return _found(options, complain, None)
 
 
 def _found(
-    options: argparse.Namespace, missing: Callable[[str], object] | None
+    options: argparse.Namespace,
+    passed_over: Callable[[str], object],
+    missing: Callable[[str], object] | None,
 ) -> tuple[Workspace, ...]:
-    """Finds workspaces; does not wait for a file system that does not answer.
+    """Finds workspaces like `find_workspaces`; waits for no file system that does not answer."""
+    from tui.host.asker import ask_each
 
-    Args:
-        options: The command line.
-        missing: Called with a message for each path that is skipped. If None, no path is skipped.
-
-    Raises:
-        WorkspaceNotFoundError: See `find_workspaces`.
-        UsageError: No file system answers, or one does not answer and no path may be skipped.
-    """
-    from tui.host.asker import Asker, NoAnswerError
-
-    def ask(paths: Sequence[str]) -> tuple[Workspace, ...]:
-        return Asker[tuple[Workspace, ...]]().ask(
-            lambda: find_workspaces(paths, os.environ, Path.cwd(), complain, missing=missing)
-        )
-
-    try:
-        return ask(options.workspaces)
-    except NoAnswerError:
-        silent = "the file system does not answer; check its server, or unmount it"
-    named = options.workspaces or named_by(os.environ)
-    if missing is None or len(named) < 2:
-        raise UsageError(f"cannot look for workspaces: {silent}")
-    found: dict[Workspace, None] = {}
-    for path in named:
-        try:
-            found |= dict.fromkeys(ask([path]))
-        except NoAnswerError:
-            missing(f"skipped {shown_name(path)}: {silent}")
-        except WorkspaceNotFoundError:
-            missing(f"skipped {shown_name(path)}: this path is not a workspace")
-    if not found:
-        raise UsageError(f"cannot look for workspaces: {silent}")
-    return tuple(found)
+    return find_workspaces(
+        options.workspaces,
+        user_environment(),
+        Path.cwd(),
+        passed_over,
+        missing=missing,
+        ask=ask_each,
+    )
 
 
 def task_states(

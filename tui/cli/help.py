@@ -50,7 +50,8 @@ tmux has.
 A WORKSPACE is a .agent-workspace directory, a directory that contains one, or one
 registry file. Without a WORKSPACE, muster uses the workspaces in the variable
 {ENVIRONMENT_VARIABLE} (separated by colons). If this variable is not set, muster uses
-the .agent-workspace of this directory or of the nearest parent directory."""
+the .agent-workspace of this directory or of the nearest parent directory. If there is
+none, muster uses all workspaces that the orchestrator knows."""
 
 _EXAMPLES = (
     ("muster", "the monitor on the nearest workspace"),

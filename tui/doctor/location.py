@@ -9,7 +9,8 @@ from pathlib import Path
 
 from registry.dataclass import dataclass
 from registry.errors import RegistryError
-from registry.schema import Workspace, find_workspaces
+from registry.schema import Workspace, find_workspaces, user_environment
+from tui.host.asker import ask_each
 from tui.host.tmux_types import socket_path
 
 
@@ -51,7 +52,7 @@ def where_of(workspaces: Sequence[Workspace], socket: Path) -> Where:
     """
     default: tuple[Workspace, ...] = ()
     with contextlib.suppress(RegistryError, OSError):
-        default = find_workspaces((), os.environ, Path.cwd())
+        default = find_workspaces((), user_environment(), Path.cwd(), ask=ask_each)
     named = () if set(workspaces) == set(default) else workspaces
     return Where(
         None if socket == socket_path(None, None, os.environ) else socket,

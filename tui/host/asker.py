@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Generic, TypeVar
 
 from tui.progress import ProgressCallback
@@ -149,3 +150,30 @@ class Asker(Generic[Answer]):
             raise NoAnswerError
         self.begin(lambda _: function())
         return self.end(patience)
+
+
+def ask_each(calls: Sequence[Callable[[], Answer]]) -> list[Answer | None]:
+    """Calls functions that may hang, each in its own thread.
+
+    Returns:
+        The answer of each function; None for a function that has not returned in time.
+
+    Raises:
+        Exception: A function raised this exception.
+    """
+    askers: list[Asker[Answer]] = []
+    for call in calls:
+        asker: Asker[Answer] = Asker()
+        asker.begin(partial(_without_progress, call))
+        askers.append(asker)
+    answers: list[Answer | None] = []
+    for asker in askers:
+        try:
+            answers.append(asker.end(PATIENCE))
+        except NoAnswerError:
+            answers.append(None)
+    return answers
+
+
+def _without_progress(call: Callable[[], Answer], _: ProgressCallback) -> Answer:
+    return call()

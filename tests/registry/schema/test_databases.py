@@ -16,7 +16,8 @@ from registry.checks.issue import IssueKind
 from registry.operations.clean_up import clean_up_task, clean_up_workspace
 from registry.schema.layout import Workspace
 from registry.schema.unread_database import UnreadDatabase, database_beside, find_database
-from registry.schema.workspaces import default_workspaces, find_workspaces, workspaces_above
+from registry.schema.workspaces import find_workspaces
+from registry.schema.workspaces_around import default_workspaces, workspaces_above
 from tests.support.databases import Database, make_unreadable
 from tests.support.registries import load, write
 

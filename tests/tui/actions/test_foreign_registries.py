@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from registry.schema.workspaces import DEFAULT_VARIABLE
+from registry.schema.workspaces_around import DEFAULT_VARIABLE
 from tests.support.commands import muster
 from tests.support.other_user import OTHER, needs_another_user
 from tests.support.real_tmux import RealTmux

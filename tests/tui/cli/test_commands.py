@@ -22,7 +22,8 @@ LIGHT = {
     "tui.model.roll",
     "tui.model.verdicts", "tui.text.ascii", "tui.text.sanitize", "tui.view.sort",
     "registry.errors", "registry.text", "registry.schema.layout", "registry.schema.records",
-    "registry.schema.trust", "registry.schema.unread_database", "registry.schema.workspaces",
+    "registry.schema.places", "registry.schema.trust", "registry.schema.unread_database",
+    "registry.schema.workspaces", "registry.schema.workspaces_around",
     "registry.schema.session_names", "registry.sources.source",
 }  # fmt: skip
 """The modules of this repository that `--help` may import, besides the commands."""

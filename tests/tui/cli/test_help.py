@@ -12,7 +12,7 @@ import pytest
 
 from registry.audit.log import AUDIT_LOG
 from registry.schema.layout import GLOBAL_REGISTRY
-from registry.schema.workspaces import ENVIRONMENT_VARIABLE
+from registry.schema.places import ENVIRONMENT_VARIABLE
 from tui.cli.main import COMMANDS, page_of, parser_of
 from tui.cli.parser import first_word, joined, parse, take_command
 from tui.cli.suggest import mistaken_command

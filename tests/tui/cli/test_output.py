@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from registry import atomic_update_agent_status, report_progress
-from registry.schema.workspaces import ENVIRONMENT_VARIABLE
+from registry.schema.places import ENVIRONMENT_VARIABLE
 from tests.support.harm import harmful
 from tests.support.rolls import answered, session
 from tests.support.terminal import MUSTER

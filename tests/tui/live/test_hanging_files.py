@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from registry.schema import workspaces
+from registry.schema import places
 from registry.schema.layout import Workspace
 from registry.sources import JsonTask, JsonWorkspace, SqliteWorkspace
 from tests.support.fuse import needs_fuse, passed_through
@@ -256,7 +256,7 @@ def nobody(tmp_path: Path) -> str:
 def test_a_command_skips_a_path_that_does_not_answer(
     dead: Files, good: Files, hang: Hang, nobody: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    hang.of(workspaces, "_named", lambda path: path == dead.path)
+    hang.of(places, "_named", lambda path: path == dead.path)
     assert main(["list", "-S", nobody, str(dead.path), str(good.path)]) == 0
     said = capsys.readouterr()
     assert "TASK-B" in said.out
@@ -273,7 +273,7 @@ def test_a_command_ends_if_its_only_path_does_not_answer(
     capsys: pytest.CaptureFixture[str],
     command: list[str],
 ) -> None:
-    hang.of(workspaces, "_named", lambda path: path == dead.path)
+    hang.of(places, "_named", lambda path: path == dead.path)
     place = ["-w"] if command[0] == "complete" else []
     assert main([*command, "-S", nobody, *place, str(dead.path)]) == 2
     assert "the file system does not answer" in capsys.readouterr().err

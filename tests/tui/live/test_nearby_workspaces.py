@@ -16,7 +16,7 @@ import pytest
 from registry.schema import layout
 from registry.schema.layout import Workspace
 from registry.schema.records import GlobalTask
-from registry.schema.workspaces import workspaces_above
+from registry.schema.workspaces_around import workspaces_above
 from tests.support.other_users import only_root
 from tests.support.real_tmux import RealTmux
 from tests.support.registries import load, write

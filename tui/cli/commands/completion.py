@@ -20,6 +20,8 @@ from registry.schema import (
     Workspace,
     find_workspaces,
     is_active,
+    kept_places,
+    user_environment,
 )
 from registry.storage import is_safe_name
 from tui.cli.help import Page
@@ -91,7 +93,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Runs `muster completion`."""
     if options.words is not None:
-        for word in candidates(options.words, os.environ, Path.cwd()):
+        for word in candidates(options.words, user_environment(), Path.cwd()):
             print(word)
     elif options.shell is not None:
         print(_SCRIPTS[options.shell], end="")
@@ -190,12 +192,14 @@ class _Line:
         return ()
 
     def _where(self) -> tuple[Workspace, ...]:
+        from tui.host.asker import ask_each
+
         named = [
             value
             for option, value in self._values
             if option.dest in ("workspaces", "named") and value
         ]
-        return find_workspaces(named, self._environment, self._here)
+        return find_workspaces(named, self._environment, self._here, ask=ask_each)
 
     def _tasks(self) -> Iterator[str]:
         from tui.cli.lookup import tasks_in
@@ -217,8 +221,12 @@ class _Line:
                     yield agent.id
 
     def _workspaces(self) -> Iterator[str]:
-        """Yields the workspaces that the environment names, and those in the typed directory."""
+        """Yields the workspaces that muster finds by itself, and those in the typed directory."""
+        from tui.host.asker import ask_each
+
+        places, _ = kept_places(self._environment, ask_each)
         known = self._environment.get(ENVIRONMENT_VARIABLE, "").split(":")
+        known += [str(place.path) for place in places if place.workspace is not None]
         folder = os.path.dirname(self._current)
         directory = os.path.join(self._here, os.path.expanduser(folder))
         present = [

@@ -1,0 +1,43 @@
+"""Reads the database in which the orchestrator lists the workspaces of a user."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from registry.database.connection import Transaction
+from registry.database.rows import patiently, unknown_schema
+
+TABLE, COLUMN = "known_workspaces", "workspace_base"
+
+KNOWN_AT_MOST = 100
+"""The largest number of workspaces that are read from the list."""
+
+
+def read_known_workspaces(path: Path) -> tuple[str, ...]:
+    """Returns the paths that the orchestrator's list of workspaces has, the last used one first.
+
+    The paths are not checked. The list keeps workspaces that no longer exist.
+
+    Args:
+        path: The database; usually `~/.claude-orchestrator/global_registry.sqlite3`.
+
+    Returns:
+        At most `KNOWN_AT_MOST` paths. A value that is not a text is left out.
+
+    Raises:
+        RegistryNotFoundError: The database does not exist.
+        UnreadableDatabaseError: The database is damaged, or has an unknown schema.
+        RegistryError: The database is busy, not accessible, or not trusted.
+    """
+    return patiently(path, _known)
+
+
+def _known(transaction: Transaction) -> tuple[str, ...]:
+    if transaction.table(TABLE) is None:
+        raise unknown_schema(transaction.path, f"it has no table '{TABLE}'")
+    columns = transaction.columns(TABLE)
+    if COLUMN not in columns:
+        raise unknown_schema(transaction.path, f"it has no column '{TABLE}.{COLUMN}'")
+    last_used = "last_accessed DESC, " if "last_accessed" in columns else ""
+    query = f"SELECT {COLUMN} FROM {TABLE} ORDER BY {last_used}{COLUMN} LIMIT {KNOWN_AT_MOST}"  # noqa: S608
+    return tuple(value for (value,) in transaction.select(query) if isinstance(value, str))
