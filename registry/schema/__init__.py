@@ -50,7 +50,9 @@ if TYPE_CHECKING:
     from registry.schema.unread_database import UnreadDatabase as UnreadDatabase
     from registry.schema.unread_database import database_beside as database_beside
     from registry.schema.unread_database import find_database as find_database
+    from registry.schema.workspaces import Survey as Survey
     from registry.schema.workspaces import find_workspaces as find_workspaces
+    from registry.schema.workspaces import survey as survey
     from registry.schema.workspaces_around import default_paths as default_paths
     from registry.schema.workspaces_around import default_workspaces as default_workspaces
     from registry.schema.workspaces_around import resolved_default as resolved_default
@@ -106,7 +108,11 @@ else:
                 "find_database",
             ),
             "trust": ("why_foreign",),
-            "workspaces": ("find_workspaces",),
+            "workspaces": (
+                "Survey",
+                "find_workspaces",
+                "survey",
+            ),
             "workspaces_around": (
                 "user_environment",
                 "default_paths",

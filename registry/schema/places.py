@@ -95,6 +95,11 @@ class Place:
     workspace: Workspace | None = None
 
     @property
+    def location(self) -> Path:
+        """The path of the workspace, with symlinks resolved; else `path`."""
+        return self.path if self.workspace is None else self.workspace.path
+
+    @property
     def skipped(self) -> str | None:
         """The message that the path is skipped; None if no message is needed."""
         if self.state is PlaceState.SILENT:

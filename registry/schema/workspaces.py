@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
+from registry.dataclass import dataclass
 from registry.errors import SilentWorkspaceError, WorkspaceNotFoundError
 from registry.schema.layout import WORKSPACE_NAME, Workspace
 from registry.schema.places import (
@@ -79,6 +80,65 @@ def find_workspaces(
     for message in refused:
         passed_over(message)
     return found
+
+
+@dataclass(frozen=True, slots=True)
+class Survey:
+    """All places where a workspace may be, for an explanation.
+
+    Attributes:
+        taken: The places with the workspaces that `find_workspaces` returns.
+        others: The other places.
+        why_others: Why the workspaces in `others` are not taken, as words.
+        notes: Messages about the list of the orchestrator, if it cannot be used.
+    """
+
+    taken: tuple[Place, ...]
+    others: tuple[Place, ...]
+    why_others: str
+    notes: tuple[str, ...]
+
+
+def survey(
+    arguments: Iterable[str],
+    environment: Mapping[str, str],
+    here: Path,
+    ask: Ask = ask_directly,
+) -> Survey:
+    """Looks at all places, also at those that `find_workspaces` does not need.
+
+    Args:
+        arguments: See `find_workspaces`, also for the other arguments.
+        environment: The environment variables.
+        here: The directory where the upward search starts.
+        ask: Calls functions that may hang.
+
+    Raises:
+        ReplacedWorkspaceError: A workspace was replaced by a symlink during the call.
+    """
+    named = named_places(arguments, environment, here, ask)
+    upward = nearest_places(here, ask)
+    kept, notes = kept_places(environment, ask)
+    why = ""
+    decisive: tuple[Place, ...] = kept
+    if named:
+        decisive, why = named, "other workspaces are named"
+    elif _found_in(upward):
+        decisive, why = upward, "a nearer workspace is taken"
+    elif any(place.state is PlaceState.SILENT for place in upward):
+        decisive, why = (), "a nearer workspace may exist"
+    places = [*named, *(place for place in upward if place.state is not PlaceState.GONE), *kept]
+    taken: dict[Workspace, Place] = {}
+    for place in decisive:
+        if place.workspace is not None:
+            taken.setdefault(place.workspace, place)
+    others: dict[Path, Place] = {}
+    for place in places:
+        if place.workspace not in taken:
+            others.setdefault(
+                place.path if place.workspace is None else place.workspace.path, place
+            )
+    return Survey(tuple(taken.values()), tuple(others.values()), why, notes)
 
 
 def _choose_named(

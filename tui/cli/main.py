@@ -40,6 +40,7 @@ COMMANDS: dict[str, Command] = {
     "metrics": Command("", "print counts and lock times, as OpenMetrics"),
     "register": Command("TYPE", "add an agent to the registries before it starts"),
     "report": Command("AGENT", "set the status or the progress of an agent"),
+    "workspaces": Command("", "print which workspaces the commands take, and why"),
     "completion": Command("SHELL", "print a script that completes commands and ids"),
     "config": Command("", "create, check or print the settings file"),
     "demo": Command("", "try the monitor on a temporary workspace"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 from registry.sources import Dialect
@@ -42,7 +43,12 @@ def storage_note(workspace: WorkspaceRoll) -> str:
     """Returns the storage format of a workspace's tasks; empty if all tasks are in JSON files."""
     if Dialect.SQLITE not in workspace.formats:
         return ""
-    return f" ({' and '.join(_FORMATS[dialect] for dialect in workspace.formats)})"
+    return f" ({format_names(workspace.formats)})"
+
+
+def format_names(formats: Iterable[Dialect]) -> str:
+    """Returns the names of storage formats, as words; empty for none."""
+    return " and ".join(_FORMATS[dialect] for dialect in formats)
 
 
 def mass_death_warning(death: MassDeath, socket: Path) -> str:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from registry import WorkspaceNotFoundError
 from registry.schema import places
+from registry.schema.workspaces import find_workspaces
 from tests.support.databases import Database
 from tests.support.known_workspaces import know
 from tests.support.workspaces import Files, entry
@@ -117,3 +120,125 @@ def test_one_that_does_not_answer_holds_no_command(
     finally:
         os.close(held)
     assert f"skipped {default}: the file system does not answer" in capsys.readouterr().err
+
+
+# muster workspaces
+
+
+def surveyed(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, dict[str, Any]]:
+    """Returns the JSON of `muster workspaces` by path."""
+    main(["workspaces", "--json", *words])
+    return {each["path"]: each for each in json.loads(capsys.readouterr().out)["workspaces"]}
+
+
+def test_each_workspace_is_printed_with_the_reason_and_its_dialect(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gone = tmp_path / "gone" / ".agent-workspace"
+    know(home, gone)
+    assert main(["workspaces"]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()]
+    default = home / ".claude-orchestrator" / "workspaces"
+    project = tmp_path / "project" / ".agent-workspace"
+    assert lines == [
+        ["Taken:"],
+        [str(default), "default", "SQLite;", "1", "task"],
+        [str(project), "known", "JSON;", "1", "task"],
+        ["Not", "taken:"],
+        [str(gone), "known", "does", "not", "exist"],
+    ]
+
+
+def test_the_json_of_workspaces_has_every_field(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    mixed = home / ".claude-orchestrator" / "workspaces"
+    Files(tmp_path / "more", {"TASK-M": []}).registry("TASK-M").parent.rename(mixed / "TASK-M")
+    assert surveyed(capsys)[str(mixed)] == {
+        "path": str(mixed),
+        "taken": True,
+        "origin": "default",
+        "state": "workspace",
+        "why": None,
+        "storage": ["json", "sqlite"],
+        "tasks": 2,
+        "error": None,
+    }
+
+
+def test_what_is_not_taken_says_what_is_taken_instead(
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    near = Files(tmp_path / "near", {})
+    project = str(tmp_path / "project" / ".agent-workspace")
+    monkeypatch.chdir(near.path.parent)
+    found = surveyed(capsys)
+    assert found[str(near.path)]["origin"] == "nearest" and found[str(near.path)]["taken"]
+    assert (found[project]["taken"], found[project]["why"]) == (
+        False,
+        "a nearer workspace is taken",
+    )
+    found = surveyed(capsys, project)
+    assert (found[project]["taken"], found[project]["origin"]) == (True, "argument")
+    assert found[str(near.path)]["why"] == "other workspaces are named"
+    monkeypatch.setenv("MUSTER_WORKSPACES", project)
+    assert surveyed(capsys)[project]["origin"] == "variable"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give files to other users")
+def test_another_users_and_an_unreadable_one_say_so(
+    home: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    theirs = tmp_path / "theirs" / ".agent-workspace"
+    theirs.mkdir(parents=True)
+    os.chown(theirs, 64101, 64101)
+    know(home, theirs)
+    (home / ".claude-orchestrator" / "workspaces" / "registry" / "state.sqlite3").write_bytes(
+        b"no database " * 99
+    )
+    found = surveyed(capsys)
+    assert found[str(theirs)]["state"] == "foreign" and not found[str(theirs)]["taken"]
+    assert found[str(theirs)]["why"] == "belongs to user 64101"
+    default = found[str(home / ".claude-orchestrator" / "workspaces")]
+    assert "is not a valid database" in default["error"]
+
+
+def test_without_any_the_code_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    know(tmp_path)
+    (tmp_path / ".claude-orchestrator" / "global_registry.sqlite3").write_text("x" * 999)
+    assert main(["workspaces"]) == 2
+    said = capsys.readouterr()
+    assert "No workspace is taken." in said.out
+    assert "the workspaces that the orchestrator knows cannot be read" in said.err
+
+
+@pytest.mark.parametrize("case", ["named", "variable", "near", "known", "none"])
+def test_it_prints_what_the_other_commands_take(
+    home: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    case: str,
+) -> None:
+    near, other = Files(tmp_path / "near", {}), Files(tmp_path / "other", {})
+    words = [str(other.path)] if case == "named" else []
+    if case == "variable":
+        monkeypatch.setenv("MUSTER_WORKSPACES", f"{other.path}:{tmp_path / 'wrong'}")
+    if case == "near":
+        monkeypatch.chdir(near.path.parent)
+    if case == "none":
+        monkeypatch.setenv("HOME", str(tmp_path))
+    try:
+        taken = find_workspaces(words, os.environ, Path.cwd(), missing=str)
+    except WorkspaceNotFoundError:
+        taken = ()
+    found = surveyed(capsys, *words)
+    assert [path for path, place in found.items() if place["taken"]] == [
+        str(workspace.path) for workspace in taken
+    ]
