@@ -81,8 +81,13 @@ def load_settings(environment: Mapping[str, str], named: str | None = None) -> S
     path, must_be_there = settings_path(environment, named)
     if path is None:
         return Settings()
+    from tui.host.asker import Asker, NoAnswerError
+
+    other = f"name another file with --config or {CONFIG_VARIABLE} (/dev/null: none)"
     try:
-        text = _read(path)
+        text = Asker[str]().ask(lambda: _read(path))
+    except NoAnswerError:
+        raise SettingsError(path, (f"its file system does not answer; {other}",)) from None
     except FileNotFoundError:
         if not must_be_there:
             return Settings()
@@ -90,7 +95,7 @@ def load_settings(environment: Mapping[str, str], named: str | None = None) -> S
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         if not must_be_there:
-            why += f"; name another file with --config or {CONFIG_VARIABLE} (/dev/null: none)"
+            why += f"; {other}"
         raise SettingsError(path, (why,)) from None
     # Imported only here: the import takes 10 ms, and most users have no settings file.
     import tomllib

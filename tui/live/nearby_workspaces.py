@@ -18,30 +18,37 @@ Then it is unknown whether the sessions near this workspace are orphans.
 
 from __future__ import annotations
 
-import functools
+import contextlib
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
+from typing import Any, TypeVar
 
 from registry.dataclass import dataclass, replace
 from registry.schema import (
     SESSION_PREFIX,
-    WORKSPACE_NAME,
     AgentRecord,
     UnreadDatabase,
     Workspace,
-    default_workspaces,
+    default_paths,
+    resolved_default,
     spellings,
+    user_environment,
     why_foreign,
-    workspaces_above,
 )
 from registry.storage import Instant, writers_of
+from tui.host.asker import PATIENCE, Asker, NoAnswerError
 from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.live.registry_cache import Bounds, Registries
+from tui.live.surroundings import Around, Surroundings
 from tui.model.orphans import find_orphans
 from tui.model.policy import Policy
 from tui.model.roll import TaskState
+from tui.progress import ProgressCallback
+
+Result = TypeVar("Result")
 
 _AT_MOST = 16
 """The largest number of workspaces near sessions that are read."""
@@ -55,12 +62,6 @@ _FOREIGN_TIME = 1.0
 The limits are: tasks in one workspace, bytes of one registry, bytes of all registries, and seconds
 for all these workspaces. Without limits, another user could make the reading very slow. The limit
 of all bytes is five times the size of the largest known registry.
-"""
-
-PATHS_TIME = 3.0
-"""The time in seconds for the paths that the processes of all examined sessions name.
-
-Without the limit, a process of another user could stall muster with very many long paths.
 """
 
 _AGAIN = 3.0
@@ -82,23 +83,6 @@ class Judged:
     unsure: tuple[Session, ...] = ()
     read: tuple[Path, ...] = ()
     databases: tuple[UnreadDatabase, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Around:
-    """The workspaces that may list a session.
-
-    Attributes:
-        near: The known workspaces near the session.
-        default: The default workspaces of orchestrators, which may list any session.
-        started: The workspaces in `near` at or above the directory where the session was started.
-        is_whole: Whether all workspaces near the session are known.
-    """
-
-    near: frozenset[Path] = frozenset()
-    default: frozenset[Path] = frozenset()
-    started: frozenset[Path] = frozenset()
-    is_whole: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,6 +120,9 @@ class NearbyWorkspaces:
     """
 
     def __init__(self, always: Iterable[Path] = (), others: Iterable[Path] = ()) -> None:
+        self._surroundings = Surroundings()
+        # One for each path, so that a path that does not answer is not examined again.
+        self._askers: dict[Path, Asker[Any]] = {}
         self.always = tuple(sorted({Path(os.path.realpath(path)) for path in always}))
         self.readings: Mapping[Path, Reading] = {}
         self._registries: dict[Path, Registries] = {}
@@ -237,20 +224,22 @@ class NearbyWorkspaces:
         Returns:
             Maps each session to the workspaces that may list it.
         """
+        surroundings = self._surroundings.of(sessions, answer)
+        of_user = frozenset(default_paths(user_environment()))
+        default = self._resolved(of_user.union(*(each.default for each in surroundings.values())))
         around: dict[Session, Around] = {}
         started: set[Path] = set()
         touched: set[Path] = set()
-        of_user = default_workspaces({"HOME": os.path.expanduser("~"), **os.environ})
-        for session, surroundings in _around(sessions, answer):
-            near, default = surroundings.near - own, (surroundings.default | of_user) - own
-            around[session] = replace(surroundings, near=near, default=default)
-            started |= surroundings.started - own
-            touched |= near | default
+        for session, found in surroundings.items():
+            keeping = frozenset[Path]().union(*(default[path] for path in found.default | of_user))
+            around[session] = replace(found, near=found.near - own, default=keeping - own)
+            started |= found.started - own
+            touched |= around[session].near | around[session].default
         # Only the first `_AT_MOST` workspaces are read. No process may displace these by naming
         # other workspaces.
         paths = dict.fromkeys(sorted(started))
-        foreign = {path: why_foreign(path) is not None for path in touched}
-        paths |= dict.fromkeys(sorted(touched, key=lambda path: (foreign[path], path)))
+        foreign = self._ask({path: partial(_is_foreign, path) for path in touched})
+        paths |= dict.fromkeys(sorted(foreign, key=lambda path: (foreign[path], path)))
         paths |= dict.fromkeys(self._others)
         others = [path for path in paths if path not in self.always]
         self._registries = {
@@ -260,22 +249,58 @@ class NearbyWorkspaces:
         self._read_all()
         return around
 
+    def _resolved(self, paths: Iterable[Path]) -> Mapping[Path, frozenset[Path]]:
+        """Maps each path of a default workspace to the workspace, or to nothing.
+
+        A path whose file system does not answer stays as it is: a workspace may be there.
+        """
+        wanted = tuple(paths)
+        found = self._ask({path: partial(_resolved, path) for path in wanted})
+        return {path: found.get(path, frozenset({path})) for path in wanted}
+
+    def _ask(
+        self, calls: Mapping[Path, Callable[[ProgressCallback], Result]]
+    ) -> dict[Path, Result]:
+        """Calls functions that examine workspaces, each in its own thread.
+
+        Args:
+            calls: Maps a path to the function that examines it.
+
+        Returns:
+            Maps each path to the result; without the paths whose file systems do not answer.
+        """
+        begun: list[Path] = []
+        for path, call in calls.items():
+            asker = self._askers.setdefault(path, Asker())
+            if not asker.is_hanging:
+                asker.begin(call)
+                begun.append(path)
+        results: dict[Path, Result] = {}
+        for path in begun:
+            with contextlib.suppress(NoAnswerError):
+                results[path] = self._askers[path].end(PATIENCE)
+        return results
+
     def _read_all(self) -> None:
         """Reads all workspaces; workspaces of other users only up to limits."""
-        foreign = {
-            path
-            for path in self._registries
-            if path not in self.always
-            and (why_foreign(path) or writers_of((), (path,)).outsider()) is not None
-        }
-        self.readings = readings = {
-            path: _read(cached) for path, cached in self._registries.items() if path not in foreign
-        }
+        foreign = self._ask(
+            {
+                path: partial(_is_of_others, path)
+                for path in self._registries
+                if path not in self.always
+            }
+        )
+        ours = [
+            path for path in self._registries if not foreign.get(path, path not in self.always)
+        ]
+        self.readings = readings = self._ask(
+            {path: partial(_read, self._registries[path], None) for path in ours}
+        )
         until = time.monotonic() + _FOREIGN_TIME
         bounds = Bounds(_FOREIGN_LARGEST, _FOREIGN_BYTES, until)
         for path in self._registries:
-            if path in foreign and not bounds.are_reached:
-                readings[path] = _read(self._registries[path], bounds)
+            if foreign.get(path) and not bounds.are_reached:
+                readings |= self._ask({path: partial(_read, self._registries[path], bounds)})
 
     def _is_unlisted(
         self, path: Path, lone: TmuxSnapshot, policy: Policy, now: float
@@ -366,9 +391,22 @@ def _listing_in(workspace: Path, reading: Reading, name: str) -> Iterator[Path]:
         yield Workspace(workspace).global_registry
 
 
-def _read(registries: Registries, bounds: Bounds | None = None) -> Reading:
+def _resolved(path: Path, _: ProgressCallback) -> frozenset[Path]:
+    return resolved_default((path,))
+
+
+def _is_foreign(path: Path, _: ProgressCallback) -> bool:
+    return why_foreign(path) is not None
+
+
+def _is_of_others(path: Path, _: ProgressCallback) -> bool:
+    """Returns whether a user besides this user and root may have written a workspace."""
+    return (why_foreign(path) or writers_of((), (path,)).outsider()) is not None
+
+
+def _read(registries: Registries, bounds: Bounds | None, progress: ProgressCallback) -> Reading:
     """Reads the changed registries of a workspace; returns their content."""
-    registries.rescan(at_most=None if bounds is None else _FOREIGN_TASKS, bounds=bounds)
+    registries.rescan(progress, None if bounds is None else _FOREIGN_TASKS, bounds)
     states, sees_all = registries.states(), registries.sees_all()
     errors = [state.error or state.hot_journal for state in states]
     errors += [branch.error or branch.hot_journal for branch in registries.branches()]
@@ -381,62 +419,3 @@ def _read(registries: Registries, bounds: Bounds | None = None) -> Reading:
         registries.known_until(),
         unread or registries.busy or any(errors) or not sees_all,
     )
-
-
-def _around(sessions: Iterable[Session], answer: TmuxSnapshot) -> Iterator[tuple[Session, Around]]:
-    """Yields each session with the workspaces that may list it."""
-    sessions = tuple(sessions)
-    if not sessions:
-        return
-    # Imported late, because most roll calls do not need it.
-    from tui.host.process import process_tree
-    from tui.host.process.process_paths import (
-        Touched,
-        default_workspaces_of,
-        directories_of,
-        directories_touched,
-        is_elsewhere,
-    )
-
-    server = answer.server_process
-    # In another mount namespace, the paths that the server reports mean other directories.
-    hidden = answer.foreign_pids or (server is not None and is_elsewhere(server))
-    seen = server is not None
-    # All processes that a kill would end are examined.
-    families = process_tree.families_of(sessions, answer)
-    above = functools.cache(workspaces_above)
-    give_up_at = time.monotonic() + PATHS_TIME
-    for session in sessions:
-        family = families[session]
-        default = frozenset[Path]().union(*map(default_workspaces_of, family))
-        if hidden:
-            yield session, Around(default=default, is_whole=False)
-            continue
-        start = None if session.started_in is None else frozenset({Path(session.started_in)})
-        directories = [start, *map(directories_of, session.pids)]
-        if not session.pids:
-            # All panes of the session are dead, but some of their processes may be hidden.
-            directories.append(frozenset())
-        touched = [
-            directories_touched(pid)
-            if time.monotonic() < give_up_at
-            else Touched(frozenset(), is_whole=False)
-            for pid in family
-        ]
-        # A process may have ended, or be in another PID or mount namespace.
-        is_whole = all(paths.is_whole for paths in touched)
-        is_whole = is_whole and all(paths is not None and (paths or seen) for paths in directories)
-        near: dict[Path, frozenset[Path]] = {}
-        known = frozenset[Path]().union(*(paths for paths in directories if paths))
-        named = frozenset[Path]().union(*(paths.directories for paths in touched))
-        for path in (*known, *(named - known)):
-            if path not in known and time.monotonic() >= give_up_at:
-                is_whole = False
-                break
-            try:
-                near[path] = above(path)
-            except OSError:
-                # An unreadable directory counts only if its path is in a workspace.
-                is_whole = is_whole and path not in known and WORKSPACE_NAME not in path.parts
-        started = frozenset[Path]().union(*(near.get(path, ()) for path in start or ()))
-        yield session, Around(frozenset[Path]().union(*near.values()), default, started, is_whole)

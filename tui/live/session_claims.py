@@ -12,7 +12,8 @@ from registry.snapshots import while_busy
 from registry.storage import outsider_of
 from registry.text import shown_name
 from tui.host.tmux_types import Session, TmuxSnapshot
-from tui.live.nearby_workspaces import Around, NearbyWorkspaces, Reading, session_name_of
+from tui.live.nearby_workspaces import NearbyWorkspaces, Reading, session_name_of
+from tui.live.surroundings import Around
 from tui.model.policy import Policy
 from tui.model.roll import TaskState
 

@@ -6,23 +6,26 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from registry.schema import places
+from registry.schema import places, workspaces_around
 from registry.schema.layout import Workspace
 from registry.sources import JsonTask, JsonWorkspace, SqliteWorkspace
 from tests.support.fuse import needs_fuse, passed_through
+from tests.support.real_tmux import RealTmux
 from tests.support.rolls import answered
 from tests.support.scripted_tmux import ScriptedTmux, made_now
 from tests.support.waiting import until
 from tests.support.workspaces import QUICK, Files, entry, stamp, verdicts
 from tui.cli.main import main
-from tui.host import tmux_servers
+from tui.config import load
+from tui.host import asker, tmux_servers
 from tui.host.asker import Asker, NoAnswerError
-from tui.live import builder, separate_registries
+from tui.live import builder, nearby_workspaces, separate_registries, surroundings
 from tui.live.collector import LiveRoll
 from tui.live.nearby_workspaces import NearbyWorkspaces
 from tui.live.once import take_roll
@@ -31,6 +34,7 @@ from tui.live.separate_registries import NO_ANSWER
 from tui.model.roll import RollCall, Verdict, WorkspaceRoll
 
 BOTH = answered(made_now("agent_a", number=1), made_now("agent_b", number=2))
+YOUNG = replace(QUICK, orphan_grace=0.0)
 ONE_DIED = answered(made_now("agent_a", number=1))
 
 
@@ -38,6 +42,7 @@ ONE_DIED = answered(made_now("agent_a", number=1))
 def little_patience(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(separate_registries, "PATIENCE", 0.3)
     monkeypatch.setattr(builder, "_PATIENCE", 0.3)
+    monkeypatch.setattr(asker, "PATIENCE", 0.3)
 
 
 class Hang:
@@ -277,6 +282,88 @@ def test_a_command_ends_if_its_only_path_does_not_answer(
     place = ["-w"] if command[0] == "complete" else []
     assert main([*command, "-S", nobody, *place, str(dead.path)]) == 2
     assert "the file system does not answer" in capsys.readouterr().err
+
+
+# A default workspace, which the user did not name
+
+DEFAULT: dict[str, tuple[Any, str]] = {
+    "the look at it": (workspaces_around, "_may_keep_tasks"),
+    "whose it is": (nearby_workspaces, "_is_foreign"),
+    "its directory": (JsonWorkspace, "tasks"),
+    "its database": (SqliteWorkspace, "unread_database"),
+}
+
+
+@pytest.fixture
+def default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The default workspace of the user."""
+    path = tmp_path / "home" / ".claude-orchestrator" / "workspaces"
+    Files(tmp_path / "home", {"TASK-D": []}).path.rename(tmp_path / "moved")
+    path.parent.mkdir(parents=True)
+    (tmp_path / "moved").rename(path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(nearby_workspaces, "PATIENCE", 0.3)
+    return path
+
+
+def _concerns(default: Path, place: object, *_: object) -> bool:
+    return (place.directory if isinstance(place, JsonWorkspace) else place) == default
+
+
+@pytest.mark.parametrize("place", DEFAULT.values(), ids=DEFAULT)
+def test_a_default_workspace_that_hangs_holds_no_command(
+    server: RealTmux,
+    good: Files,
+    default: Path,
+    hang: Hang,
+    place: tuple[Any, str],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("tui.cli.commands.kill.policy_of", lambda _: YOUNG)
+    for name in ("agent_b", "agent_stranger"):
+        server.start(name)
+    good.write_task("TASK-B", entry("b", started_at=stamp(0)))
+    words = ["-S", str(server.socket), "-w", str(good.path)]
+    assert main(["kill", "--orphans", "--dry-run", *words]) == 0
+    assert "agent_stranger" in capsys.readouterr().out
+    hang.of(*place, partial(_concerns, default))
+    # It may list any session.
+    assert main(["kill", "--orphans", "--yes", *words]) == 1
+    assert "agent_stranger" in server.names()
+    assert main(["kill", "b", "--yes", *words]) == 0
+    assert server.names() == {"agent_stranger"}
+    assert hang.calls > 0
+
+
+def test_a_directory_of_a_process_that_hangs_holds_no_command(
+    server: RealTmux,
+    good: Files,
+    hang: Hang,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("tui.cli.commands.kill.policy_of", lambda _: YOUNG)
+    monkeypatch.setattr(surroundings, "_PATIENCE", 0.3)
+    server.start("agent_b")
+    good.write_task("TASK-B", entry("b", started_at=stamp(0)))
+    hang.of(surroundings, "workspaces_above", lambda *_: True)
+    assert main(["kill", "b", "--yes", "-S", str(server.socket), "-w", str(good.path)]) == 0
+    assert server.names() == set()
+    assert hang.calls > 0
+
+
+def test_settings_on_a_file_system_that_hangs_hold_no_command(
+    good: Files,
+    nobody: str,
+    hang: Hang,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(Asker, "ask", _impatient(Asker.ask))
+    hang.of(load, "_read", lambda _: True)
+    assert main(["kill", "--orphans", "-S", nobody, "-w", str(good.path)]) == 2
+    assert "its file system does not answer; name another file" in capsys.readouterr().err
 
 
 # A real one

@@ -19,7 +19,7 @@ from tui.actions.outcome import Result
 from tui.actions.plan_kill import plan_kill
 from tui.host.process import process_tree, procfs
 from tui.host.process.process_paths import (
-    default_workspaces_of,
+    default_paths_of,
     directories_of,
     directories_touched,
     is_elsewhere,
@@ -76,7 +76,7 @@ def test_the_agents_of_a_server_in_its_own_mount_namespace_are_no_orphans(
         assert is_elsewhere(server.server_pid()) and is_elsewhere(pid)
         assert directories_of(pid) is None
         assert directories_touched(pid) == (frozenset(), False)
-        assert default_workspaces_of(pid) == frozenset()
+        assert default_paths_of(pid) == frozenset()
         assert_nobody_can_tell(files, server)
     finally:
         server.run("kill-server")

@@ -29,7 +29,7 @@ from tui.actions.plan_kill import plan_kill
 from tui.cli.main import main
 from tui.host.process import process_paths, process_tree, procfs
 from tui.host.process.process_paths import directories_of, directories_touched
-from tui.live import nearby_workspaces
+from tui.live import nearby_workspaces, surroundings
 from tui.live.nearby_workspaces import NearbyWorkspaces
 from tui.live.registry_cache import Bounds, Registries
 from tui.model.roll import RollCall
@@ -365,7 +365,7 @@ def test_where_the_paths_of_processes_take_too_long_its_session_is_no_orphan(
 ) -> None:
     begin("agent_x", tmp_path)
     assert [each.name for each in take_young(ours, server).orphans or ()] == ["agent_x"]
-    monkeypatch.setattr(nearby_workspaces, "PATHS_TIME", -1.0)
+    monkeypatch.setattr(surroundings, "PATHS_TIME", -1.0)
     looked = NearbyWorkspaces((ours.path,)).look(
         server.client().ask().sessions.values(), server.client().ask(), frozenset(), YOUNG, 2e9
     )

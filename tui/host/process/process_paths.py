@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import unquote
 
-from registry.schema import WORKSPACE_NAME, default_workspaces
+from registry.schema import WORKSPACE_NAME, default_paths
 from tui.host.process import procfs
 
 # Matches the name of a workspace, or the end of the directory that contains a task's directory.
@@ -132,18 +132,18 @@ def _words_of(pid: int) -> Iterator[str]:
         raise ValueError(f"process {pid} has words of more than {procfs.LARGEST} bytes")
 
 
-def default_workspaces_of(pid: int) -> frozenset[Path]:
+def default_paths_of(pid: int) -> frozenset[Path]:
     """Returns the default workspaces of an orchestrator that has the environment of a process.
 
-    The result is empty if muster is not allowed to read the environment, or if muster must not use
-    the paths of the process (see `is_elsewhere`).
+    The paths are not examined. The result is empty if muster is not allowed to read the
+    environment, or if muster must not use the paths of the process (see `is_elsewhere`).
     """
     if is_elsewhere(pid):
         return frozenset()
     with suppress(OSError):
         entries = (word.partition("=") for word in procfs.words(pid, "environ").words)
-        return default_workspaces({name: value for name, _, value in entries})
-    return default_workspaces({})
+        return frozenset(default_paths({name: value for name, _, value in entries}))
+    return frozenset()
 
 
 def workspaces_in(words: Iterable[str], here: Path | None) -> Iterator[Path]:
