@@ -27,6 +27,7 @@ from registry.storage.files.anchor import open_resolved
 from registry.storage.files.descriptor import close_read
 from registry.storage.files.interruption import hand_on
 from registry.storage.files.presence import is_kind, may_exist
+from registry.storage.files.safe_open import is_safe_name
 from registry.text import shown_name, typed_word
 
 ENVIRONMENT_VARIABLE = "MUSTER_WORKSPACES"
@@ -334,18 +335,46 @@ def _named(path: Path) -> Workspace | None:
             return Workspace(Path(os.path.realpath(inside)))
         if resolved.name == WORKSPACE_NAME:
             return Workspace(resolved)
-        if has_inside is None and resolved.parent.name == WORKSPACE_NAME:
+        if has_inside is None and _looks_like_workspace(resolved.parent):
             return Workspace(resolved.parent, only=resolved / TASK_REGISTRY)
         if has_inside is None:
             # The directory cannot be searched, so it is treated as the directory of a project.
             return Workspace(inside)
         if _looks_like_workspace(resolved):
             return Workspace(resolved)
-        if is_kind(resolved / TASK_REGISTRY, stat.S_ISREG):
+        if is_kind(resolved / TASK_REGISTRY, stat.S_ISREG) or _is_in_database(resolved):
             return Workspace(resolved.parent, only=resolved / TASK_REGISTRY)
         if _may_have_tasks(resolved):
             return Workspace(resolved)
+        return _only_workspace_in(resolved)
     return None
+
+
+def _is_in_database(directory: Path) -> bool:
+    """Returns whether the database of the directory above lists a task of this name."""
+    path = directory.parent / GLOBAL_FOLDER / DATABASE
+    if not may_exist(path):
+        return False
+    try:
+        return database.lists_task(path, directory.name)
+    except RegistryError as error:
+        hand_on(error)
+        # The directory may be a task's. The task then shows the error of the database.
+        return is_safe_name(directory.name) and directory.name != GLOBAL_FOLDER
+
+
+def _only_workspace_in(directory: Path) -> Workspace | None:
+    """Returns the only workspace in a directory; None if there is none, or more than one.
+
+    The workspace may have any name: it has a database or a global registry. The user did not name
+    the workspace itself, so another user must not have created it.
+    """
+    with os.scandir(directory) as entries:
+        paths = [directory / entry.name for entry in entries]
+    found = [path for path in paths if not path.is_symlink() and _looks_like_workspace(path)]
+    if len(found) != 1:
+        return None
+    return _unnamed_place(found[0], Origin.ARGUMENT).workspace
 
 
 def _may_have_tasks(directory: Path) -> bool:

@@ -19,6 +19,8 @@ PATHS_TIME = 3.0
 Without the limit, a process of another user could stall muster with very many long paths.
 """
 
+_TASK = "TASK-"
+
 # A step reads many files of /proc.
 _PATIENCE = 5.0
 
@@ -127,8 +129,9 @@ def _examine(
         is_whole = is_whole and all(paths is not None and (paths or seen) for paths in directories)
         near: dict[Path, frozenset[Path]] = {}
         known = frozenset[Path]().union(*(paths for paths in directories if paths))
-        named = frozenset[Path]().union(*(paths.directories for paths in touched))
-        for path in (*known, *(named - known)):
+        used = frozenset[Path]().union(*(paths.directories for paths in touched))
+        likely = known.union(*(paths.named for paths in touched))
+        for path in (*known, *(used - known)):
             step("Looking for workspaces", done, len(sessions))
             if path not in known and time.monotonic() >= give_up_at:
                 is_whole = False
@@ -136,9 +139,14 @@ def _examine(
             try:
                 near[path] = above(path)
             except OSError:
-                # An unreadable directory counts only if its path is in a workspace.
-                is_whole = is_whole and path not in known and WORKSPACE_NAME not in path.parts
+                # An unreadable directory counts only if its path is, or may be, in a workspace.
+                is_whole = is_whole and path not in likely and not _is_in_workspace(path)
         started = frozenset[Path]().union(*(near.get(path, ()) for path in start or ()))
         around[session] = Around(
             frozenset[Path]().union(*near.values()), default, started, is_whole
         )
+
+
+def _is_in_workspace(path: Path) -> bool:
+    """Returns whether a path is in a workspace, by the names in the path."""
+    return WORKSPACE_NAME in path.parts or any(part.startswith(_TASK) for part in path.parts)

@@ -391,3 +391,62 @@ def test_each_place_tells_why_it_is_looked_at(home: Path) -> None:
         (Path("/gone"), Origin.KNOWN),
     ]
     assert notes == ()
+
+
+# A workspace of any name
+
+NAMED: dict[str, Callable[[Path], Path]] = {
+    "itself": lambda path: path,
+    "its parent": lambda path: path.parent,
+    "its database": lambda path: path / "registry" / "state.sqlite3",
+    "a link to it": lambda path: _linked_to(path),
+}
+
+
+def _linked_to(path: Path) -> Path:
+    link = path.parent.parent / "link"
+    link.symlink_to(path)
+    return link
+
+
+@pytest.mark.parametrize("named", NAMED.values(), ids=NAMED)
+def test_a_database_in_a_directory_of_any_name_is_found_by_its_name(
+    tmp_path: Path, named: Callable[[Path], Path]
+) -> None:
+    path = tmp_path / "home" / ".claude-orchestrator" / "workspaces"
+    Database(path).task("TASK-1")
+    assert find_workspaces([str(named(path))], {}, Path("/")) == (Workspace(path),)
+
+
+@pytest.mark.parametrize("has_registry", [True, False], ids=["with JSON", "without JSON"])
+def test_a_task_of_a_database_is_found_by_its_directory(
+    tmp_path: Path, has_registry: bool
+) -> None:
+    path = tmp_path / "workspaces"
+    registry = Database(path).task("TASK-1")
+    only = Workspace(path, only=registry)
+    assert find_workspaces([str(registry)], {}, Path("/")) == (only,)
+    if not has_registry:
+        registry.unlink()
+    assert find_workspaces([str(registry.parent)], {}, Path("/")) == (only,)
+    (path / "TASK-2").mkdir()
+    with pytest.raises(WorkspaceNotFoundError):
+        find_workspaces([str(path / "TASK-2")], {}, Path("/"))
+
+
+def test_of_two_workspaces_in_a_directory_none_is_meant(tmp_path: Path) -> None:
+    Database(tmp_path / "one")
+    assert find_workspaces([str(tmp_path)], {}, Path("/")) == (Workspace(tmp_path / "one"),)
+    Database(tmp_path / "two")
+    with pytest.raises(WorkspaceNotFoundError):
+        find_workspaces([str(tmp_path)], {}, Path("/"))
+
+
+@only_root
+def test_another_users_workspace_is_not_meant_by_its_parent(tmp_path: Path) -> None:
+    Database(tmp_path / "theirs")
+    os.chown(tmp_path / "theirs", OTHER, OTHER)
+    with pytest.raises(WorkspaceNotFoundError):
+        find_workspaces([str(tmp_path)], {}, Path("/"))
+    found = find_workspaces([str(tmp_path / "theirs")], {}, Path("/"))
+    assert found == (Workspace(tmp_path / "theirs"),)

@@ -242,3 +242,24 @@ def test_it_prints_what_the_other_commands_take(
     assert [path for path, place in found.items() if place["taken"]] == [
         str(workspace.path) for workspace in taken
     ]
+
+
+# A workspace of any name
+
+
+@pytest.mark.parametrize("named", ["", "..", "registry/state.sqlite3", "TASK-S"])
+@pytest.mark.parametrize("command", ["list", "doctor", "log", "metrics", "show", "complete"])
+def test_a_default_workspace_may_be_named_in_each_way(
+    home: Path,
+    nobody: list[str],
+    capsys: pytest.CaptureFixture[str],
+    named: str,
+    command: str,
+) -> None:
+    path = str(home / ".claude-orchestrator" / "workspaces" / named)
+    words = {"show": ["s", "-w"], "complete": ["--zombies", "--dry-run", "-w"]}.get(command, [])
+    code = main([command, *words, path, *nobody])
+    said = capsys.readouterr()
+    assert "found" not in said.err and "Traceback" not in said.err
+    if command in ("list", "show"):
+        assert code == 0 and "TASK-S" in said.out

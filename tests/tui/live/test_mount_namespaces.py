@@ -19,6 +19,7 @@ from tui.actions.outcome import Result
 from tui.actions.plan_kill import plan_kill
 from tui.host.process import process_tree, procfs
 from tui.host.process.process_paths import (
+    Touched,
     default_paths_of,
     directories_of,
     directories_touched,
@@ -75,7 +76,7 @@ def test_the_agents_of_a_server_in_its_own_mount_namespace_are_no_orphans(
         assert not Path(os.readlink(f"/proc/{pid}/cwd")).exists()
         assert is_elsewhere(server.server_pid()) and is_elsewhere(pid)
         assert directories_of(pid) is None
-        assert directories_touched(pid) == (frozenset(), False)
+        assert directories_touched(pid) == Touched(frozenset(), is_whole=False)
         assert default_paths_of(pid) == frozenset()
         assert_nobody_can_tell(files, server)
     finally:
@@ -135,7 +136,7 @@ def test_what_has_another_root_directory_tells_no_paths(rooted: Sleep, tmp_path:
     pid = rooted(tmp_path)
     assert is_elsewhere(pid)
     assert directories_of(pid) is None
-    assert directories_touched(pid) == (frozenset(), False)
+    assert directories_touched(pid) == Touched(frozenset(), is_whole=False)
 
 
 def test_what_has_ended_is_nowhere() -> None:

@@ -446,6 +446,37 @@ def test_processes_that_must_not_be_looked_into_may_be_anybodys(
     assert (orphans(roll), roll.orphans_known) == ([], False)
 
 
+@pytest.mark.parametrize("names", [("private",), ("private", "TASK-1"), (".agent-workspace",)])
+@pytest.mark.parametrize("by_word", [True, False], ids=["named", "open file"])
+def test_an_unreadable_directory_that_may_be_a_workspace_may_list_it(
+    ours: Files,
+    server: RealTmux,
+    begin: Begin,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    names: tuple[str, ...],
+    by_word: bool,
+) -> None:
+    private = tmp_path.joinpath(*names)
+    paths = frozenset({private})
+    touched = process_paths.Touched(paths, True, paths if by_word else frozenset())
+    real = workspaces_above
+
+    def above(path: Path) -> frozenset[Path]:
+        if path == private:
+            raise PermissionError
+        return real(path)
+
+    begin("agent_x", tmp_path / "else")
+    monkeypatch.setattr(process_paths, "directories_touched", lambda _: touched)
+    monkeypatch.setattr(surroundings, "workspaces_above", above)
+    roll = take_young(ours, server)
+    is_plain = names == ("private",) and not by_word
+    assert (orphans(roll), roll.orphans_known) == (
+        (["agent_x"], True) if is_plain else ([], False)
+    )
+
+
 def test_no_more_workspaces_are_read_than_a_few(
     ours: Files, theirs: Files, server: RealTmux, begin: Begin, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -40,10 +40,13 @@ class Touched(NamedTuple):
         directories: The directories. Some of them may not exist.
         is_whole: Whether `directories` is complete. False if muster is not allowed to read some
             data of the process, or if the process has too much data.
+        named: Those of the directories that the command line or the environment names, and that
+            are workspaces by their names or by their tasks' names.
     """
 
     directories: frozenset[Path]
     is_whole: bool
+    named: frozenset[Path] = frozenset()
 
 
 def is_elsewhere(pid: int) -> bool:
@@ -86,13 +89,14 @@ def directories_touched(pid: int) -> Touched:
     if is_elsewhere(pid):
         return Touched(frozenset(), is_whole=False)
     paths: set[Path] = set()
+    named: set[Path] = set()
     is_whole = True
-    for source in (_working, _opened, _named_in_words):
+    for source, found in ((_working, paths), (_opened, paths), (_named_in_words, named)):
         try:
-            paths.update(source(pid))
+            found.update(source(pid))
         except (OSError, ValueError) as error:
             is_whole = is_whole and (_is_gone(error) or _has_ended(pid))
-    return Touched(frozenset(paths), is_whole)
+    return Touched(frozenset(paths | named), is_whole, frozenset(named))
 
 
 def _is_gone(error: Exception) -> bool:

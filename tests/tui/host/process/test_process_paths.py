@@ -14,7 +14,7 @@ from tests.support.other_user import OTHER, needs_another_user
 from tests.support.selection import TESTS
 from tests.support.waiting import until
 from tui.host.process import process_paths, procfs
-from tui.host.process.process_paths import directories_touched, workspaces_in
+from tui.host.process.process_paths import Touched, directories_touched, workspaces_in
 
 HERE = Path("/here")
 
@@ -113,7 +113,7 @@ def test_what_muster_may_not_read_of_a_process_is_told(tmp_path: Path) -> None:
 def test_nothing_is_unknown_of_a_process_that_was_not_reaped() -> None:
     with subprocess.Popen(["true"]) as ended:
         until(lambda: (found := procfs.stat_of(ended.pid)) and found.is_ended, "its end")
-        assert directories_touched(ended.pid) == (frozenset(), True)
+        assert directories_touched(ended.pid) == Touched(frozenset(), is_whole=True)
 
 
 @pytest.mark.parametrize("written", ["{}/T1", "file://{}/T1", "see /x /y:{}/T1"])
@@ -144,6 +144,6 @@ def test_of_a_process_that_is_gone_nothing_is_known(tmp_path: Path) -> None:
     if not pid:
         os._exit(0)
     os.waitpid(pid, 0)
-    assert directories_touched(pid) == (frozenset(), True)
+    assert directories_touched(pid) == Touched(frozenset(), is_whole=True)
     with open(tmp_path / "open", "w"):
         assert {tmp_path, Path.cwd()} <= directories_touched(os.getpid()).directories
