@@ -148,6 +148,10 @@ class TaskSource(Source, Protocol):
         """The path of the global registry that lists the task and the task's agents, or None."""
 
     @property
+    def listing(self) -> tuple[Path, ...]:
+        """The files that list the task's agents; a user who may write one may list any session."""
+
+    @property
     def lies_elsewhere(self) -> bool:
         """Whether the task is outside the workspace whose global registry lists the task."""
 
