@@ -7,6 +7,7 @@ from registry.exports import exports
 if TYPE_CHECKING:
     from registry.database.files import DatabaseStamp as DatabaseStamp
     from registry.database.files import stamp_of as stamp_of
+    from registry.database.rows import find_damage as find_damage
     from registry.database.rows import lists_task as lists_task
     from registry.database.rows import read_agent as read_agent
     from registry.database.rows import read_rows as read_rows
@@ -22,6 +23,7 @@ else:
                 "stamp_of",
             ),
             "rows": (
+                "find_damage",
                 "lists_task",
                 "read_agent",
                 "read_rows",

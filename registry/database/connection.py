@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, repeat
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Timer
 from typing import Any
 from urllib.parse import quote
 from weakref import WeakValueDictionary
@@ -42,6 +42,9 @@ STEPS_AT_MOST = 50_000_000
 
 A longer transaction would stop the checkpoints of the writers.
 """
+
+DAMAGES_AT_MOST = 5
+"""The largest number of damages that one check of a database returns."""
 
 _BUSY_TIMEOUT = 0.2
 _STEPS_OF_A_LOOK = 20_000
@@ -123,6 +126,31 @@ class Transaction:
         """Returns the names of a table's columns, in order."""
         rows = self.select("SELECT name FROM pragma_table_info(?)", (table,))
         return tuple(name for (name,) in rows)
+
+    def quick_check(self, seconds: float) -> tuple[str, ...] | None:
+        """Checks the pages of the database.
+
+        Args:
+            seconds: The time after which the check is stopped.
+
+        Returns:
+            At most `DAMAGES_AT_MOST` damages; None if the check was stopped.
+        """
+        # In older versions, the check of one table does not call the progress handler.
+        stop = Timer(seconds, self._connection.interrupt)
+        stop.start()
+        try:
+            rows = self.select(f"PRAGMA quick_check({DAMAGES_AT_MOST})")
+        except sqlite3.OperationalError as error:
+            hand_on(error)
+            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_INTERRUPT:
+                return None
+            raise
+        finally:
+            # The connection must not be closed while the timer uses it.
+            stop.cancel()
+            stop.join()
+        return tuple(str(damage) for (damage,) in rows if damage != "ok")
 
 
 @contextmanager

@@ -19,12 +19,15 @@ from registry.checks.consistency import (
 )
 from registry.checks.issue import Issue, IssueKind
 from registry.checks.lost import lost_findings
-from registry.dataclass import dataclass, field, replace
+from registry.checks.statuses import WrittenStatus, unknown_status_findings
+from registry.dataclass import replace
 from registry.errors import CorruptRegistryError, RegistryError, RegistryNotFoundError
 from registry.schema.layout import database_beside
-from registry.schema.records import agent_entries, global_record
+from registry.schema.records import agent_entries, global_record, text_of
 from registry.snapshots import read_registry
-from registry.sources.source import Dialect, Source, TaskSource, WorkspaceSource
+from registry.sources.database_issues import add_database_issues
+from registry.sources.found import Found, Job, unreadable
+from registry.sources.source import Dialect, TaskSource, WorkspaceSource
 from registry.storage.codec import Json
 from registry.storage.files.interruption import hand_on
 from registry.storage.files.presence import may_exist
@@ -38,45 +41,6 @@ _NO_LOCKS = (
     "the file system refuses locks, so the registry cannot be changed; move the workspace to a "
     "local disk"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """The issues of one task, or of one workspace's global registry.
-
-    Attributes:
-        source: The source of the task or of the workspace.
-        findings: All issues, including issues that muster cannot repair.
-    """
-
-    source: Source
-    findings: tuple[Issue, ...]
-
-    @property
-    def fixable(self) -> tuple[Issue, ...]:
-        """The issues that muster can repair."""
-        return tuple(issue for issue in self.findings if issue.fixable)
-
-
-@dataclass(slots=True)
-class Found:
-    """The issues of tasks and workspaces.
-
-    Attributes:
-        files: The issues of whole files: unreadable files, and files with an interrupted commit.
-        tasks: The issues of each task.
-        globals_: The issues of each workspace's global registry.
-    """
-
-    files: list[Issue] = field(default_factory=list)
-    tasks: list[Job] = field(default_factory=list)
-    globals_: list[Job] = field(default_factory=list)
-
-    @property
-    def findings(self) -> list[Issue]:
-        """All issues."""
-        jobs = (*self.tasks, *self.globals_)
-        return [*self.files, *(issue for job in jobs for issue in job.findings)]
 
 
 def find_issues(
@@ -108,6 +72,7 @@ def _find(
     unread: Mapping[Path, str],
 ) -> Found:
     found = Found()
+    workspaces, tasks = tuple(workspaces), tuple(tasks)
     lists = {source.path: source for source in workspaces if not source.is_single_task}
     # The orchestrator leaves a JSON registry in the directory of each task of a database.
     sources = {source.path: source for source in tasks if source.dialect is Dialect.JSON}
@@ -164,6 +129,14 @@ def _find(
             pairs, kept = by_global.get(path, ()), path not in unkept
             issues = global_findings(path, decoded[path], pairs, known, now=now, kept=kept)
             found.globals_.append(Job(home, tuple(issues)))
+    statuses = [
+        WrittenStatus(path, "status", agent_id or "", status)
+        for path in sources
+        for agent_id, entry in agent_entries(decoded.get(path, {}))
+        if (status := text_of(entry.get("status")))
+    ]
+    statuses += add_database_issues(found, workspaces, tasks, decoded)
+    found.files += unknown_status_findings(statuses)
     return found
 
 
@@ -203,20 +176,6 @@ def _open(path: Path, decoded: dict[Path, Json], files: list[Issue]) -> None:
     except RegistryError as error:
         hand_on(error)
         files.append(unreadable(path, error.reason or str(error)))
-
-
-def unreadable(path: Path, why: str) -> Issue:
-    """Returns the issue of a file or directory that cannot be read, with the reason `why`."""
-    return Issue(
-        IssueKind.UNREADABLE,
-        path,
-        None,
-        None,
-        MISSING,
-        f"cannot be read: {why}",
-        advice="repair the file by hand, or restore a copy; until then muster does not write to "
-        "the file",
-    )
 
 
 def _broken(path: Path, why: str) -> Issue:

@@ -158,7 +158,7 @@ class SqliteTask:
         signature = _signature(state.signature, None if beside is None else beside.signature)
         if beside is not None and beside.record.agents:
             ids = [agent.id for agent in (*record.agents, *beside.record.agents)]
-            record = newest_of(record, beside.record, self._reports(ids))
+            record = newest_of(record, beside.record, self.last_lines(ids))
         return Snapshot(self.path, record, signature)
 
     def _beside(self, largest: int) -> Snapshot[TaskRecord] | None:
@@ -169,8 +169,12 @@ class SqliteTask:
             hand_on(error)
             return None
 
-    def _reports(self, agent_ids: Iterable[str]) -> dict[str, LastReport]:
-        """Returns the last report of each agent that has reported a status."""
+    def last_lines(self, agent_ids: Iterable[str]) -> dict[str, LastReport]:
+        """Returns the last line of each agent's progress file, also of an archived file.
+
+        Returns:
+            Maps the id of each agent to the line; a line without a valid time is left out.
+        """
         reports: dict[str, LastReport] = {}
         for agent_id in agent_ids:
             progress = self.output(agent_id, agent_output.PROGRESS)

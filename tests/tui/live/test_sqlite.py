@@ -176,11 +176,14 @@ def test_the_doctor_finds_zombies_and_leaked_and_repairs_nothing(
     before, names = everything(built), server.names()
     found = examine((Workspace(built.workspace.resolve()),), roll, settled=0.0)
     assert {(issue.kind.value, issue.agent) for issue in found.findings} == {
+        ("unknown_status", None),
         ("zombie", "gone"),
         ("leaked", "ended"),
     }
     assert not found.fixable
-    assert all("only reads databases" in issue.advice for issue in found.findings)
+    assert {issue.file for issue in found.findings} == {built.path.resolve()}
+    assert {issue.field for issue in found.findings} == {"agents.status"}
+    assert all("only reads databases" in issue.advice for issue in found.sessions)
     carry_out_fix(found, server.client(), "")
     assert (everything(built), server.names()) == (before, names)
 
