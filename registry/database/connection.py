@@ -46,6 +46,8 @@ A longer transaction would stop the checkpoints of the writers.
 DAMAGES_AT_MOST = 5
 """The largest number of damages that one check of a database returns."""
 
+_QUICK_CHECK = f"PRAGMA quick_check({DAMAGES_AT_MOST})"
+
 _BUSY_TIMEOUT = 0.2
 _STEPS_OF_A_LOOK = 20_000
 
@@ -127,11 +129,12 @@ class Transaction:
         rows = self.select("SELECT name FROM pragma_table_info(?)", (table,))
         return tuple(name for (name,) in rows)
 
-    def quick_check(self, seconds: float) -> tuple[str, ...] | None:
+    def quick_check(self, seconds: float, query: str = _QUICK_CHECK) -> tuple[str, ...] | None:
         """Checks the pages of the database.
 
         Args:
             seconds: The time after which the check is stopped.
+            query: The check; tests use another one.
 
         Returns:
             At most `DAMAGES_AT_MOST` damages; None if the check was stopped.
@@ -140,11 +143,14 @@ class Transaction:
         stop = Timer(seconds, self._connection.interrupt)
         stop.start()
         try:
-            rows = self.select(f"PRAGMA quick_check({DAMAGES_AT_MOST})")
-        except sqlite3.OperationalError as error:
+            rows = self.select(query)
+        except sqlite3.DatabaseError as error:
             hand_on(error)
-            if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_INTERRUPT:
+            code = error.sqlite_errorcode & 0xFF
+            if code == sqlite3.SQLITE_INTERRUPT:
                 return None
+            if code in _DAMAGED:
+                return (str(error),)
             raise
         finally:
             # The connection must not be closed while the timer uses it.

@@ -142,3 +142,14 @@ class Database:
             "last_update": now,
         }
         self.row("agents", **{**usual, **fields})
+
+
+def damage_table(database: Database, table: str) -> None:
+    """Overwrites the first page of a table, which all other tables do not need."""
+    with closing(sqlite3.connect(database.path)) as reader:
+        query = "SELECT rootpage FROM sqlite_master WHERE name = ?"
+        (page,) = reader.execute(query, (table,)).fetchone()
+        (size,) = reader.execute("PRAGMA page_size").fetchone()
+    with database.path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\x0d" + b"\xff" * (size - 1))
