@@ -14,7 +14,7 @@ import pytest
 
 from registry.checks import Issue, IssueKind
 from registry.schema import Workspace
-from registry.sources import Found, SqliteWorkspace, database_issues, find_issues
+from registry.sources import Found, SqliteWorkspace, find_issues
 from tests.support.databases import JANUARY, TODAY, Database, damage_table
 from tests.support.registries import agent, task_registry, write
 
@@ -330,7 +330,7 @@ def test_damaged_pages_are_a_finding(built: Database) -> None:
 def test_a_check_that_was_stopped_is_said(
     built: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(database_issues.database, "find_damage", lambda *_: None)
+    monkeypatch.setattr("registry.database.find_damage", lambda *_: None)
     found = find(built)
     assert found.findings == []
     (reason,) = found.unchecked
