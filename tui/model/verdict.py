@@ -126,7 +126,12 @@ def _judge(
         )
         return Judgement(Verdict.UNKNOWN, note=note)
     if not is_active(record.meaning):
-        note = f"{record.status!r} is not a known status"
+        status = record.status
+        note = (
+            f"{status!r} is not a known status"
+            if status
+            else "the registry has no status for this agent"
+        )
         if ended is not None:
             return Judgement(Verdict.UNKNOWN, session, f"{note}; {ended}")
         if session is not None:
