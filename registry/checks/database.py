@@ -18,13 +18,13 @@ from registry.checks.issue import BY_HAND, Issue, IssueKind
 from registry.database import Row, Rows
 from registry.dataclass import dataclass, replace
 from registry.schema.counters import END_DELAY
-from registry.schema.database_records import LastReport, database_agent, known_status
+from registry.schema.database_records import LastReport, database_agent
 from registry.schema.records import (
     ORCHESTRATOR,
     AgentRecord,
     is_active,
     is_terminal,
-    number_of,
+    meaning_in_database,
     parse_time,
     text_of,
 )
@@ -184,7 +184,7 @@ class _Report:
     Attributes:
         at: The time of the report, in seconds since the epoch.
         status: The status as written.
-        meaning: The status that muster knows with this meaning; empty if it is not known.
+        meaning: The known status with the meaning of `status`.
         place: Where the report is, in words.
         end: The end that the repair would write; None if the report cannot be used.
     """
@@ -276,21 +276,19 @@ def _report_in_row(row: Row) -> _Report | None:
     end = None
     if is_terminal(status):
         end = ReportedEnd(status, text_of(row.get("message")) or "", timestamp, at)
-    meaning = known_status(status, number_of(row.get("progress")))
+    meaning = meaning_in_database(status, row.get("progress"))
     return _Report(at, status, meaning, LATEST, end)
 
 
 def _report_in_line(line: LastReport | None, end: ReportedEnd | None) -> _Report | None:
     if line is None or not line.status:
         return None
-    meaning = known_status(line.status, line.progress)
+    meaning = meaning_in_database(line.status, line.progress)
     place = "the last line of the agent's progress file"
     return _Report(line.at, line.status, meaning, place, end)
 
 
 def _differs(agent: AgentRecord, report: _Report) -> bool:
-    if not agent.meaning or not report.meaning:
-        return False
     return agent.meaning != report.meaning and (
         is_terminal(agent.meaning) or is_terminal(report.meaning)
     )

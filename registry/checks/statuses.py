@@ -7,7 +7,7 @@ from pathlib import Path
 
 from registry.checks.issue import Issue, IssueKind
 from registry.dataclass import dataclass
-from registry.schema.database_records import known_status
+from registry.schema.records import is_known
 from registry.text import shown_name
 
 
@@ -36,7 +36,7 @@ def unknown_status_findings(statuses: Iterable[WrittenStatus]) -> list[Issue]:
     """
     by_word: dict[str, list[WrittenStatus]] = {}
     for written in statuses:
-        if not known_status(written.status, 100):
+        if not is_known(written.status):
             by_word.setdefault(written.status, []).append(written)
     return [_unknown(word, found) for word, found in by_word.items()]
 
