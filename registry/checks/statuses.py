@@ -50,7 +50,7 @@ def _unknown(word: str, found: list[WrittenStatus]) -> Issue:
         None,
         first.field,
         word,
-        f"is {shown_name(word)} for {agents}: muster does not know this word, so each such agent "
-        "counts as active",
+        f"is {shown_name(word)} for {agents}: muster does not know this word, so such an agent "
+        "counts as active, but as completed in a database with a progress of 100 %",
         advice="if such an agent has ended, complete or kill it: muster complete, muster kill",
     )

@@ -5,7 +5,6 @@ Each database is read anew, in one transaction. Nothing is written, and no lock 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
@@ -14,22 +13,19 @@ from registry.agent_output.deployments import find_database_deployment
 from registry.audit.diff import MISSING
 from registry.checks.database import (
     STATUS,
-    StatusIssue,
     TaskRows,
     damage_finding,
-    may_differ,
     missing_finding,
     name_finding,
     row_findings,
     rows_of_tasks,
-    status_findings,
     unlisted_finding,
 )
 from registry.checks.issue import Issue, IssueKind
 from registry.checks.statuses import WrittenStatus
 from registry.errors import RegistryError, RegistryNotFoundError, UnreadableDatabaseError
 from registry.schema.layout import find_database
-from registry.snapshots import read_task
+from registry.sources.database_repair import status_issues
 from registry.sources.found import Found, Job, unreadable
 from registry.sources.source import TaskSource, WorkspaceSource
 from registry.sources.sqlite_source import SqliteTask
@@ -125,36 +121,15 @@ def _task_findings(task: SqliteTask, rows: TaskRows, found: Found) -> Iterator[I
     missing = next((path for path in (task.directory, task.path) if not may_exist(path)), None)
     if missing is not None:
         yield missing_finding(task.database, task.task_id, missing)
-    is_alone = _is_alone(task, found)
-    yield from row_findings(rows, is_alone=is_alone)
-    if is_alone:
-        yield from (finding.issue for finding in status_issues(task, rows))
-
-
-def _is_alone(task: SqliteTask, found: Found) -> bool:
-    """Returns whether the database is the only registry with agents of a task.
-
-    For some days, orchestrators wrote JSON registries, and copied them to the database from time
-    to time. There, the rows are older than the agents' files, and have no hierarchy.
-    """
     try:
-        return not read_task(task.path).record.agents
-    except RegistryNotFoundError as error:
-        hand_on(error)
-        return True
+        is_alone = not task.is_in_json()
     except RegistryError as error:
         hand_on(error)
         found.files.append(unreadable(task.path, error.reason or str(error)))
-        return False
-
-
-def status_issues(task: SqliteTask, rows: TaskRows) -> Iterator[StatusIssue]:
-    """Yields the agents of a task whose status in the database differs from a newer report."""
-    records = rows.by_id
-    newer = list(may_differ(rows, task.last_reports(records)))
-    started = {id_: start for id_ in newer if (start := records[id_].started) is not None}
-    lines, ends = task.last_lines(newer), task.reported_ends(started)
-    yield from status_findings(rows, lines, ends, time.time())
+        is_alone = False
+    yield from row_findings(rows, is_alone=is_alone)
+    if is_alone:
+        yield from (finding.issue for finding in status_issues(task, rows))
 
 
 def _statuses(rows: TaskRows) -> Iterator[WrittenStatus]:

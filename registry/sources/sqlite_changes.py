@@ -61,6 +61,15 @@ class SqliteChanges:
             hand_on(error)
             return None
 
+    def is_in_json(self) -> bool:
+        """Returns whether the task's JSON registry lists agents, too.
+
+        Raises:
+            RegistryError: The registry cannot be read.
+        """
+        beside = self._beside()
+        return beside is not None and bool(beside.record.agents)
+
     def last_lines(self, agent_ids: Iterable[str]) -> dict[str, LastReport]:
         """Returns the last line of each agent's progress file, also of an archived file.
 

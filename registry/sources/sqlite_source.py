@@ -185,8 +185,11 @@ class SqliteTask(SqliteChanges):
         return agent_output.archived_facts_of(self.directory, agent_id)
 
     def repair(self, planned: Sequence[Issue], *, on_record: AuditContext | None) -> Made[Fixed]:
-        """Raises `NotSupportedError`."""
-        self._refuse("issues cannot be repaired", "Use the orchestrator for this change")
+        """See `Source.repair`."""
+        # Imported here, because most programs only read.
+        from registry.sources.database_repair import repair_task
+
+        return repair_task(self, planned, on_record=on_record)
 
 
 def _folder(task_id: str) -> str:

@@ -7,7 +7,7 @@ import os
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 
 _TABLES = """
@@ -55,6 +55,11 @@ def make_database(workspace: Path, agents: Sequence[str], status: str = "running
             [(each, f"agent_{each}", now, status, now) for each in agents],
         )
     return path
+
+
+def stamp_ago(seconds: float) -> str:
+    """Returns a time as an orchestrator writes it: local, without a zone."""
+    return (datetime.now() - timedelta(seconds=seconds)).isoformat()
 
 
 def make_unreadable(workspace: Path) -> Path:

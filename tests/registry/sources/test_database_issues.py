@@ -6,7 +6,6 @@ import json
 import os
 import time
 from collections.abc import Mapping
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -15,15 +14,10 @@ import pytest
 from registry.checks import Issue, IssueKind
 from registry.schema import Workspace
 from registry.sources import Found, SqliteWorkspace, find_issues
-from tests.support.databases import JANUARY, TODAY, Database, damage_table
+from tests.support.databases import JANUARY, TODAY, Database, damage_table, stamp_ago
 from tests.support.registries import agent, task_registry, write
 
 MINUTE = 60.0
-
-
-def ago(seconds: float) -> str:
-    """Returns a time as an orchestrator writes it."""
-    return datetime.fromtimestamp(time.time() - seconds).isoformat()
 
 
 @pytest.fixture
@@ -54,7 +48,7 @@ def report(
     """Appends a line to an agent's progress file, written some seconds ago."""
     path = built.workspace / "TASK-1" / folder / f"{agent_id}_progress.jsonl"
     path.parent.mkdir(exist_ok=True)
-    line = {"timestamp": ago(seconds), "agent_id": agent_id, **fields}
+    line = {"timestamp": stamp_ago(seconds), "agent_id": agent_id, **fields}
     with path.open("a") as file:
         file.write(json.dumps(line) + "\n")
     os.utime(path, (time.time() - seconds,) * 2)
@@ -66,7 +60,7 @@ def latest(built: Database, agent_id: str, seconds: float, status: str, **fields
         "agent_progress_latest",
         task_id="TASK-1",
         agent_id=agent_id,
-        timestamp=ago(seconds),
+        timestamp=stamp_ago(seconds),
         status=status,
         **fields,
     )
@@ -74,8 +68,8 @@ def latest(built: Database, agent_id: str, seconds: float, status: str, **fields
 
 def old(status: str = "running", seconds: float = 10 * MINUTE, **fields: Any) -> dict[str, Any]:
     """Returns the fields of an agent whose row was written some time ago."""
-    at = ago(seconds)
-    return {"status": status, "started_at": ago(3600), "last_update": at, **fields}
+    at = stamp_ago(seconds)
+    return {"status": status, "started_at": stamp_ago(3600), "last_update": at, **fields}
 
 
 # What is normal
@@ -89,8 +83,8 @@ def test_a_healthy_database_has_no_issues(tmp_path: Path, tables: str) -> None:
     built.agent("below", parent="top", depth=2)
     built.agent("critic", phase_index=-1, status="reviewing")
     built.agent("starting", status="starting")
-    built.agent("swept", **old("failed", completed_at=ago(5 * MINUTE)))
-    built.agent("cancelled", **old("terminated", completed_at=ago(5 * MINUTE)))
+    built.agent("swept", **old("failed", completed_at=stamp_ago(5 * MINUTE)))
+    built.agent("cancelled", **old("terminated", completed_at=stamp_ago(5 * MINUTE)))
     built.agent("empty", status=None, last_update=None)
     report(built, "top", 20, status="working", progress=10)
     report(built, "swept", 12 * MINUTE, status="working", progress=10)
@@ -140,7 +134,7 @@ def test_json_tasks_beside_the_database_are_normal(built: Database) -> None:
     [
         (old(), (2 * MINUTE, "completed"), "completed"),
         (old("blocked"), (2 * MINUTE, "failed"), "failed"),
-        (old(completed_at=ago(MINUTE)), (2 * MINUTE, "completed"), "completed"),
+        (old(completed_at=stamp_ago(MINUTE)), (2 * MINUTE, "completed"), "completed"),
         (old("failed"), (2 * MINUTE, "working"), None),
         (old("failed"), (2 * MINUTE, "completed"), None),
     ],
