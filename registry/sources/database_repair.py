@@ -1,7 +1,7 @@
 """Repairs the statuses of agents in a database.
 
 Nothing else is repaired. The orchestrator writes `agent_hierarchy` only when it deploys an agent,
-and nothing reads this table: a row that muster wrote later would help nobody, would name a wrong
+and never reads this table. A row that muster wrote later would change nothing, would have a wrong
 time, and could be taken back only by removing it. The other issues need values that cannot be
 known.
 """
