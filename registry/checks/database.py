@@ -7,7 +7,7 @@ database are left from the creation of the tasks, so they are not compared.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
 from registry.agent_output.reported_end import ReportedEnd
@@ -38,6 +38,10 @@ STATUS = "agents.status"
 
 _HIERARCHY = "agent_hierarchy"
 
+# An orchestrator takes the time of a report, and then writes the progress file. So the file's
+# mtime is later than the time in the row, but less than this many seconds.
+_WRITE_DELAY = 1.0
+
 
 @dataclass(frozen=True, slots=True)
 class TaskRows:
@@ -50,6 +54,7 @@ class TaskRows:
         agents: The rows of the task's agents.
         hierarchy: The rows of `agent_hierarchy`; None if the table does not exist.
         latest: The rows of `agent_progress_latest`.
+        by_id: Maps each id that occurs once to the record of the agent.
     """
 
     file: Path
@@ -58,13 +63,7 @@ class TaskRows:
     agents: tuple[Row, ...]
     hierarchy: tuple[Row, ...] | None
     latest: tuple[Row, ...]
-
-    @property
-    def by_id(self) -> Mapping[str, AgentRecord]:
-        """The records of the agents whose ids occur once, by id."""
-        ids = Counter(row.get("agent_id") for row in self.agents)
-        records = [database_agent(row) for row in self.agents if ids[row.get("agent_id")] == 1]
-        return {record.id: record for record in records if record.id}
+    by_id: Mapping[str, AgentRecord]
 
 
 def rows_of_tasks(rows: Rows) -> Mapping[str, TaskRows]:
@@ -80,9 +79,16 @@ def rows_of_tasks(rows: Rows) -> Mapping[str, TaskRows]:
             agents.get(task_id, ()),
             None if _HIERARCHY in rows.absent else hierarchy.get(task_id, ()),
             latest.get(task_id, ()),
+            _records(agents.get(task_id, ())),
         )
         for task_id in dict.fromkeys((*listed, *agents))
     }
+
+
+def _records(agents: Iterable[Row]) -> Mapping[str, AgentRecord]:
+    records = [database_agent(row) for row in agents]
+    ids = Counter(record.id for record in records)
+    return {record.id: record for record in records if record.id and ids[record.id] == 1}
 
 
 def _by_task(rows: tuple[Row, ...]) -> dict[str, tuple[Row, ...]]:
@@ -219,7 +225,7 @@ def may_differ(task: TaskRows, written: Mapping[str, float]) -> Iterator[str]:
     """
     for id_, agent in task.by_id.items():
         at = _recorded(agent)
-        if at is not None and written.get(id_, 0.0) > at:
+        if at is not None and written.get(id_, 0.0) > at + _WRITE_DELAY:
             yield id_
 
 

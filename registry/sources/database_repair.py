@@ -44,10 +44,12 @@ def status_issues(task: SqliteTask, rows: TaskRows) -> Iterator[StatusIssue]:
     if task.is_in_json():
         return
     records = rows.by_id
-    newer = list(may_differ(rows, task.last_reports(records)))
-    started = {id_: start for id_ in newer if (start := records[id_].started) is not None}
-    lines, ends = task.last_lines(newer), task.reported_ends(started)
-    yield from status_findings(rows, lines, ends, time.time())
+    lines, now = task.last_lines(may_differ(rows, task.last_reports(records))), time.time()
+    # Most agents do not differ, and it takes long to find out who may have written a line.
+    ids = [finding.issue.agent or "" for finding in status_findings(rows, lines, {}, now)]
+    started = {id_: start for id_ in ids if (start := records[id_].started) is not None}
+    if ids:
+        yield from status_findings(rows, lines, task.reported_ends(started), now)
 
 
 def repair_task(
