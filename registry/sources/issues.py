@@ -55,7 +55,9 @@ def find_issues(
         tasks: All tasks of these workspaces.
         unread: Maps the path of each registry that must not be opened to the reason.
     """
-    found = _find(workspaces, tasks, unread)
+    workspaces, tasks = tuple(workspaces), tuple(tasks)
+    decoded: dict[Path, Json] = {}
+    found = _find(workspaces, tasks, unread, decoded)
     found.files = _without_locks(found.files)
     found.tasks = [
         replace(job, findings=tuple(_without_locks(job.findings))) for job in found.tasks
@@ -63,6 +65,15 @@ def find_issues(
     found.globals_ = [
         replace(job, findings=tuple(_without_locks(job.findings))) for job in found.globals_
     ]
+    statuses = [
+        WrittenStatus(source.path, "status", agent_id or "", status)
+        for source in tasks
+        if source.dialect is Dialect.JSON
+        for agent_id, entry in agent_entries(decoded.get(source.path, {}))
+        if (status := text_of(entry.get("status")))
+    ]
+    statuses += add_database_issues(found, workspaces, tasks, decoded)
+    found.files += unknown_status_findings(statuses)
     return found
 
 
@@ -70,15 +81,15 @@ def _find(
     workspaces: Iterable[WorkspaceSource],
     tasks: Iterable[TaskSource],
     unread: Mapping[Path, str],
+    decoded: dict[Path, Json],
 ) -> Found:
+    """Returns the issues of JSON registries, and adds the decoded registries to `decoded`."""
     found = Found()
-    workspaces, tasks = tuple(workspaces), tuple(tasks)
     lists = {source.path: source for source in workspaces if not source.is_single_task}
     # The orchestrator leaves a JSON registry in the directory of each task of a database.
     sources = {source.path: source for source in tasks if source.dialect is Dialect.JSON}
     globals_ = {source.global_registry for source in sources.values()}
     now = time.time()
-    decoded: dict[Path, Json] = {}
     for path in dict.fromkeys((*lists, *(path for path in globals_ if path is not None))):
         _open(path, decoded, found.files)
     for path, source in sources.items():
@@ -129,14 +140,6 @@ def _find(
             pairs, kept = by_global.get(path, ()), path not in unkept
             issues = global_findings(path, decoded[path], pairs, known, now=now, kept=kept)
             found.globals_.append(Job(home, tuple(issues)))
-    statuses = [
-        WrittenStatus(path, "status", agent_id or "", status)
-        for path in sources
-        for agent_id, entry in agent_entries(decoded.get(path, {}))
-        if (status := text_of(entry.get("status")))
-    ]
-    statuses += add_database_issues(found, workspaces, tasks, decoded)
-    found.files += unknown_status_findings(statuses)
     return found
 
 
