@@ -17,6 +17,7 @@ from registry.database.connection import Queries
 from registry.database.rows import check_schema, patiently
 from registry.database.tables import Row
 from registry.database.transaction import WriteTransaction
+from registry.database.transaction import why_unwritable as transaction_refusal
 from registry.dataclass import dataclass
 from registry.errors import UnwritableDatabaseError
 from registry.storage.codec import Json
@@ -74,6 +75,11 @@ def read_tables(path: Path, agent_ids: Iterable[str]) -> AgentTables:
     return patiently(path, lambda transaction: agent_tables(transaction, ids))
 
 
+def why_unwritable(path: Path) -> str | None:
+    """Returns why muster cannot change agents in a database now; None if it probably can."""
+    return transaction_refusal(path, check_tables)
+
+
 def is_storable(value: object) -> bool:
     """Returns whether a value of the audit log can be a value of a column, or stands for none."""
     if isinstance(value, bool):
@@ -93,8 +99,7 @@ def agent_tables(transaction: Queries, agent_ids: Iterable[str]) -> AgentTables:
         UnreadableDatabaseError: The schema is unknown.
         UnwritableDatabaseError: The database has triggers on the tables.
     """
-    check_schema(transaction)
-    _check_triggers(transaction)
+    check_tables(transaction)
     columns = {table: _columns(transaction, table) for table in _WRITTEN}
     names = transaction.columns(AGENTS)
     rows: dict[str, Row] = {}
@@ -128,7 +133,14 @@ def agent_tables(transaction: Queries, agent_ids: Iterable[str]) -> AgentTables:
     return AgentTables(rows, entries, fields)
 
 
-def _check_triggers(transaction: Queries) -> None:
+def check_tables(transaction: Queries) -> None:
+    """Requires a schema that muster knows, and that no change starts further changes.
+
+    Raises:
+        UnreadableDatabaseError: The schema is unknown.
+        UnwritableDatabaseError: The database has triggers.
+    """
+    check_schema(transaction)
     query = "SELECT name FROM sqlite_master WHERE type = 'trigger' LIMIT 1"
     for (name,) in transaction.select(query):
         raise UnwritableDatabaseError(

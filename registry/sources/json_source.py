@@ -181,6 +181,10 @@ class JsonTask(_JsonSource):
         """See `TaskSource.output_facts`."""
         return agent_output.facts_of(self.directory, agent_id)
 
+    def why_unwritable(self) -> str | None:
+        """See `TaskSource.why_unwritable`."""
+        return None
+
     def finish(
         self,
         agent_ids: Iterable[str],

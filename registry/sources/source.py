@@ -219,6 +219,14 @@ class TaskSource(Source, Protocol):
     def output_facts(self, agent_id: str) -> tuple[FileFacts, ...]:
         """Returns the sizes and times of an agent's output files."""
 
+    def why_unwritable(self) -> str | None:
+        """Returns why a change of the task would certainly fail now; writes nothing.
+
+        Returns:
+            The reason; None if a change may succeed. For the JSON format the result is always
+            None: `Snapshot.has_locks` and the errors of a reading have the reasons.
+        """
+
     def finish(
         self,
         agent_ids: Iterable[str],

@@ -111,6 +111,10 @@ class SqliteChanges:
         """The task, as the functions that change databases name it."""
         return operations.DatabaseTask(self.database, self.task_id, self._newest)
 
+    def why_unwritable(self) -> str | None:
+        """See `TaskSource.why_unwritable`."""
+        return database.why_unwritable(self.database)
+
     def finish(
         self,
         agent_ids: Iterable[str],
