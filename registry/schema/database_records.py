@@ -140,7 +140,6 @@ def database_agent(row: Mapping[str, Any]) -> AgentRecord:
         known_status=_known(agent.status, row.get("progress")),
         phase=None if phase is None or phase < 0 else phase,
         is_reviewer=is_reviewer,
-        cursor_pid=whole_of(row.get("cursor_pid")),
     )
 
 
@@ -200,7 +199,7 @@ def _newest(database: AgentRecord, json: AgentRecord | None) -> AgentRecord:
         tmux_session=json.tmux_session or database.tmux_session,
         phase=database.phase,
         is_reviewer=database.is_reviewer,
-        cursor_pid=database.cursor_pid,
+        cursor_pid=json.cursor_pid or database.cursor_pid,
     )
 
 

@@ -60,6 +60,9 @@ ORCHESTRATOR = "orchestrator"
 
 _DAY = 86400
 
+_INIT = 1
+_LARGEST_PID = 2**22
+
 
 def meaning_of(word: str) -> str:
     """Returns the status for verdicts that a word in a JSON registry means.
@@ -274,7 +277,8 @@ class AgentRecord:
         known_status: The status that `status` means; None if `meaning_of` returns the meaning.
         phase: The number of the task's phase for which the agent works, from 0, or None.
         is_reviewer: Whether the agent reviews a phase.
-        cursor_pid: The pid of an agent that runs without a session, or None.
+        cursor_pid: The pid of the agent's process, or None. Orchestrators write the pid of an
+            agent that runs without a session.
     """
 
     id: str
@@ -299,6 +303,11 @@ class AgentRecord:
     def meaning(self) -> str:
         """The status for verdicts: a known word; empty if the entry has no status."""
         return meaning_of(self.status) if self.known_status is None else self.known_status
+
+    @property
+    def pid(self) -> int | None:
+        """The pid by which the agent is judged; None if the entry names a session or no pid."""
+        return self.cursor_pid if self.tmux_session is None else None
 
     @property
     def possible_starts(self) -> tuple[float, ...]:
@@ -379,6 +388,11 @@ class TaskRecord:
         """The statuses of agents that are not known words, each once, in file order."""
         words = (agent.status for agent in self.agents if not is_known(agent.status))
         return tuple(dict.fromkeys(words))
+
+    @cached_property
+    def with_pid(self) -> tuple[AgentRecord, ...]:
+        """The agents that are judged by their process, because they have no session."""
+        return tuple(agent for agent in self.agents if agent.pid is not None)
 
     @cached_property
     def session_names(self) -> tuple[str, ...]:
@@ -506,8 +520,14 @@ def agent_record(agent_id: str | None, entry: Mapping[str, Any]) -> AgentRecord:
         updated=parse_time(last_update),
         ended=_latest(entry.get("completed_at"), entry.get("terminated_at")),
         start_doubt=starts[-1] - starts[0] if starts else 0.0,
+        cursor_pid=_pid_of(entry.get("cursor_pid")),
         known_status=None if isinstance(written, str) else "",
     )
+
+
+def _pid_of(value: object) -> int | None:
+    pid = whole_of(value)
+    return pid if pid is not None and _INIT < pid <= _LARGEST_PID else None
 
 
 def _latest(one: object, other: object) -> float | None:
