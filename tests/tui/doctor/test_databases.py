@@ -18,7 +18,6 @@ from tests.support.real_tmux import RealTmux
 from tests.support.rolls import answered
 from tests.support.scripted_tmux import ScriptedTmux, made_now
 from tests.support.workspaces import QUICK, Files, entry
-from tui.actions.execute import Result
 from tui.actions.undo import carry_out_undo, plan_undo
 from tui.cli.format_examination import examination_json, examination_lines, exit_code
 from tui.cli.main import main
@@ -64,27 +63,14 @@ def test_a_healthy_database_has_no_findings(built: Database) -> None:
     assert (kinds(found), found.unsure, exit_code(found)) == ([], (), 0)
 
 
-def test_an_end_that_the_database_missed_is_written_once_and_undone(built: Database) -> None:
+def test_an_end_that_the_database_missed_is_in_the_plan(built: Database) -> None:
     miss_end(built, "lined")
-    before = {
-        table: agent_row(built, table, "lined") for table in ("agents", "agent_progress_latest")
-    }
     found = look(built, BOTH)
     assert kinds(found) == [("status", "lined")] and exit_code(found) == 1
     plan = propose_fix(found)
     assert plan.files == (built.path.resolve(),)
     ((label, change),) = plan.steps
     assert label == "lined" and "status to completed, as the agent reported" in change
-    outcome = carry_out_fix(found, BOTH, "tidy")
-    assert [(step.label, step.result) for step in outcome.steps] == [("lined", Result.DONE)]
-    assert agent_row(built, "agents", "lined")["status"] == "completed"
-    again = look(built, BOTH)
-    assert not again.fixable
-    assert carry_out_fix(again, BOTH, "").written == ()
-    states = tuple(task.state for task in again.roll.tasks())
-    undone = carry_out_undo(plan_undo(states, (built.workspace.resolve(),), None), "")
-    assert undone.complete, undone
-    assert agent_row(built, "agents", "lined") == before["agents"]
 
 
 def test_a_zombie_has_one_finding_whatever_it_reported(built: Database) -> None:
@@ -94,6 +80,41 @@ def test_a_zombie_has_one_finding_whatever_it_reported(built: Database) -> None:
     (zombie,) = found.findings
     assert (zombie.file, zombie.field) == (built.path.resolve(), "agents.status")
     assert zombie.reported and zombie.fix == "completed"
+
+
+def test_a_second_look_finds_nothing_and_undo_gives_each_field_back(built: Database) -> None:
+    built.agent("gone", started_at=stamp_ago(20), last_update=stamp_ago(18))
+    miss_end(built, "reported", "archive")
+    miss_end(built, "lined")
+    tables = ("agents", "agent_progress_latest")
+    names = ("gone", "reported", "lined", "worker")
+    before = {name: [agent_row(built, table, name) for table in tables] for name in names}
+    found = look(built, BOTH)
+    assert sorted(kinds(found)) == [
+        ("status", "lined"),
+        ("zombie", "gone"),
+        ("zombie", "reported"),
+    ]
+    outcome = carry_out_fix(found, BOTH, "tidy")
+    assert outcome.complete and outcome.written == (built.path.resolve(),), outcome
+    assert {name: agent_row(built, "agents", name)["status"] for name in names} == {
+        "gone": "terminated",
+        "reported": "completed",
+        "lined": "completed",
+        "worker": "running",
+    }
+    # The session of an agent that has ended goes away with its program.
+    again = look(built)
+    assert (kinds(again), again.unsure) == ([], ())
+    assert carry_out_fix(again, TMUX, "").written == ()
+    states = tuple(task.state for task in again.roll.tasks())
+    undone = carry_out_undo(plan_undo(states, (built.workspace.resolve(),), None), "")
+    assert undone.complete, undone
+    after = {name: [agent_row(built, table, name) for table in tables] for name in names}
+    assert {name: rows[0] for name, rows in after.items()} == {
+        name: rows[0] for name, rows in before.items()
+    }
+    assert after["worker"] == before["worker"]
 
 
 def test_the_files_of_a_database_are_named_in_text_and_json(built: Database) -> None:
