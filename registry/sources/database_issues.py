@@ -23,6 +23,7 @@ from registry.checks.database import (
 )
 from registry.checks.issue import Issue, IssueKind
 from registry.checks.statuses import WrittenStatus
+from registry.dataclass import replace
 from registry.errors import RegistryError, RegistryNotFoundError, UnreadableDatabaseError
 from registry.schema.layout import find_database
 from registry.sources.database_repair import status_issues
@@ -129,7 +130,14 @@ def _task_findings(task: SqliteTask, rows: TaskRows, found: Found) -> Iterator[I
         is_alone = False
     yield from row_findings(rows, is_alone=is_alone)
     if is_alone:
-        yield from (finding.issue for finding in status_issues(task, rows))
+        yield from _status_findings(task, rows)
+
+
+def _status_findings(task: SqliteTask, rows: TaskRows) -> Iterator[Issue]:
+    issues = [finding.issue for finding in status_issues(task, rows)]
+    why = task.why_unwritable() if any(issue.fixable for issue in issues) else None
+    for issue in issues:
+        yield replace(issue, advice=why) if issue.fixable and why is not None else issue
 
 
 def _statuses(rows: TaskRows) -> Iterator[WrittenStatus]:

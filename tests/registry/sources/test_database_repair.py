@@ -129,3 +129,12 @@ def test_a_report_during_the_repair_is_never_lost(
     ((_, why),) = result.left
     assert "reported meanwhile" in why
     assert fields(built, "lined")["status"] == "running"
+
+
+def test_nothing_is_planned_in_a_database_that_cannot_be_written(built: Database) -> None:
+    built.run("CREATE TRIGGER odd AFTER UPDATE ON agents BEGIN SELECT 1; END")
+    source = SqliteWorkspace(Workspace(built.workspace))
+    issues = find_issues([source], source.tasks({}), {}).findings
+    assert {issue.agent for issue in issues} == {"lined", "rowed"}
+    assert not any(issue.fixable for issue in issues)
+    assert all("trigger" in issue.advice for issue in issues)
