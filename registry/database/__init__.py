@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from registry.database.files import stamp_of as stamp_of
     from registry.database.known_workspaces import KNOWN_AT_MOST as KNOWN_AT_MOST
     from registry.database.known_workspaces import read_known_workspaces as read_known_workspaces
+    from registry.database.rows import find_damage as find_damage
     from registry.database.rows import lists_task as lists_task
     from registry.database.rows import read_agent as read_agent
     from registry.database.rows import read_rows as read_rows
@@ -51,6 +52,7 @@ else:
                 "read_known_workspaces",
             ),
             "rows": (
+                "find_damage",
                 "lists_task",
                 "read_agent",
                 "read_rows",

@@ -34,10 +34,11 @@ def read_known_workspaces(path: Path) -> tuple[str, ...]:
 
 def _known(transaction: Transaction) -> tuple[str, ...]:
     if transaction.table(TABLE) is None:
-        raise unknown_schema(transaction.path, f"it has no table '{TABLE}'")
+        raise unknown_schema(transaction.path, f"it has no table '{TABLE}'", TABLE)
     columns = transaction.columns(TABLE)
     if COLUMN not in columns:
-        raise unknown_schema(transaction.path, f"it has no column '{TABLE}.{COLUMN}'")
+        missing = f"{TABLE}.{COLUMN}"
+        raise unknown_schema(transaction.path, f"it has no column '{missing}'", missing)
     last_used = "last_accessed DESC, " if "last_accessed" in columns else ""
     query = f"SELECT {COLUMN} FROM {TABLE} ORDER BY {last_used}{COLUMN} LIMIT {KNOWN_AT_MOST}"  # noqa: S608
     return tuple(value for (value,) in transaction.select(query) if isinstance(value, str))
