@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from registry.schema.ids import find_existing_agent as find_existing_agent
     from registry.schema.ids import generate_unique_agent_id as generate_unique_agent_id
     from registry.schema.ids import verify_agent_id_unique as verify_agent_id_unique
+    from registry.schema.layout import DATABASE as DATABASE
     from registry.schema.layout import GLOBAL_FOLDER as GLOBAL_FOLDER
     from registry.schema.layout import GLOBAL_REGISTRY as GLOBAL_REGISTRY
     from registry.schema.layout import TASK_REGISTRY as TASK_REGISTRY
@@ -70,6 +71,7 @@ else:
                 "verify_agent_id_unique",
             ),
             "layout": (
+                "DATABASE",
                 "GLOBAL_FOLDER",
                 "GLOBAL_REGISTRY",
                 "TASK_REGISTRY",

@@ -75,4 +75,4 @@ if __name__ == "__main__":
 
     stub.run_monitor = run_monitor  # type: ignore[attr-defined]
     sys.modules["tui.app.run"] = stub
-    sys.exit(main(["demo"]))
+    sys.exit(main(["demo", *sys.argv[3:]]))

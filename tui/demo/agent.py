@@ -17,12 +17,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from registry.errors import AgentNotFoundError, RegistryError
-from registry.operations import register_agent
-from registry.schema import is_terminal
-from registry.snapshots import read_task
-from tui.demo.cast import ORPHAN, ROLES
-from tui.demo.stage import ROOT_PREFIX, Member, Stage, member_of, report_now, status_after
-from tui.demo.story import SPAWN_DELAY, Ending, Role, Step
+from tui.demo.cast import ROLES, role_of
+from tui.demo.reports import books_of, report_now, status_after
+from tui.demo.stage import IN_DATABASE, ROOT_PREFIX, Member, Stage, member_of
+from tui.demo.story import SPAWN_DELAY, Ending, Step
 
 _CURTAIN_PAUSE = 0.05
 
@@ -64,15 +62,15 @@ def main(arguments: Sequence[str]) -> int:
     """Runs one agent until the agent's role or the demo ends.
 
     Args:
-        arguments: Optionally ``--helper``; then the demo's directory, the demo's speed, the id of
-            the task, and the id of the agent.
+        arguments: Optionally ``--helper`` and ``--sqlite``; then the demo's directory, the demo's
+            speed, the id of the task, and the id of the agent.
     """
     *options, root, speed, task_id, agent_id = arguments
     stage = Stage(Path(root), float(speed))
     if not stage.root.name.startswith(ROOT_PREFIX):
         # The directory is removed at the end, so it must belong to a demo.
         raise SystemExit(f"{root} is not a demo's directory")
-    member = Member(agent_id, _role(agent_id), task_id)
+    member = Member(agent_id, role_of(agent_id), task_id, in_database=IN_DATABASE in options)
     try:
         if "--helper" in options:
             # Like a server that was started with nohup.
@@ -97,11 +95,6 @@ def _is_held(stage: Stage) -> bool:
     except _DemoGoneError:
         return False
     return True
-
-
-def _role(agent_id: str) -> Role:
-    agent_type = agent_id.rsplit("-", 2)[0]
-    return ORPHAN if agent_type == ORPHAN.type else ROLES[agent_type]
 
 
 def _play(stage: Stage, member: Member, lifeline: Lifeline) -> None:
@@ -130,7 +123,7 @@ def _perform(stage: Stage, member: Member, index: int, lifeline: Lifeline) -> bo
     """Reports one step; returns whether the agent continues with the next step."""
     step = member.role.steps[index]
     try:
-        if _is_over(stage, member):
+        if books_of(member).is_over(stage, member):
             return False
         print(f"{time.strftime('%H:%M:%S')} {step.message}", flush=True)  # noqa: T201 - the pane
         report_now(stage, member, step, status_after(member.role, index))
@@ -146,14 +139,6 @@ def _perform(stage: Stage, member: Member, index: int, lifeline: Lifeline) -> bo
     return True
 
 
-def _is_over(stage: Stage, member: Member) -> bool:
-    """Whether this agent must end, because it has a terminal status in the registry."""
-    snapshot = read_task(stage.task_registry(member.task_id))
-    return any(
-        agent.id == member.id and is_terminal(agent.meaning) for agent in snapshot.record.agents
-    )
-
-
 def _spawn(stage: Stage, parent: Member, step: Step, lifeline: Lifeline) -> None:
     """Starts children as an orchestrator does: first the session, later the registry entry."""
     if not step.spawns:
@@ -163,7 +148,10 @@ def _spawn(stage: Stage, parent: Member, step: Step, lifeline: Lifeline) -> None
 
     now = time.time()
     children = [
-        member_of(ROLES[child_type], parent.task_id, parent.id, now) for child_type in step.spawns
+        member_of(
+            ROLES[child_type], parent.task_id, parent.id, now, in_database=parent.in_database
+        )
+        for child_type in step.spawns
     ]
     problem = Tmux(stage.socket).start_sessions(
         {child.session: stage.command(child) for child in children}
@@ -173,14 +161,7 @@ def _spawn(stage: Stage, parent: Member, step: Step, lifeline: Lifeline) -> None
         return
     lifeline.wait(SPAWN_DELAY / stage.speed)
     for child in children:
-        register_agent(
-            stage.task_registry(child.task_id),
-            stage.global_registry,
-            child.role.type,
-            agent_id=child.id,
-            parent=child.parent,
-            prompt=child.role.prompt,
-        )
+        books_of(child).enlist_child(stage, child)
 
 
 if __name__ == "__main__":

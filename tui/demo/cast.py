@@ -9,8 +9,19 @@ from tui.demo.story import Ending, Role, Step, Task
 PROJECT = "lantern"
 
 TASKS = {
-    "search": Task("Move photo search to PostgreSQL full text without downtime", "P0", 1500),
-    "speed": Task("Bring album pages under 200 ms at the 95th percentile", "P1", 840),
+    "search": Task(
+        "Move photo search to PostgreSQL full text without downtime",
+        "P0",
+        1500,
+        (("Design", "APPROVED"), ("Build", "ACTIVE"), ("Cut over", "PENDING")),
+        phase=1,
+    ),
+    "speed": Task(
+        "Bring album pages under 200 ms at the 95th percentile",
+        "P1",
+        840,
+        (("Measure", "UNDER_REVIEW"), ("Improve", "PENDING")),
+    ),
     "release": Task("Prepare release 2.4: packages, changelog, translations", "P2", 420),
 }
 
@@ -420,3 +431,29 @@ ORPHAN = Role(
     past=0,
 )
 """A session that no registry lists."""
+
+REVIEWER = Role(
+    "phase_reviewer",
+    "speed",
+    None,
+    "Review the phase 'Measure': are the numbers reproducible, and is anything not measured?",
+    (
+        Step(10, "Reading the reports of the phase 'Measure'", "reviewing"),
+        Step(40, "Measuring again on staging: 636 ms instead of 640 ms", "reviewing"),
+        Step(70, "Shared albums were not measured; asking for them", "reviewing"),
+        Step(50, "New numbers came in; reading them", "reviewing"),
+    ),
+    Ending.CYCLES,
+    pace=7,
+    ago=120,
+    again=1,
+    phase=-1,
+)
+"""A reviewer, which only a demo with a database has."""
+
+
+def role_of(agent_id: str) -> Role:
+    """Returns the role of an agent; the id begins with the type, or with a part of the type."""
+    name = agent_id.rsplit("-", 2)[0]
+    roles = (*ROLES.values(), ORPHAN, REVIEWER)
+    return next(role for role in roles if role.type.startswith(name))

@@ -21,17 +21,10 @@ from types import FrameType
 from registry.dataclass import dataclass
 from registry.schema import ORCHESTRATOR, Workspace
 from tui.config.settings import Settings
-from tui.demo.cast import ORPHAN, ROLES, TASKS
-from tui.demo.stage import (
-    ROOT_PREFIX,
-    Member,
-    Stage,
-    build,
-    enlist,
-    member_of,
-    task_id_of,
-    tell_past,
-)
+from tui.demo.cast import ORPHAN, REVIEWER, ROLES, TASKS
+from tui.demo.registries import create_tasks
+from tui.demo.reports import books_of, tell_past
+from tui.demo.stage import ROOT_PREFIX, Member, Stage, member_of, task_id_of
 from tui.demo.story import ORPHAN_GRACE, STALL_AFTER
 from tui.host.process import process_kill, process_tree
 from tui.host.tmux import Tmux
@@ -74,11 +67,12 @@ class Demo:
     policy: Policy
 
 
-def run_demo(settings: Settings) -> int:
+def run_demo(settings: Settings, *, sqlite: bool = False) -> int:
     """Runs the demo and the monitor until the user quits.
 
     Args:
         settings: The settings of the monitor; the demo replaces the policy.
+        sqlite: Whether tasks with phases are in a database; see `running`.
 
     Returns:
         The exit code of the monitor, or 2 if the demo could not be started.
@@ -87,7 +81,11 @@ def run_demo(settings: Settings) -> int:
     for name in ("TMUX", "TMUX_PANE"):
         os.environ.pop(name, None)
     try:
-        with _Interruptions() as interruptions, running() as demo, interruptions.let_through():
+        with (
+            _Interruptions() as interruptions,
+            running(sqlite=sqlite) as demo,
+            interruptions.let_through(),
+        ):
             from tui.app.run import run_monitor
 
             clear_up = partial(_clear_up, demo.stage)
@@ -107,11 +105,13 @@ def run_demo(settings: Settings) -> int:
 
 
 @contextmanager
-def running(speed: float = 1.0) -> Iterator[Demo]:
+def running(speed: float = 1.0, *, sqlite: bool = False) -> Iterator[Demo]:
     """Runs a demo until the `with` block ends, then removes the demo.
 
     Args:
         speed: How many seconds of the story pass in one real second.
+        sqlite: Whether the tasks with phases are in a database, as in a workspace of today's
+            orchestrator. The other task is in JSON files in any case.
 
     Raises:
         DemoError: The demo cannot be started.
@@ -124,7 +124,7 @@ def running(speed: float = 1.0) -> Iterator[Demo]:
         # Keep the FIFO open until the cleanup is done; otherwise the agents would clean up too.
         stack.callback(os.close, _hold(stage.lifeline))
         stack.callback(_clear_up, stage)
-        _deploy(stage)
+        _deploy(stage, sqlite)
         policy = Policy(stall_timeout=STALL_AFTER / speed, orphan_grace=ORPHAN_GRACE / speed)
         yield Demo(stage, Workspace(stage.workspace), stage.socket, policy)
 
@@ -143,17 +143,27 @@ def _hold(lifeline: Path) -> int:
     return os.open(lifeline, os.O_RDWR | os.O_NONBLOCK | os.O_CLOEXEC)
 
 
-def _deploy(stage: Stage) -> None:
+def _deploy(stage: Stage, sqlite: bool) -> None:
     """Starts all sessions at once, and registers the agents while the sessions start."""
     now = time.time()
     task_ids = {key: task_id_of(now - task.ago) for key, task in TASKS.items()}
-    build(stage, {task_ids[key]: task for key, task in TASKS.items()}, now)
+    stored = {key for key, task in TASKS.items() if sqlite and task.phases}
+    create_tasks(stage, {task_ids[key]: task for key, task in TASKS.items()}, now)
+    if stored:
+        from tui.demo import database
+
+        database.create_tasks(stage, {task_ids[key]: TASKS[key] for key in sorted(stored)}, now)
     members: dict[str | None, Member] = {}
-    for role in ROLES.values():
+    for role in (*ROLES.values(), *((REVIEWER,) if sqlite else ())):
         if not role.later:
             parent = members[role.parent].id if role.parent else ORCHESTRATOR
-            task_id = task_ids[role.task]
-            members[role.type] = member_of(role, task_id, parent, now - role.ago)
+            members[role.type] = member_of(
+                role,
+                task_ids[role.task],
+                parent,
+                now - role.ago,
+                in_database=role.task in stored,
+            )
     orphan = member_of(ORPHAN, task_ids[ORPHAN.task], ORCHESTRATOR, now - ORPHAN.ago)
     at_work = [member for member in members.values() if not member.role.is_finished]
     problem = Tmux(stage.socket, _START_TIMEOUT).start_sessions(
@@ -166,7 +176,7 @@ def _deploy(stage: Stage) -> None:
         raise DemoError(problem)
     for member in members.values():
         started = now - member.role.ago
-        enlist(stage, member, started)
+        books_of(member).enlist(stage, member, started)
         tell_past(stage, member, started, time.time())
     stage.curtain.touch()
 

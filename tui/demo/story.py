@@ -59,6 +59,7 @@ class Role:
         again: The index of the step that follows the last step, if `ending` is CYCLES.
         helper: Whether the agent starts a process that leaves the agent's session.
         script: Whether the agent reports through `muster report`, like a shell script.
+        phase: The index of the agent's phase, in a demo with a database; -1 for a reviewer.
     """
 
     type: str
@@ -75,6 +76,7 @@ class Role:
     again: int = 0
     helper: bool = False
     script: bool = False
+    phase: int = 0
 
     @property
     def is_finished(self) -> bool:
@@ -90,11 +92,16 @@ class Task:
         description: The description of the task.
         priority: The priority of the task.
         ago: Seconds between the task's creation and the start of the demo.
+        phases: The name and the status of each phase; empty for a task that is never in a
+            database. Only a demo with a database shows phases.
+        phase: The index of the present phase.
     """
 
     description: str
     priority: str
     ago: float
+    phases: tuple[tuple[str, str], ...] = ()
+    phase: int = 0
 
 
 STALL_AFTER = 20.0
