@@ -122,7 +122,9 @@ def test_json_tasks_beside_the_database_are_normal(built: Database) -> None:
         registry.parent.mkdir()
         write(registry, task_registry(*agents, task_id=task_id))
         (registry.parent / "logs").mkdir()
-        (registry.parent / "logs" / "deploy_old.json").write_text('{"agent_id": "old"}')
+        storage = "sqlite" if agents else "json"
+        record = {"agent_id": "old", "storage": storage}
+        (registry.parent / "logs" / "deploy_old.json").write_text(json.dumps(record))
     assert found_in(built) == []
 
 
@@ -179,6 +181,8 @@ def test_a_newer_row_of_the_last_reports_differs(built: Database) -> None:
         # A row that is newer than the line.
         (old("terminated", MINUTE), (2 * MINUTE, "working")),
         (old("running", MINUTE), (2 * MINUTE, "completed")),
+        # A row without a newer report, whose agent was ended without one.
+        (old("failed", completed_at=stamp_ago(MINUTE)), (2 * MINUTE, "working")),
         # A row whose time is not known.
         ({"status": "running", "last_update": None}, (2 * MINUTE, "completed")),
         # A word that nobody knows, and a line without a status.
