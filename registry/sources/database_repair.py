@@ -32,9 +32,9 @@ def status_issues(task: SqliteTask, rows: TaskRows) -> Iterator[StatusIssue]:
     """Yields the agents of a task whose status in the database differs from a newer report.
 
     Args:
-        task: The source of a task whose JSON registry lists no agents. For some days, orchestrators
-            kept agents in both, and copied them to the database from time to time. There, rows are
-            older than the agents' files.
+        task: The source of a task whose JSON registry lists no agents. For some days,
+            orchestrators kept agents in both, and copied them to the database from time to time.
+            There, rows are older than the agents' files.
         rows: The rows of the task.
     """
     records = rows.by_id
