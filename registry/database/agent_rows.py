@@ -196,15 +196,36 @@ def write_entries(
                 _write_row(transaction, table, keys, was, now)
 
 
-def touch_tasks(transaction: WriteTransaction, task_ids: Iterable[object], now: str) -> None:
-    """Sets the time of the last change of tasks, without a commit."""
+def touch_tasks(
+    transaction: WriteTransaction, task_ids: Iterable[object], now: str, *, start: bool = False
+) -> None:
+    """Sets the time of the last change of tasks, without a commit.
+
+    Args:
+        transaction: The transaction.
+        task_ids: The ids of the tasks.
+        now: The present time.
+        start: Whether a task that has not begun becomes active, if one of its agents is active.
+    """
     if transaction.table(TASKS) is None:
         return
-    if not {"task_id", "updated_at"} <= set(transaction.columns(TASKS)):
+    columns = set(transaction.columns(TASKS))
+    if "task_id" not in columns:
         return
-    for task_id in dict.fromkeys(task_ids):
-        statement = "UPDATE tasks SET updated_at = ? WHERE task_id = CAST(? AS TEXT)"
-        transaction.execute(statement, (now, _bytes(task_id)))
+    for task_id in map(_bytes, dict.fromkeys(task_ids)):
+        if start and "status" in columns:
+            transaction.execute(_START, (task_id, task_id))
+        if "updated_at" in columns:
+            statement = "UPDATE tasks SET updated_at = ? WHERE task_id = CAST(? AS TEXT)"
+            transaction.execute(statement, (now, task_id))
+
+
+_START = """
+UPDATE tasks SET status = 'ACTIVE'
+ WHERE task_id = CAST(? AS TEXT) AND status = 'INITIALIZED'
+   AND EXISTS (SELECT 1 FROM agents WHERE agents.task_id = CAST(? AS TEXT)
+               AND agents.status IN ('running', 'working', 'blocked', 'reviewing'))
+"""
 
 
 def _of_table(entry: Json, table: str) -> dict[str, Any]:

@@ -136,6 +136,11 @@ class JsonTask(_JsonSource):
         return own, NamedFile("global registry", self.global_registry)
 
     @property
+    def listing(self) -> tuple[Path, ...]:
+        """See `TaskSource.listing`."""
+        return (self.registry,)
+
+    @property
     def audit_log(self) -> Path:
         """See `Source.audit_log`."""
         return auditing.log_of(self.registry)

@@ -170,7 +170,10 @@ def _holder(step: Step, session: Session, evidence: ActionEvidence) -> Holder | 
     now = evidence.tasks.get(row.key.registry)
     known = (step.identity, None if now is None else now.identity)
     identities = frozenset(identity for identity in known if identity is not None)
-    return Holder(row.key.id, row.key.registry, names - {""}, has_terminal_status, identities)
+    listing = () if step.source is None else step.source.listing
+    return Holder(
+        row.key.id, row.key.registry, names - {""}, has_terminal_status, identities, listing
+    )
 
 
 def _sessions_now(
@@ -218,7 +221,9 @@ def _elsewhere(plan: Plan, snapshot: TmuxSnapshot) -> Mapping[str, str]:
         if takes_for_dead(step) and step.session_names.isdisjoint(snapshot.sessions)
     ]
     names = {step.expected_session for step in gone if step.expected_session}
-    owners = owners_of({step.row.key.registry for step in gone if step.row is not None})
+    registries = {step.row.key.registry for step in gone if step.row is not None}
+    registries.update(path for step in gone if step.source for path in step.source.listing)
+    owners = owners_of(registries)
     return look_elsewhere(names, snapshot, owners, plan.set_aside).whys
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from tests.support.real_tmux import RealTmux
 from tests.support.registries import agent, task_registry, write
 from tests.support.workspaces import QUICK, row_of, stamp, verdicts
 from tui.actions.execute import carry_out
+from tui.actions.footprint import checked_kill
 from tui.actions.plan_complete import plan_complete
 from tui.actions.plan_kill import plan_kill
 from tui.cli.main import main
@@ -141,3 +143,16 @@ def test_a_live_agent_is_killed_in_both_formats(built: Database, server: RealTmu
     outcome = carry_out(plan_kill(roll, [row_of(roll, "worker")]), server.client(), "")
     assert outcome.complete, outcome
     assert verdicts(taken(built, server))["worker"] is Verdict.FINISHED
+
+
+def test_others_who_may_write_the_database_are_named(built: Database, server: RealTmux) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root may give a file to a group that it is not in")
+    for path in (built.path.parent, built.path):
+        mode = path.stat().st_mode & 0o7777
+        os.chown(path, -1, 64200)
+        path.chmod(mode | 0o020)
+    roll = taken(built, server)
+    rows = [row_of(roll, "worker")]
+    (question,) = checked_kill(plan_kill(roll, rows), roll).questions
+    assert "group 64200" in question.asks
