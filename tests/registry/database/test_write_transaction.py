@@ -25,8 +25,8 @@ from registry import (
 )
 from registry.database import read_rows, why_unwritable, writing
 from registry.database.transaction import WriteTransaction
-from tests.registry.database.test_bad_databases import BAD
 from tests.support import small_disk
+from tests.support.bad_databases import BAD
 from tests.support.databases import JANUARY, Database
 from tests.support.limits import no_file_longer_than
 from tests.support.other_user import OTHER, needs_another_user
