@@ -383,3 +383,25 @@ def unlisted_finding(file: Path, task_id: str, directory: Path) -> Issue:
         advice="the agents' fields cannot be known: restore a copy of the database, or end the "
         "agents' sessions by name",
     )
+
+
+def gone_finding(file: Path, deployment: Path, count: int) -> Issue:
+    """Returns the issue of a database that does not exist, although agents were deployed to it.
+
+    Args:
+        file: The path of the database.
+        deployment: The record of a deployment.
+        count: The number of tasks with such records.
+    """
+    tasks = "a task" if count == 1 else f"{count} tasks"
+    return Issue(
+        IssueKind.UNREADABLE,
+        file,
+        None,
+        None,
+        MISSING,
+        f"does not exist, but the orchestrator deployed agents of {tasks} to a database, by "
+        f"{shown_name(deployment)}",
+        advice="if the agents may be at work, restore a copy of the database; until then their "
+        "sessions look like orphans",
+    )

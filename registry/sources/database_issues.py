@@ -15,6 +15,7 @@ from registry.checks.database import (
     STATUS,
     TaskRows,
     damage_finding,
+    gone_finding,
     missing_finding,
     name_finding,
     row_findings,
@@ -25,7 +26,7 @@ from registry.checks.issue import Issue, IssueKind
 from registry.checks.statuses import WrittenStatus
 from registry.dataclass import replace
 from registry.errors import RegistryError, RegistryNotFoundError, UnreadableDatabaseError
-from registry.schema.layout import find_database
+from registry.schema.layout import DATABASE, GLOBAL_FOLDER, find_database
 from registry.sources.database_repair import status_issues
 from registry.sources.found import Found, Job, unreadable
 from registry.sources.source import TaskSource, WorkspaceSource
@@ -77,9 +78,13 @@ def add_database_issues(
                 findings = tuple(_task_findings(task, rows[task.task_id], found))
                 found.tasks.append(Job(task, findings))
                 statuses += _statuses(rows[task.task_id])
-        for other in in_json.get(path.parent.parent, ()):
-            if not decoded.get(other.path, {"agents": True}).get("agents"):
-                found.files += _unlisted(path, other.directory)
+        for other, deployment in _deployed(in_json.pop(path.parent.parent, ()), decoded):
+            found.files.append(unlisted_finding(path, other.directory.name, deployment))
+    for workspace_path, others in in_json.items():
+        deployed = [] if find_database(workspace_path) else list(_deployed(others, decoded))
+        if deployed:
+            path = workspace_path / GLOBAL_FOLDER / DATABASE
+            found.files.append(gone_finding(path, deployed[0][1], len(deployed)))
     return statuses
 
 
@@ -146,7 +151,13 @@ def _statuses(rows: TaskRows) -> Iterator[WrittenStatus]:
             yield WrittenStatus(rows.file, STATUS, id_, agent.status)
 
 
-def _unlisted(path: Path, directory: Path) -> Iterator[Issue]:
-    deployment = find_database_deployment(directory)
-    if deployment is not None:
-        yield unlisted_finding(path, directory.name, deployment)
+def _deployed(
+    tasks: Iterable[TaskSource], decoded: Mapping[Path, Json]
+) -> Iterator[tuple[TaskSource, Path]]:
+    """Yields tasks without agents whose agents were deployed to a database, with a record."""
+    for task in tasks:
+        registry = decoded.get(task.path)
+        if registry is not None and not registry.get("agents"):
+            deployment = find_database_deployment(task.directory)
+            if deployment is not None:
+                yield task, deployment

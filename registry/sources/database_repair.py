@@ -31,18 +31,12 @@ if TYPE_CHECKING:
 def status_issues(task: SqliteTask, rows: TaskRows) -> Iterator[StatusIssue]:
     """Yields the agents of a task whose status in the database differs from a newer report.
 
-    For some days, orchestrators kept agents also in JSON registries, and copied them to the
-    database from time to time. The rows of such a task may be old, so none of them is yielded.
-
     Args:
-        task: The source of the task.
+        task: The source of a task whose JSON registry lists no agents. For some days,
+            orchestrators kept agents in both, and copied them to the database from time to time.
+            There, rows are older than the agents' files.
         rows: The rows of the task.
-
-    Raises:
-        RegistryError: The task's JSON registry cannot be read.
     """
-    if task.is_in_json():
-        return
     records = rows.by_id
     lines, now = task.last_lines(may_differ(rows, task.last_reports(records))), time.time()
     # Most agents do not differ, and it takes long to find out who may have written a line.
@@ -70,7 +64,8 @@ def repair_task(
         RegistryError: The database cannot be read or written; nothing was changed.
     """
     rows = rows_of_tasks(database.read_rows(task.database, reports=True)).get(task.task_id)
-    found = list(status_issues(task, rows)) if rows is not None else []
+    is_alone = rows is not None and not task.is_in_json()
+    found = list(status_issues(task, rows)) if rows is not None and is_alone else []
     present, left = still_present(planned, [finding.issue for finding in found])
     ends = {
         finding.issue.agent: finding.end

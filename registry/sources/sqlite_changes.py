@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 from registry import agent_output, database, operations
 from registry.dataclass import replace
 from registry.errors import NotSupportedError, RegistryError, RegistryNotFoundError
-from registry.operations.finish import FinishReport
-from registry.schema.arguments import timestamp
 from registry.schema.database_records import LastReport, newest_of
 from registry.schema.layout import GLOBAL_REGISTRY
 from registry.schema.records import ORCHESTRATOR, AgentRecord, TaskRecord
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
     from registry.audit.log import Audit
     from registry.audit.transaction import AuditContext, Made
     from registry.audit.undo import Undoable
-    from registry.operations.finish import Judged
+    from registry.operations.finish import FinishReport, Judged
     from registry.operations.register import Registration, Withdrawal
     from registry.operations.report import Reported
     from registry.storage.codec import Json
@@ -130,7 +128,7 @@ class SqliteChanges:
         ids = tuple(agent_ids)
         json = self._only_in_json(ids)
         rest = [agent_id for agent_id in ids if agent_id not in json]
-        report = FinishReport((), {}, (), ())
+        report = operations.FinishReport((), {}, (), ())
         if rest:
             report = operations.finish_in_database(
                 self.place,
@@ -144,7 +142,7 @@ class SqliteChanges:
             )
         if json:
             in_json = self._finish_in_json(json, status, reason, on_record, judged, ends)
-            report = FinishReport(
+            report = operations.FinishReport(
                 (*report.changed, *in_json.changed),
                 {**report.untouched, **in_json.untouched},
                 (*report.written, *in_json.written),
@@ -172,7 +170,7 @@ class SqliteChanges:
     ) -> FinishReport:
         """Finishes agents that only the JSON registry lists."""
         # The newest of the registry and the last report counts, so no report may seem newer.
-        now = timestamp()
+        now = operations.newest_time(None)
         for report in self.last_lines(agents).values():
             now = operations.newest_time(report.timestamp, now)
         return operations.finish_agents(

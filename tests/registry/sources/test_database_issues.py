@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -122,7 +122,9 @@ def test_json_tasks_beside_the_database_are_normal(built: Database) -> None:
         registry.parent.mkdir()
         write(registry, task_registry(*agents, task_id=task_id))
         (registry.parent / "logs").mkdir()
-        (registry.parent / "logs" / "deploy_old.json").write_text('{"agent_id": "old"}')
+        storage = "sqlite" if agents else "json"
+        record = {"agent_id": "old", "storage": storage}
+        (registry.parent / "logs" / "deploy_old.json").write_text(json.dumps(record))
     assert found_in(built) == []
 
 
@@ -179,6 +181,8 @@ def test_a_newer_row_of_the_last_reports_differs(built: Database) -> None:
         # A row that is newer than the line.
         (old("terminated", MINUTE), (2 * MINUTE, "working")),
         (old("running", MINUTE), (2 * MINUTE, "completed")),
+        # A row without a newer report, whose agent was ended without one.
+        (old("failed", completed_at=stamp_ago(MINUTE)), (2 * MINUTE, "working")),
         # A row whose time is not known.
         ({"status": "running", "last_update": None}, (2 * MINUTE, "completed")),
         # A word that nobody knows, and a line without a status.
@@ -331,10 +335,55 @@ def test_a_check_that_was_stopped_is_said(
     assert str(built.path) in reason
 
 
-def test_json_tasks_are_examined_beside_an_unreadable_database(built: Database) -> None:
+def _no_database(path: Path) -> None:
+    path.write_bytes(b"no database" * 100)
+
+
+def _replaced(make: Callable[[Path], object]) -> Callable[[Path], None]:
+    def replace(path: Path) -> None:
+        path.unlink()
+        make(path)
+
+    return replace
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        _no_database,
+        _replaced(Path.touch),
+        _replaced(Path.mkdir),
+        _replaced(os.mkfifo),
+        _replaced(lambda path: path.symlink_to("nowhere")),
+        lambda path: path.with_name(path.name + "-wal").write_bytes(b"changes"),
+    ],
+    ids=["text", "empty", "directory", "FIFO", "symlink", "log without index"],
+)
+def test_json_tasks_are_examined_beside_an_unreadable_database(
+    built: Database, spoil: Callable[[Path], object]
+) -> None:
     registry = built.workspace / "TASK-0" / "AGENT_REGISTRY.json"
     registry.parent.mkdir()
     write(registry, {"task_id": "TASK-0", "agents": [agent("one"), agent("one")]})
-    built.path.write_bytes(b"no database" * 100)
-    os.utime(built.path, (1_700_000_000, 1_700_000_000))
-    assert kinds(built) == [("unreadable", None), ("duplicate_id", "one")]
+    spoil(built.path)
+    os.utime(built.path, (1_700_000_000, 1_700_000_000), follow_symlinks=False)
+    unreadable, duplicate = found_in(built)
+    assert (unreadable.kind, unreadable.file) == (IssueKind.UNREADABLE, built.path)
+    assert unreadable.advice and not unreadable.fixable
+    assert (duplicate.kind, duplicate.agent) == (IssueKind.DUPLICATE, "one")
+
+
+def test_a_database_that_is_gone_is_found_by_the_records_of_deployments(built: Database) -> None:
+    for task_id in ("TASK-1", "TASK-2"):
+        registry = built.workspace / task_id / "AGENT_REGISTRY.json"
+        registry.parent.mkdir(exist_ok=True)
+        write(registry, task_registry(task_id=task_id))
+    built.path.unlink()
+    assert kinds(built) == []
+    for task_id in ("TASK-1", "TASK-2"):
+        logs = built.workspace / task_id / "logs"
+        logs.mkdir()
+        (logs / "deploy_one.json").write_text('{"agent_id": "one", "storage": "sqlite"}')
+    (issue,) = found_in(built)
+    assert (issue.kind, issue.file) == (IssueKind.UNREADABLE, built.path)
+    assert "2 tasks" in issue.says and "deploy_one.json" in issue.says

@@ -16,6 +16,7 @@ from registry.database import read_agent
 from registry.schema import Workspace
 from registry.sources import SqliteTask, SqliteWorkspace, find_issues
 from tests.support.databases import Database, stamp_ago
+from tests.support.registries import agent, write
 
 
 @pytest.fixture
@@ -109,6 +110,13 @@ def test_an_agent_that_changed_since_the_plan_is_left(
     ((issue, why),) = result.left
     assert issue.agent == "lined" and why
     assert fields(built, "lined") == before
+
+
+def test_agents_that_json_lists_meanwhile_are_left(built: Database) -> None:
+    task, planned = find(built)
+    write(task.path, {"task_id": "TASK-1", "agents": [agent("lined"), agent("rowed")]})
+    assert task.repair(planned, on_record=None).result.done == ()
+    assert fields(built, "lined")["status"] == "running"
 
 
 def test_a_report_during_the_repair_is_never_lost(
