@@ -19,6 +19,7 @@ from textual.pilot import Pilot
 from tui.app.app import MusterApp
 from tui.demo.run import Demo, running
 from tui.host.tmux import Tmux
+from tui.host.tmux_types import SetAside
 from tui.live.collector import LiveRoll
 from tui.model.roll import RollCall, Verdict
 
@@ -28,11 +29,12 @@ PATIENCE = 90.0
 
 @dataclass(frozen=True)
 class Picture:
-    """One picture: its name, its size, what to wait for and which keys to press."""
+    """One picture: its name, its size, the keys to press, and whether the demo has a database."""
 
     name: str
     size: tuple[int, int]
     keys: tuple[str, ...] = ()
+    sqlite: bool = False
 
 
 PICTURES = (
@@ -47,6 +49,7 @@ PICTURES = (
     Picture("filter", (110, 32), ("slash", *"zombie", "enter", "down", "down")),
     Picture("help", (110, 40), ("question_mark",)),
     Picture("metrics", (110, 32), ("m",)),
+    Picture("sqlite", (132, 36), sqlite=True),
     # Last: afterwards there is no zombie any more.
     Picture("undo", (110, 32), ("z", "c", *"gone", "enter", "escape", "U")),
 )
@@ -67,7 +70,9 @@ async def _until(condition: Callable[[], bool], pilot: Pilot[None]) -> None:
 
 async def take(demo: Demo, picture: Picture) -> None:
     """Takes one picture of a running demo."""
-    live = LiveRoll((demo.workspace,), Tmux(demo.socket), demo.policy)
+    # Like the demo itself: other tmux servers of this host have none of its agents.
+    tmux = Tmux(demo.socket, set_aside=SetAside(all=True))
+    live = LiveRoll((demo.workspace,), tmux, demo.policy)
     app = MusterApp((demo.workspace,), live)
     live.start()
     async with app.run_test(size=picture.size) as pilot:
@@ -88,9 +93,13 @@ async def take(demo: Demo, picture: Picture) -> None:
 def main() -> int:
     """Takes all pictures, or those that are named."""
     wanted = sys.argv[1:]
-    with running() as demo:
-        for picture in PICTURES:
-            if not wanted or picture.name in wanted:
+    chosen = [picture for picture in PICTURES if not wanted or picture.name in wanted]
+    for sqlite in (False, True):
+        pictures = [picture for picture in chosen if picture.sqlite == sqlite]
+        if not pictures:
+            continue
+        with running(sqlite=sqlite) as demo:
+            for picture in pictures:
                 asyncio.run(take(demo, picture))
                 print(f"{picture.name}: done")
     return 0
