@@ -64,7 +64,7 @@ def test_tasks_of_both_formats_are_judged_killed_completed_and_undone(
         screen.shows("filter worker", "q Quit")
         screen.press("+")
         screen.shows("1 marked")
-        screen.press("k")
+        screen.press("x")
         screen.shows("Kill 1 agent?", "Go ahead")
         screen.type("stuck")
         screen.confirm()
