@@ -16,6 +16,7 @@ from registry.schema import places, workspaces_around
 from registry.schema.layout import Workspace
 from registry.sources import JsonTask, JsonWorkspace, SqliteWorkspace
 from tests.support.fuse import needs_fuse, passed_through
+from tests.support.known_workspaces import know
 from tests.support.real_tmux import RealTmux
 from tests.support.rolls import answered
 from tests.support.scripted_tmux import ScriptedTmux, made_now
@@ -406,3 +407,46 @@ def test_a_mounted_file_system_that_stops_answering_freezes_nothing(
             until(lambda: error() is None, "its answer")
         finally:
             live.stop()
+
+
+@needs_fuse
+def test_a_mounted_home_that_stops_answering_holds_no_command(
+    tmp_path: Path,
+    good: Files,
+    nobody: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    real, home = tmp_path / "real", tmp_path / "home"
+    default = Files(real, {"TASK-D": [entry("d", "completed")]}).path
+    (real / ".claude-orchestrator").mkdir()
+    default.rename(real / ".claude-orchestrator" / "workspaces")
+    know(real, good.path)
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    words = ["-S", nobody, "--config", "/dev/null"]
+    with passed_through(real, home) as files:
+        assert main(["list", *words]) == 0
+        said = capsys.readouterr()
+        assert "TASK-B" in said.out and "TASK-D" in said.out
+        files.hang()
+        try:
+            assert main(["list", *words]) == 2
+            said = capsys.readouterr()
+            assert "the file system does not answer" in said.err
+            # What is named, or stands in a variable, does not need the home.
+            assert main(["list", *words, str(good.path)]) == 0
+            assert "TASK-B" in capsys.readouterr().out
+            monkeypatch.setenv("CLAUDE_ORCHESTRATOR_WORKSPACE", str(good.path))
+            assert main(["list", *words]) == 0
+            said = capsys.readouterr()
+            assert "TASK-B" in said.out
+            skipped = home / ".claude-orchestrator" / "workspaces"
+            assert f"skipped {skipped}: the file system does not answer" in said.err
+            monkeypatch.setattr(Asker, "ask", _impatient(Asker.ask))
+            monkeypatch.delenv("XDG_CONFIG_HOME")
+            assert main(["list", *words[:2], str(good.path)]) == 2
+            assert "its file system does not answer; name another" in capsys.readouterr().err
+        finally:
+            files.wait_until_asked()
+            files.answer()
