@@ -96,7 +96,9 @@ def evidence_now(plan: Plan, snapshot: TmuxSnapshot) -> ActionEvidence:
 
 
 def looked_at(plan: Plan, evidence: ActionEvidence) -> ActionEvidence:
-    """Adds data of this host to evidence: `leftovers`, `mixed`, `claims`, `ends` and `ending`.
+    """Adds data of this host to evidence.
+
+    These are `leftovers`, `processes`, `mixed`, `claims`, `ends` and `ending`.
 
     This function is called when the plan is made, and again before the plan is executed.
     """
@@ -116,6 +118,12 @@ def looked_at(plan: Plan, evidence: ActionEvidence) -> ActionEvidence:
     at = time.time()
     ending = frozenset(step for step, end in ends.items() if end and is_ending(end, at))
     evidence = replace(evidence, leftovers=leftovers, ends=ends, ending=ending)
+    if any(step.row is not None and step.row.record.pid is not None for step in plan.steps):
+        # Imported late, because most plans have no such agents.
+        from tui.actions.agent_process import why_not_as_planned
+
+        ended = plan.steps if plan.verb is Verb.KILL else _dead(plan.steps)
+        evidence = replace(evidence, processes=why_not_as_planned(ended))
     if plan.verb is not Verb.KILL or snapshot.state is TmuxState.UNKNOWN:
         return evidence
     nearby, sessions = plan.nearby or NearbyWorkspaces(), snapshot.sessions.values()
@@ -126,11 +134,15 @@ def looked_at(plan: Plan, evidence: ActionEvidence) -> ActionEvidence:
     )
 
 
+def _dead(steps: Iterable[Step]) -> Iterator[Step]:
+    return (step for step in steps if step.row is not None and step.row.verdict is Verdict.ZOMBIE)
+
+
 def _gone(plan: Plan, evidence: ActionEvidence) -> Iterator[Step]:
     """Yields the steps of active agents whose session or process is gone now."""
     for step in plan.steps:
         now = session_now(step, evidence)
-        is_gone = now is None or now.ended is not None
+        is_gone = step.process is None and (now is None or now.ended is not None)
         if step.row is not None and is_active(step.row.record.meaning) and is_gone:
             yield step
 

@@ -18,7 +18,7 @@ from tui.actions.plan_kill import plan_kill
 from tui.actions.preconditions import KILL, checked
 from tui.actions.questions import trusted_users, with_questions
 from tui.host.process import process_tree
-from tui.host.process.claims import Claim, users_believed
+from tui.host.process.claims import ROOT, Claim, users_believed
 from tui.host.process.process_tree import Origin
 from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.model.roll import AgentRow, RollCall
@@ -103,6 +103,11 @@ def _outsiders(plan: Plan, trusted: Collection[int]) -> dict[Path, str]:
         if step.session is not None and step.row is not None
     ]
     outsiders = {path: outsider_of(path, trusted) for path in dict.fromkeys(paths)}
+    for step in plan.steps:
+        if step.process is not None and step.row is not None and step.owner is not None:
+            path = step.row.key.registry
+            # The owner of the registry is also the user of the process.
+            outsiders.setdefault(path, outsider_of(path, {ROOT, step.owner}))
     return {path: other for path, other in outsiders.items() if other is not None}
 
 
@@ -118,10 +123,16 @@ def with_footprints(plan: Plan, answer: TmuxSnapshot) -> Plan:
     If muster cannot see the processes of the tmux server, the plan is returned unchanged.
     """
     origins = _origins(plan, answer)
-    if not origins or answer.foreign_pids:
+    roots = {
+        step: step.process.identity
+        for step in plan.ending
+        if step.process is not None and step.process.identity is not None
+    }
+    if not (origins or roots) or answer.foreign_pids:
         return plan
     try:
-        by_step = process_tree.processes_of(origins)
+        by_step = process_tree.processes_of(origins) if origins else {}
+        by_step |= process_tree.processes_from(roots) if roots else {}
     except OSError:
         return plan
     describe = describe_servers(by_step.values())

@@ -135,6 +135,8 @@ class _Killing:
         if earlier is not None:
             writes = row.verdict is Verdict.ZOMBIE
             return writes, f"{_LEFT_OVER}; {_TERMINATE}" if writes else _LEFT_OVER
+        if row.record.pid is not None:
+            return self._meaning_of_process(row)
         if row.verdict is Verdict.LEAKED:
             return False, f"end its session{_called(row)}; its status is already terminal"
         if row.verdict is Verdict.ZOMBIE:
@@ -146,6 +148,15 @@ class _Killing:
         says = f"end its session{_called(row)} and processes; "
         says += _TERMINATE if known else f"its status {row.record.status!r} is not changed"
         return known, says + self._descendants(row)
+
+    def _meaning_of_process(self, row: AgentRow) -> tuple[bool, str]:
+        """Returns the same as `_meaning`, for an agent without a session."""
+        if row.process is None:
+            return True, f"{row.note}; {_TERMINATE}"
+        says = f"end its process {row.process.pid} and the processes that it has started; "
+        if row.verdict is Verdict.LEAKED:
+            return False, says + "its status is already terminal"
+        return True, says + _TERMINATE + self._descendants(row)
 
     def _earlier(self, row: AgentRow) -> EndedSession | None:
         if row.verdict not in (Verdict.ZOMBIE, Verdict.FINISHED) or not row.record.tmux_session:
@@ -164,7 +175,7 @@ class _Killing:
     def _descendants(self, row: AgentRow) -> str:
         """Returns a text about the agent's descendants whose sessions the plan does not end."""
         count = sum(
-            agent.session is not None
+            (agent.session is not None or agent.process is not None)
             and agent.verdict is not Verdict.FINISHED
             and agent.key not in self.chosen
             for agent in descendants_of(self.tasks[row.key.registry], row)

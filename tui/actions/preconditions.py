@@ -75,6 +75,8 @@ class ActionEvidence:
         ends: Maps the step of an active agent that is gone to the end that the agent itself
             reported, or to None.
         ending: The steps of agents that reported their end a moment ago (`is_ending`).
+        processes: Maps the step of an agent without a session to the reason why the agent's
+            process must not be ended, or may still run.
     """
 
     snapshot: TmuxSnapshot
@@ -92,6 +94,7 @@ class ActionEvidence:
     alone: bool = False
     ends: Mapping[Step, ReportedEnd | None] = field(default_factory=dict)
     ending: frozenset[Step] = frozenset()
+    processes: Mapping[Step, str] = field(default_factory=dict)
 
 
 Check = Callable[[Step, ActionEvidence], str | None]
@@ -215,6 +218,17 @@ def session_is_not_shared(step: Step, evidence: ActionEvidence) -> str | None:
     return None
 
 
+def process_is_not_shared(step: Step, evidence: ActionEvidence) -> str | None:
+    """Requires that no other agent in the roll call has the agent's process."""
+    for rows in evidence.rows.values() if step.process is not None else ():
+        for other in rows:
+            is_other = step.row is not None and other.key != step.row.key
+            if is_other and other.process is not None and other.process == step.process:
+                named = shown_name(other.key.id)
+                return f"shares the process {other.process.pid} with {named}"
+    return None
+
+
 def is_listed_once(step: Step, evidence: ActionEvidence) -> str | None:
     """Requires that the registry does not list the agent's id twice, with different sessions."""
     row = step.row
@@ -267,9 +281,15 @@ def deployment_is_same(step: Step, evidence: ActionEvidence) -> str | None:
     the end of its session.
     """
     entries = _entries(step, evidence)
-    if not entries or any(entry.deployment in step.judged for entry in entries):
+    if not entries or any(_is_planned(entry, step) for entry in entries):
         return None
     return f"was deployed again after the plan was made; its status is {entries[-1].status!r} now"
+
+
+def _is_planned(entry: AgentRecord, step: Step) -> bool:
+    """Returns whether an entry describes the deployment, and the process, of a step."""
+    is_same = step.process is None or step.process.pid == entry.pid
+    return is_same and entry.deployment in step.judged
 
 
 def is_not_at_work_again(step: Step, evidence: ActionEvidence) -> str | None:
@@ -291,6 +311,11 @@ def nothing_is_left_over(step: Step, evidence: ActionEvidence) -> str | None:
     """Requires that muster found no process that may belong to an agent whose session is gone."""
     left = None if step.may_run else evidence.leftovers.get(step)
     return left.why if left is not None else None
+
+
+def process_is_as_planned(step: Step, evidence: ActionEvidence) -> str | None:
+    """Requires that the process of an agent without a session is certainly its own, or gone."""
+    return evidence.processes.get(step)
 
 
 def processes_can_be_seen(step: Step, evidence: ActionEvidence) -> str | None:
@@ -417,6 +442,7 @@ FROM_ROLL: tuple[Check, ...] = (
     verdict_is_known,
     is_not_our_session,
     session_is_not_shared,
+    process_is_not_shared,
     is_listed_once,
     panes_are_its_own,
 )
@@ -437,6 +463,7 @@ KILL: tuple[tuple[Check, Result], ...] = (
     (report_is_the_planned_one, Result.LEFT),
     (session_is_the_planned_one, Result.LEFT),
     (process_has_ended, Result.LEFT),
+    (process_is_as_planned, Result.LEFT),
     (is_not_our_session, Result.LEFT),
     (panes_are_its_own, Result.LEFT),
     (panes_were_made_in_it, Result.LEFT),
@@ -448,6 +475,7 @@ COMPLETE: tuple[tuple[Check, Result], ...] = (
     (tmux_answers, Result.FAILED),
     (session_is_not_elsewhere, Result.LEFT),
     (process_has_ended, Result.LEFT),
+    (process_is_as_planned, Result.LEFT),
     (nothing_is_left_over, Result.LEFT),
     (processes_can_be_seen, Result.LEFT),
     (session_is_not_back, Result.LEFT),
