@@ -17,6 +17,7 @@ from tui.host.tmux_types import Session
 from tui.live.nearby_workspaces import NearbyWorkspaces
 from tui.model.hierarchy import descendants_of
 from tui.model.roll import AgentKey, AgentRow, RollCall, TaskRoll, Verdict
+from tui.model.verdict import JUST_ENDED
 from tui.text.sanitize import some
 
 
@@ -64,7 +65,7 @@ def plan_kill(
     for step in drafts:
         if _is_finished(step):
             finished = skipped if whole else refused
-            finished.append((step.label, "is finished; there is nothing to kill"))
+            finished.append((step.label, _why_finished(step)))
         elif (why := first_reason(FROM_ROLL, step, evidence)) is not None:
             refused.append((step.label, why))
         else:
@@ -96,6 +97,12 @@ def plan_kill(
 def _is_finished(step: Step) -> bool:
     finished = step.row is not None and step.row.verdict is Verdict.FINISHED
     return finished and step.earlier is None
+
+
+def _why_finished(step: Step) -> str:
+    if step.row is not None and step.row.note == JUST_ENDED:
+        return f"{JUST_ENDED}; kill it when it is leaked"
+    return "is finished; there is nothing to kill"
 
 
 _TERMINATE = "set its status to terminated"

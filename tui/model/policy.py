@@ -45,6 +45,12 @@ class Policy:
         "During this time after its creation, a session is never called an orphan.",
         least=3.0,
     )
+    # The orchestrator leaves the session of an agent that has ended until the program in it ends.
+    leak_grace: float = _seconds(
+        60.0,
+        "During this time after its end, an agent in a database is never called leaked: its "
+        "session exists until its program ends.",
+    )
     stall_timeout: float = _seconds(
         900.0,
         "After more than this time without a report or output, an agent is called stalled.",

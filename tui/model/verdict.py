@@ -39,6 +39,9 @@ ENDING = "the agent reported its end; within seconds, the registry will say so, 
 """The note on an agent that reported its end less than `ENDING_TIME` before."""
 
 
+JUST_ENDED = "the agent has just ended; its session or process may end by itself"
+"""The note on an agent that ended less than `Policy.leak_grace` before."""
+
 NO_STATUS = "the registry has no status for this agent"
 """The note on an agent without a status."""
 
@@ -69,6 +72,8 @@ def judge(
     now: float,
     reported: float = 0.0,
     end: ReportedEnd | None = None,
+    *,
+    may_linger: bool = False,
 ) -> Judgement:
     """Returns the verdict on one agent.
 
@@ -81,8 +86,12 @@ def judge(
             unknown.
         end: The end that the agent itself reported. Only an agent that would otherwise be a zombie
             needs it.
+        may_linger: Whether an agent's session normally exists for a moment after the agent has
+            ended, as with the agents of a database.
     """
     judgement = _judge(record, evidence, policy, now, reported)
+    if may_linger and judgement.verdict is Verdict.LEAKED and _just_ended(record, policy, now):
+        return judgement._replace(verdict=Verdict.FINISHED, note=JUST_ENDED)
     if (
         judgement.verdict is Verdict.ZOMBIE
         and end is not None
@@ -90,6 +99,13 @@ def judge(
     ):
         return Judgement(Verdict.UNKNOWN, judgement.session, ENDING)
     return judgement
+
+
+def _just_ended(record: AgentRecord, policy: Policy, now: float) -> bool:
+    """Returns whether an agent ended less than `Policy.leak_grace` before."""
+    times = (record.ended, record.updated)
+    ended = max((time for time in times if time is not None and time <= now), default=None)
+    return ended is not None and now - ended < policy.leak_grace
 
 
 def is_ending(end: ReportedEnd, now: float, jumps: Iterable[ClockJump] = ()) -> bool:

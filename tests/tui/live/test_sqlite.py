@@ -290,3 +290,19 @@ def test_a_session_of_a_nearby_database_is_no_orphan(
     near = {session.name for session in roll.orphans} & {"agent_near", "agent_nobodys"}
     assert near == {"agent_nobodys"}
     assert roll.orphans_known and roll.nearby_databases == ()
+
+
+def test_a_session_is_leaked_only_a_minute_after_the_end_of_its_agent(
+    built: Database, server: RealTmux, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patient = replace(YOUNG, leak_grace=60.0)
+    monkeypatch.setattr("tui.cli.commands.kill.policy_of", lambda _: patient)
+    place = [Workspace(built.workspace.resolve())]
+    row = row_of(take_roll(place, server.client(), patient), "ended")
+    assert row.verdict is Verdict.FINISHED and "just ended" in row.note
+    before = server.names()
+    run("kill", "--leaked", "--yes", "-S", str(server.socket))
+    assert server.names() == before
+    built.run("UPDATE agents SET last_update = ? WHERE agent_id = 'ended'", stamp(61))
+    row = row_of(take_roll(place, server.client(), patient), "ended")
+    assert row.verdict is Verdict.LEAKED
