@@ -8,14 +8,6 @@ from typing import Any
 
 from registry.dataclass import dataclass, field, fields
 
-ENDING_TIME = 10.0
-"""For this many seconds after an agent reported its end, the agent is not called a zombie.
-
-The orchestrator first writes the report to the agent's progress file, then ends the session, and
-writes the registry up to 4 s later. The time counts from the report, not from the moment when the
-session was first missing: a command that has just started cannot know that moment.
-"""
-
 _SECTION = "policy"
 _PREFIX = "MUSTER_"
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from registry.schema import (
+    END_DELAY,
     AgentRecord,
     is_active,
     is_terminal,
@@ -17,7 +18,7 @@ from registry.text import shown_name
 from tui.host.tmux_types import DeadPane, Session, TmuxState
 from tui.model.clock_jumps import ClockJump, seconds_between
 from tui.model.evidence import Evidence, is_proven_missing, proof_needed
-from tui.model.policy import ENDING_TIME, Policy
+from tui.model.policy import Policy
 from tui.model.process_verdict import ProcessState, judge_process
 from tui.model.roll import Verdict
 from tui.model.spellings import why_shared
@@ -36,7 +37,7 @@ JUST_STARTED = "just started; its session does not exist yet"
 """The note on an agent that has no session yet, during `Policy.start_grace` after its start."""
 
 ENDING = "the agent reported its end; within seconds, the registry will say so, too"
-"""The note on an agent that reported its end less than `ENDING_TIME` before."""
+"""The note on an agent that reported its end less than `END_DELAY` before."""
 
 
 JUST_ENDED = "the agent has just ended; its session or process may end by itself"
@@ -109,14 +110,14 @@ def _just_ended(record: AgentRecord, policy: Policy, now: float) -> bool:
 
 
 def is_ending(end: ReportedEnd, now: float, jumps: Iterable[ClockJump] = ()) -> bool:
-    """Returns whether an agent reported its end less than `ENDING_TIME` before `now`.
+    """Returns whether an agent reported its end less than `END_DELAY` before `now`.
 
     Args:
         end: The end that the agent reported.
         now: Seconds since the epoch.
         jumps: The known jumps of the system clock.
     """
-    return seconds_between(end.written, now, jumps) < ENDING_TIME
+    return seconds_between(end.written, now, jumps) < END_DELAY
 
 
 def _judge(
