@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -237,7 +238,7 @@ def test_a_pid_that_is_reused_in_the_last_moment_gets_no_signal(
     plan = planned(processes, server, "one")
     before = process_kill.end
 
-    def end(known: list[Process], origins: object) -> object:
+    def end(known: list[Process], *_: object) -> object:
         # As if the process had ended, and another one had its pid now.
         other = [replace(process, started=process.started + 1) for process in known]
         return before(other, [])
@@ -274,3 +275,42 @@ def test_no_pid_of_a_file_is_too_odd(server: RealTmux, processes: Background) ->
     assert {row.verdict for row in roll.agents()} == {Verdict.UNKNOWN}
     assert not weighed_kill(roll, roll.agents()).steps
     assert until(lambda: processes.running() == {pid}, "nothing")
+
+
+# Agents that were started by other agents
+
+
+def nested(server: RealTmux, processes: Background, session: str) -> int:
+    """Starts a process of an agent below the session of another agent; returns its pid."""
+    log = processes.log("inner")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    code = "import os, time; os.setsid(); print(os.getpid(), flush=True); time.sleep(600)"
+    line = f"{sys.executable} -c {shlex.quote(code)} inner > {shlex.quote(str(log))} & sleep 600"
+    server.start(session, line)
+    until(lambda: log.exists() and log.read_text().strip(), "the inner agent")
+    return int(log.read_text())
+
+
+def test_a_kill_of_the_parent_spares_a_child_that_is_an_agent_itself(
+    server: RealTmux, processes: Background
+) -> None:
+    pid = nested(server, processes, "agent_outer")
+    outer = {"tmux_session": "agent_outer"}
+    written(processes, outer=outer, inner={"cursor_pid": pid, "parent": "outer"})
+    outcome = killed(processes, server, "outer")
+    assert [each.result for each in outcome.steps] == [Result.DONE], outcome.steps
+    assert "agent_outer" not in server.names()
+    roll = roll_of(processes, server)
+    assert row_of(roll, "inner").verdict is Verdict.LIVE
+    assert [each.result for each in killed(processes, server, "inner").steps] == [Result.DONE]
+    assert row_of(roll_of(processes, server), "inner").verdict is Verdict.FINISHED
+
+
+def test_a_kill_of_both_ends_both(server: RealTmux, processes: Background) -> None:
+    pid = nested(server, processes, "agent_outer")
+    outer = {"tmux_session": "agent_outer"}
+    written(processes, outer=outer, inner={"cursor_pid": pid, "parent": "outer"})
+    outcome = killed(processes, server, "outer", "inner")
+    assert [each.result for each in outcome.steps] == [Result.DONE] * 2, outcome.steps
+    stat = procfs.stat_of(pid)
+    assert stat is None or stat.is_ended
