@@ -188,7 +188,8 @@ class Writers:
             )
             database.execute(
                 "UPDATE agent_progress_latest SET status = 'failed' WHERE task_id = ? "
-                "AND agent_id IN (SELECT agent_id FROM agents WHERE task_id = ? AND completed_at = ?)",
+                "AND agent_id IN "
+                "(SELECT agent_id FROM agents WHERE task_id = ? AND completed_at = ?)",
                 (self.task_id, self.task_id, at),
             )
 
