@@ -102,7 +102,7 @@ class Writers:
     # An agent's own report
 
     def report(self, agent_id: str, status: str, progress: int, message: str = "") -> None:
-        """An agent reports: a line in its file, then three commits, then perhaps a fourth."""
+        """An agent reports: a line in its file, then four commits, then perhaps a fifth."""
         previous = self.status(agent_id)
         line = {"status": status, "message": message, "progress": progress}
         self.write_line(agent_id, **line)
@@ -114,6 +114,12 @@ class Writers:
                 "UPDATE agents SET status = :status, progress = :progress, last_update = :now, "
                 "completed_at = COALESCE(completed_at, iif(:status = 'completed', :now, NULL)) "
                 "WHERE agent_id = :agent AND task_id = :task",
+                values,
+            )
+            database.execute(
+                "UPDATE tasks SET status = 'ACTIVE' WHERE task_id = :task "
+                "AND status = 'INITIALIZED' AND EXISTS "
+                f"(SELECT 1 FROM agents WHERE task_id = :task AND {_ACTIVE_ROWS})",
                 values,
             )
             database.execute("UPDATE tasks SET updated_at = :now WHERE task_id = :task", values)
