@@ -21,15 +21,17 @@ from registry.errors import (
     InaccessibleRegistryError,
     LinkedRegistryError,
     NotARegularFileError,
+    RegistryError,
     RegistryNotFoundError,
     ReplacedWorkspaceError,
     UnreadableDatabaseError,
+    UnwritableDatabaseError,
 )
 from registry.storage.files.descriptor import close_read, open_owned
 from registry.storage.files.file_age import seconds_since_write
 from registry.storage.files.interruption import hand_on, tolerating
 from registry.storage.files.mounts import owner_of
-from registry.storage.files.permissions import Access, why_unbelievable
+from registry.storage.files.permissions import Access, why_unbelievable, why_unusable
 from registry.storage.files.safe_open import (
     folder_of,
     kind_name,
@@ -243,6 +245,43 @@ def _check_users(folder: int, path: Path, has_log: bool, has_index: bool) -> Non
                     raise _untrusted(_beside(path, end), why)
 
 
+def check_new_files(path: Path) -> None:
+    """Requires that the users of a database could use the log and the index of this process.
+
+    SQLite gives both files the mode of the database. If this process runs as root, it also gives
+    them the database's owner and group.
+
+    Raises:
+        UnwritableDatabaseError: Some users of the database could not use the files.
+        RegistryError: The directory is not accessible.
+    """
+    try:
+        with folder_of(path) as folder:
+            database, own_folder = _access(folder, name_of(path)), os.fstat(folder)
+    except RegistryError:
+        raise
+    except OSError as error:
+        hand_on(error)
+        raise InaccessibleRegistryError(path, error, "read") from error
+    user, group = os.geteuid(), os.getegid()
+    if own_folder.st_mode & stat.S_ISGID:
+        group = own_folder.st_gid
+    if user == 0:
+        user, group = database.owner, database.group
+    new = Access(user, group, database.mode & 0o777)
+    if database.listed is not None:
+        # SQLite gives the files no access control list, and the mode contains the list's mask.
+        new = replace(new, mode=database.mode & 0o700)
+    why = why_unusable(new, database, "the log")
+    if why is not None:
+        raise UnwritableDatabaseError(
+            path,
+            f"cannot be written: {why}",
+            "Write as the database's owner or as root, or while the orchestrator has the database "
+            "open",
+        )
+
+
 def _access(folder: int, name: str) -> Access:
     opened = open_owned(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=folder)
     try:
@@ -269,19 +308,20 @@ class HeldDatabase:
     only one thread of a process may use one database at a time.
 
     Args:
-        files: The database. Without a write-ahead log, no lock is taken: SQLite creates nothing
-            then, because it is told that the database does not change.
+        files: The database.
+        always: Whether the lock is taken without a write-ahead log, too. A reader needs no lock
+            then: SQLite creates nothing, because it is told that the database does not change.
 
     Raises:
         BusyRegistryError: A process is creating or closing the database.
         RegistryError: The database cannot be opened or locked.
     """
 
-    def __init__(self, files: DatabaseFiles) -> None:
+    def __init__(self, files: DatabaseFiles, *, always: bool = False) -> None:
         path = files.path
         self._opened = open_file(path, os.O_RDONLY)
         try:
-            if files.is_in_use:
+            if files.is_in_use or always:
                 fcntl.fcntl(self._opened.fileno(), fcntl.F_OFD_SETLK, _SHARED_LOCK)
         except OSError as error:
             close_read(self._opened)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from registry.database.connection import Transaction, reading
+from registry.database.connection import Queries, Transaction, reading
 from registry.database.files import UnpairedFilesError
 from registry.database.tables import Row, Rows
 from registry.errors import BusyRegistryError, RegistryError, UnreadableDatabaseError
@@ -94,7 +94,7 @@ def read_agent(path: Path, task_id: str, agent_id: str) -> Row | None:
     """
 
     def read(transaction: Transaction) -> Row | None:
-        _check_schema(transaction)
+        check_schema(transaction)
         agents = _of_agent(transaction, "agents", task_id, agent_id)
         if agents is None:
             return None
@@ -116,7 +116,7 @@ def lists_task(path: Path, task_id: str) -> bool:
     """
 
     def read(transaction: Transaction) -> bool:
-        _check_schema(transaction)
+        check_schema(transaction)
         tables = ["agents"]
         if "task_id" in transaction.columns("tasks") and transaction.table("tasks") is not None:
             tables.append("tasks")
@@ -139,12 +139,12 @@ def _of_agent(
 
 
 def _all_rows(transaction: Transaction) -> Rows:
-    _check_schema(transaction)
+    check_schema(transaction)
     rows = {table: _rows(transaction, table) for table in _WANTED}
     return Rows(transaction.path, transaction.stamp, **rows)
 
 
-def _check_schema(transaction: Transaction) -> None:
+def check_schema(transaction: Queries) -> None:
     """Requires the table `agents` with the columns without which no verdict is possible.
 
     Raises:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from registry.operations.create import Created as Created
     from registry.operations.create import create_global_registry as create_global_registry
     from registry.operations.create import create_task_registry as create_task_registry
+    from registry.operations.database_finish import DatabaseTask as DatabaseTask
+    from registry.operations.database_finish import finish_in_database as finish_in_database
     from registry.operations.finish import FinishReport as FinishReport
     from registry.operations.finish import Judged as Judged
     from registry.operations.finish import SessionEnd as SessionEnd
@@ -59,6 +61,10 @@ else:
                 "Created",
                 "create_global_registry",
                 "create_task_registry",
+            ),
+            "database_finish": (
+                "DatabaseTask",
+                "finish_in_database",
             ),
             "finish": (
                 "FinishReport",

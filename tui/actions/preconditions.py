@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from registry.dataclass import dataclass, field
 from registry.schema import AgentRecord, TaskRecord, UnreadDatabase, is_active, is_terminal
-from registry.sources import READ_ONLY, Dialect
+from registry.sources import Dialect
 from registry.text import shown_name
 from tui.actions.leftovers import Leftover
 from tui.actions.outcome import Result, StepOutcome
@@ -148,7 +148,10 @@ def task_can_be_written(step: Step, evidence: ActionEvidence) -> str | None:
     """Requires that this version of muster can record the agent's end."""
     if step.row is None or step.source is None or step.source.dialect is Dialect.JSON:
         return None
-    return f"its task is in a database, and {READ_ONLY}; end the agent with the orchestrator"
+    return (
+        "its task is in a database, and this version of muster only reads databases; end the "
+        "agent with the orchestrator"
+    )
 
 
 def registry_can_be_read(step: Step, evidence: ActionEvidence) -> str | None:
