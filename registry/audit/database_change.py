@@ -23,6 +23,7 @@ def change_rows(
     path: Path,
     agent_ids: Iterable[str],
     change: RowsChange[Result],
+    after: Callable[[Result], tuple[str, ...]],
     *,
     timeout: float,
     on_record: AuditContext | None,
@@ -38,6 +39,9 @@ def change_rows(
         path: The database.
         agent_ids: The ids of the agents that may be changed.
         change: Changes the entries of the agents; each pass calls it.
+        after: Called after the commit and before the outcome is logged, with the result of
+            `change`. Returns messages about problems. So if the process dies before the end of
+            `after`, the log has no outcome.
         timeout: How long to wait for other writers in total, in seconds.
         on_record: The context for the audit log; None if the change is not logged.
         owner: The id of the user that must own the database; None to skip this check.
@@ -59,14 +63,16 @@ def change_rows(
             result = change(tables)
             name = auditing.name_in(log, path)
             made = differences(name, {"agents": list(before.values())}, tables.view)
-            if made and (expected is None or same_changes(made, expected)):
+            is_made = bool(made) and (expected is None or same_changes(made, expected))
+            if is_made:
                 database.write_entries(transaction, before, tables.entries)
                 changed = {change.agent for change in made}
                 tasks = [tables.rows[id_]["task_id"] for id_ in tables.rows if id_ in changed]
                 database.touch_tasks(transaction, tasks, timestamp())
                 transaction.commit()
-            written = (path,) if made else ()
-            return Made(result, written, (), {path: transaction.stamp.owner}), made
+        problems = after(result) if is_made else ()
+        written = (path,) if made else ()
+        return Made(result, written, problems, {path: transaction.stamp.owner}), made
 
     owners = {} if owner is None else {path: owner}
     if on_record is None:

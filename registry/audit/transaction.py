@@ -175,7 +175,7 @@ def logged(
                 # The changes are logged again only if other processes changed the counters between
                 # the two passes.
                 counted = () if made == expected else made
-                problem = _end(audit, log, entry, State.DONE, "", counted)
+                problem = _end(audit, log, entry, State.DONE, "; ".join(done.problems), counted)
                 if problem is not None:
                     done = replace(done, problems=(*done.problems, problem))
             return done

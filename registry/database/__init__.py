@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING
 from registry.exports import exports
 
 if TYPE_CHECKING:
+    from registry.database.agent_rows import FIELDS as FIELDS
     from registry.database.agent_rows import AgentTables as AgentTables
     from registry.database.agent_rows import agent_tables as agent_tables
+    from registry.database.agent_rows import is_storable as is_storable
+    from registry.database.agent_rows import read_tables as read_tables
     from registry.database.agent_rows import touch_tasks as touch_tasks
     from registry.database.agent_rows import write_entries as write_entries
     from registry.database.files import DatabaseStamp as DatabaseStamp
@@ -28,7 +31,10 @@ else:
         {
             "agent_rows": (
                 "AgentTables",
+                "FIELDS",
                 "agent_tables",
+                "is_storable",
+                "read_tables",
                 "touch_tasks",
                 "write_entries",
             ),

@@ -7,10 +7,14 @@ and revert the entries of JSON registries work for databases, too.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
+from enum import Enum
+from pathlib import Path
 from typing import Any
 
-from registry.database.rows import check_schema
+from registry.database.connection import Queries
+from registry.database.rows import check_schema, patiently
 from registry.database.tables import Row
 from registry.database.transaction import WriteTransaction
 from registry.dataclass import dataclass
@@ -25,8 +29,12 @@ _WRITTEN = {
 }
 _KEYS = ("task_id", "agent_id")
 
+FIELDS = frozenset(f"{table}.{name}" for table, names in _WRITTEN.items() for name in names)
+"""The names of all fields that muster changes."""
+
 # A value that JSON cannot represent, as it is in the audit log.
 _BLOB = "blob"
+_HEX = re.compile("[0-9a-f]*")
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +64,29 @@ class AgentTables:
         self.entries[agent_id] |= {name: fields[name] for name in fields if name in able}
 
 
-def agent_tables(transaction: WriteTransaction, agent_ids: Iterable[str]) -> AgentTables:
+def read_tables(path: Path, agent_ids: Iterable[str]) -> AgentTables:
+    """Returns the present fields of agents, without a write transaction; see `agent_tables`.
+
+    Raises:
+        RegistryError: The database cannot be read.
+    """
+    ids = tuple(agent_ids)
+    return patiently(path, lambda transaction: agent_tables(transaction, ids))
+
+
+def is_storable(value: object) -> bool:
+    """Returns whether a value of the audit log can be a value of a column, or stands for none."""
+    if isinstance(value, bool):
+        return False
+    if isinstance(value, int):
+        return -(1 << 63) <= value < 1 << 63
+    if isinstance(value, dict):
+        blob = value.get(_BLOB)
+        return isinstance(blob, str) and len(blob) % 2 == 0 and _HEX.fullmatch(blob) is not None
+    return value is None or isinstance(value, str | float | Enum)
+
+
+def agent_tables(transaction: Queries, agent_ids: Iterable[str]) -> AgentTables:
     """Returns the present fields of agents. An agent that is not in the database is left out.
 
     Raises:
@@ -98,7 +128,7 @@ def agent_tables(transaction: WriteTransaction, agent_ids: Iterable[str]) -> Age
     return AgentTables(rows, entries, fields)
 
 
-def _check_triggers(transaction: WriteTransaction) -> None:
+def _check_triggers(transaction: Queries) -> None:
     query = "SELECT name FROM sqlite_master WHERE type = 'trigger' LIMIT 1"
     for (name,) in transaction.select(query):
         raise UnwritableDatabaseError(
@@ -108,7 +138,7 @@ def _check_triggers(transaction: WriteTransaction) -> None:
         )
 
 
-def _columns(transaction: WriteTransaction, table: str) -> tuple[str, ...]:
+def _columns(transaction: Queries, table: str) -> tuple[str, ...]:
     present = transaction.columns(table) if transaction.table(table) is not None else ()
     if not set(_KEYS) <= set(present):
         return ()
@@ -116,7 +146,7 @@ def _columns(transaction: WriteTransaction, table: str) -> tuple[str, ...]:
 
 
 def _latest(
-    transaction: WriteTransaction, task_id: object, agent_id: str, columns: tuple[str, ...]
+    transaction: Queries, task_id: object, agent_id: str, columns: tuple[str, ...]
 ) -> dict[str, Any]:
     if not columns:
         return {}
@@ -129,7 +159,7 @@ def _latest(
     return {}
 
 
-def _has_task(transaction: WriteTransaction, task_id: object) -> bool:
+def _has_task(transaction: Queries, task_id: object) -> bool:
     if transaction.table(TASKS) is None or "task_id" not in transaction.columns(TASKS):
         return False
     query = "SELECT 1 FROM tasks WHERE task_id = CAST(? AS TEXT) LIMIT 1"

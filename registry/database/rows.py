@@ -76,7 +76,7 @@ def read_rows(path: Path) -> Rows:
         UnreadableDatabaseError: The database is damaged, or has an unknown schema.
         RegistryError: The database does not exist, is not accessible, or is not trusted.
     """
-    return _patiently(path, _all_rows)
+    return patiently(path, _all_rows)
 
 
 def read_agent(path: Path, task_id: str, agent_id: str) -> Row | None:
@@ -101,7 +101,7 @@ def read_agent(path: Path, task_id: str, agent_id: str) -> Row | None:
         latest = _of_agent(transaction, "agent_progress_latest", task_id, agent_id)
         return agents if latest is None else {**agents, "latest": latest}
 
-    return _patiently(path, read)
+    return patiently(path, read)
 
 
 def lists_task(path: Path, task_id: str) -> bool:
@@ -123,7 +123,7 @@ def lists_task(path: Path, task_id: str) -> bool:
         queries = [f"SELECT 1 FROM {table} WHERE task_id = ? LIMIT 1" for table in tables]  # noqa: S608
         return any(transaction.select(query, (task_id,)) for query in queries)
 
-    return _patiently(path, read)
+    return patiently(path, read)
 
 
 def _of_agent(
@@ -185,7 +185,7 @@ def _rows(transaction: Transaction, table: str) -> tuple[Row, ...]:
     return tuple(dict(zip(columns, row, strict=True)) for row in rows)
 
 
-def _patiently(path: Path, read: Callable[[Transaction], Result]) -> Result:
+def patiently(path: Path, read: Callable[[Transaction], Result]) -> Result:
     """Calls `read` in a transaction, again if a process opens or closes the database meanwhile."""
     started = time.monotonic()
     while True:

@@ -15,6 +15,7 @@ from registry.errors import WrongShapeError
 from registry.operations.finish import FinishReport, Judged
 from registry.operations.progress_file import append_progress
 from registry.schema.arguments import distinct_ids, timestamp
+from registry.schema.database_layout import task_directory
 from registry.schema.database_records import database_agent
 from registry.schema.edits import StatusChange
 from registry.schema.records import AgentRecord, is_terminal, parse_time, text_of
@@ -35,6 +36,10 @@ For some days, orchestrators kept agents also in JSON registries; see `newest_of
 """
 
 
+TaskLine = tuple[str, Json]
+"""The id of a task, and a line for the progress file of one of the task's agents."""
+
+
 @dataclass(frozen=True, slots=True)
 class DatabaseTask:
     """A task in a database.
@@ -42,13 +47,11 @@ class DatabaseTask:
     Attributes:
         database: The path of the database.
         task_id: The id of the task.
-        directory: The directory of the task.
         newest: Returns the newest data of the task's agents.
     """
 
     database: Path
     task_id: str
-    directory: Path
     newest: Newest
 
     def agents(self, tables: AgentTables) -> Mapping[str, AgentRecord]:
@@ -102,11 +105,11 @@ def finish_in_database(
     ids = distinct_ids(agent_ids)
     now = timestamp()
 
-    def finish(tables: AgentTables) -> tuple[FinishReport, list[Json]]:
+    def finish(tables: AgentTables) -> tuple[FinishReport, list[TaskLine]]:
         agents = task.agents(tables)
         changed: list[StatusChange] = []
         untouched: dict[str, str] = {}
-        lines: list[Json] = []
+        lines: list[TaskLine] = []
         for agent_id in ids:
             record = agents.get(agent_id) if agent_id in tables.entries else None
             why = _why_untouched(task, agent_id, record, judged or {})
@@ -119,24 +122,26 @@ def finish_in_database(
             message = (end.message if end is not None else reason) or _message(before, after)
             line = _finish(tables, record, after, message, now, end)
             if end is None:
-                lines.append(line)
+                lines.append((task.task_id, line))
             changed.append(StatusChange(agent_id, before, after))
         return FinishReport(tuple(changed), untouched, (), ()), lines
 
+    def append(result: tuple[FinishReport, list[TaskLine]]) -> tuple[str, ...]:
+        return append_lines(task.database, result[1])
+
     made = change_rows(
-        task.database, ids, finish, timeout=timeout, on_record=on_record, owner=owner
+        task.database, ids, finish, append, timeout=timeout, on_record=on_record, owner=owner
     )
-    report, lines = made.result
-    problems = (*made.problems, *append_lines(task, lines))
+    report = made.result[0]
     _log.info("Finished %d agents in %s", len(report.changed), task.database)
-    return FinishReport(report.changed, report.untouched, made.written, problems)
+    return FinishReport(report.changed, report.untouched, made.written, made.problems)
 
 
-def append_lines(task: DatabaseTask, lines: Iterable[Json]) -> tuple[str, ...]:
-    """Appends lines to the progress files of a task's agents; returns the problems."""
+def append_lines(database: Path, lines: Iterable[TaskLine]) -> tuple[str, ...]:
+    """Appends lines to the progress files of agents in a database; returns the problems."""
     problems = []
-    for line in lines:
-        problem = append_progress(task.directory, line)
+    for task_id, line in lines:
+        problem = append_progress(task_directory(database, task_id), line)
         if problem is not None:
             agent = quoted_name(line["agent_id"])
             problems.append(f"the database has the change of agent {agent}, but {problem}")
@@ -183,8 +188,7 @@ def _finish(
     entry = tables.entries[record.id]
     ended = entry.get("agents.completed_at")
     progress = whole_progress(entry.get("agents.progress"))
-    # The newest data of an agent counts, so no older data may seem to be newer.
-    updated = max((now, record.last_update or now), key=lambda time: parse_time(time) or 0.0)
+    updated = newest_time(record.last_update, now)
     at = updated if end is None else end.timestamp
     if status == "completed":
         progress = 100
@@ -209,6 +213,19 @@ def _finish(
         "message": message,
         "progress": progress,
     }
+
+
+def newest_time(known: str | None, now: str | None = None) -> str:
+    """Returns the present time, or a later time that an agent's data already has.
+
+    The newest data of an agent counts, so the data before a change must not seem to be newer.
+
+    Args:
+        known: The time of the data before the change, or None.
+        now: The present time; None to take it.
+    """
+    now = now or timestamp()
+    return max((now, known or now), key=lambda time: parse_time(time) or 0.0)
 
 
 def whole_progress(value: object) -> int:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn
 
-from registry import agent_output, operations
+from registry import agent_output, database, operations
 from registry.dataclass import replace
 from registry.errors import NotSupportedError, RegistryError, RegistryNotFoundError
+from registry.operations.finish import FinishReport
+from registry.schema.arguments import timestamp
 from registry.schema.database_records import LastReport, newest_of
+from registry.schema.layout import GLOBAL_REGISTRY
 from registry.schema.records import ORCHESTRATOR, AgentRecord, TaskRecord
 from registry.snapshots import Snapshot, read_task
 from registry.sources.json_source import JsonTask
@@ -25,7 +28,7 @@ if TYPE_CHECKING:
     from registry.audit.log import Audit
     from registry.audit.transaction import AuditContext, Made
     from registry.audit.undo import Undoable
-    from registry.operations.finish import FinishReport, Judged
+    from registry.operations.finish import Judged
     from registry.operations.register import Registration, Withdrawal
     from registry.operations.report import Reported
     from registry.storage.codec import Json
@@ -93,7 +96,7 @@ class SqliteChanges:
     @property
     def place(self) -> operations.DatabaseTask:
         """The task, as the functions that change databases name it."""
-        return operations.DatabaseTask(self.database, self.task_id, self.directory, self._newest)
+        return operations.DatabaseTask(self.database, self.task_id, self._newest)
 
     def finish(
         self,
@@ -107,14 +110,63 @@ class SqliteChanges:
         ends: Mapping[str, ReportedEnd] | None = None,
     ) -> FinishReport:
         """See `TaskSource.finish`."""
-        return operations.finish_in_database(
-            self.place,
-            agent_ids,
+        ids = tuple(agent_ids)
+        json = self._only_in_json(ids)
+        rest = [agent_id for agent_id in ids if agent_id not in json]
+        report = FinishReport((), {}, (), ())
+        if rest:
+            report = operations.finish_in_database(
+                self.place,
+                rest,
+                status=status,
+                reason=reason,
+                on_record=on_record,
+                judged=judged,
+                owner=owner,
+                ends=ends,
+            )
+        if json:
+            in_json = self._finish_in_json(json, status, reason, on_record, judged, ends)
+            report = FinishReport(
+                (*report.changed, *in_json.changed),
+                {**report.untouched, **in_json.untouched},
+                (*report.written, *in_json.written),
+                (*report.problems, *in_json.problems),
+            )
+        return report
+
+    def _only_in_json(self, agent_ids: Collection[str]) -> Mapping[str, AgentRecord]:
+        """Returns the agents that the task's JSON registry lists and the database does not."""
+        beside = self._beside()
+        if beside is None or not beside.record.agents:
+            return {}
+        wanted = [agent for agent in beside.record.agents if agent.id in agent_ids]
+        tables = database.read_tables(self.database, [agent.id for agent in wanted])
+        return {agent.id: agent for agent in wanted if agent.id not in tables.rows}
+
+    def _finish_in_json(
+        self,
+        agents: Mapping[str, AgentRecord],
+        status: Literal["completed", "terminated"],
+        reason: str | None,
+        on_record: AuditContext | None,
+        judged: Judged | None,
+        ends: Mapping[str, ReportedEnd] | None,
+    ) -> FinishReport:
+        """Finishes agents that only the JSON registry lists."""
+        # The newest of the registry and the last report counts, so no report may seem newer.
+        now = timestamp()
+        for report in self._reports(agents).values():
+            now = operations.newest_time(report.timestamp, now)
+        return operations.finish_agents(
+            self.path,
+            self.database.with_name(GLOBAL_REGISTRY),
+            agents,
             status=status,
             reason=reason,
+            fields={"last_update": now},
             on_record=on_record,
             judged=judged,
-            owner=owner,
             ends=ends,
         )
 
@@ -143,12 +195,16 @@ class SqliteChanges:
         self._refuse(why, "If the agent did not start, complete it (muster complete)")
 
     def preview_revert(self, step: Undoable, before: dict[Path, Json]) -> Reverted:
-        """Raises `NotSupportedError`."""
-        self._refuse("a change of this task cannot be taken back", "Use the orchestrator")
+        """See `Source.preview_revert`."""
+        if step.task == self.database:
+            return operations.preview_in_database(self.database, step, before)
+        return self._json().preview_revert(step, before)
 
     def revert(self, step: Undoable, audit: Audit) -> Made[Reverted]:
-        """Raises `NotSupportedError`."""
-        self._refuse("a change of this task cannot be taken back", "Use the orchestrator")
+        """See `Source.revert`."""
+        if step.task == self.database:
+            return operations.take_back_in_database(self.database, step, audit)
+        return self._json().revert(step, audit)
 
     def _refuse(self, why: str, remedy: str) -> NoReturn:
         raise NotSupportedError(self.database, why, remedy)

@@ -10,6 +10,7 @@ from registry import agent_output
 from registry import audit as auditing
 from registry.dataclass import dataclass, field, replace
 from registry.errors import RegistryError, RegistryNotFoundError
+from registry.schema.database_layout import task_directory
 from registry.schema.database_records import newest_of
 from registry.schema.layout import (
     DATABASE,
@@ -73,9 +74,7 @@ class SqliteTask(SqliteChanges):
     @property
     def directory(self) -> Path:
         """See `Source.directory`."""
-        workspace = self.database.parent.parent
-        # An id that cannot be a name leads to a place that cannot exist: below a file.
-        return (workspace if self.problem is None else self.database) / _folder(self.task_id)
+        return task_directory(self.database, self.task_id)
 
     @property
     def files(self) -> tuple[NamedFile, ...]:
@@ -90,7 +89,7 @@ class SqliteTask(SqliteChanges):
     @property
     def audit_name(self) -> str:
         """See `TaskSource.audit_name`."""
-        return auditing.name_in(self.audit_log, self.path)
+        return auditing.name_in(self.audit_log, self.database)
 
     @property
     def global_registry(self) -> Path | None:
@@ -187,10 +186,6 @@ class SqliteTask(SqliteChanges):
     def repair(self, planned: Sequence[Issue], *, on_record: AuditContext | None) -> Made[Fixed]:
         """Raises `NotSupportedError`."""
         self._refuse("issues cannot be repaired", "Use the orchestrator for this change")
-
-
-def _folder(task_id: str) -> str:
-    return task_id if is_safe_name(task_id) else task_id.encode("utf-8", "surrogateescape").hex()
 
 
 class SqliteWorkspace(JsonWorkspace):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -17,7 +16,7 @@ from registry.audit import read_log
 from registry.errors import LockTimeoutError
 from registry.schema import Workspace
 from registry.sources import SqliteTask, SqliteWorkspace, TaskSource
-from tests.support.databases import JANUARY, TODAY, Database
+from tests.support.databases import JANUARY, TODAY, Database, agent_row, progress_lines
 
 EARLIER = "2026-03-01T10:00:00"
 
@@ -36,16 +35,11 @@ def _task(built: Database) -> TaskSource:
 
 
 def _row(built: Database, table: str, agent_id: str = "one") -> dict[str, Any]:
-    with closing(sqlite3.connect(built.path)) as database:
-        database.row_factory = sqlite3.Row
-        query = f"SELECT * FROM {table} WHERE agent_id = ?"
-        row = database.execute(query, (agent_id,)).fetchone()
-        return dict(row) if row is not None else {}
+    return agent_row(built, table, agent_id)
 
 
 def _lines(built: Database, agent_id: str = "one") -> list[dict[str, Any]]:
-    path = built.workspace / "TASK-1" / "progress" / f"{agent_id}_progress.jsonl"
-    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+    return progress_lines(built, agent_id)
 
 
 def test_a_terminated_agent_has_its_rows_and_its_line(built: Database) -> None:
