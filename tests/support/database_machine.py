@@ -19,11 +19,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from registry import Audit, AuditContext, Deployment, database
-from registry.audit import read_log
-from registry.audit.entries import State
+from registry.audit import (
+    MISSING,
+    UNDO,
+    FieldChange,
+    State,
+    last_actions,
+    read_log,
+    undoables,
+)
 from registry.schema import Workspace
 from registry.sources import SqliteWorkspace, TaskSource
-from tests.support.database_writers import TERMINAL, Writers
+from tests.support.database_writers import TERMINAL, Writers, now
 from tests.support.databases import Database
 
 Fields = dict[str, Any]
@@ -197,32 +204,94 @@ class DatabaseMachine(RuleBasedStateMachine):
         row = self.model["agents"].get((agent_id,))
         if row is None or row["status"] in TERMINAL:
             return False
-        now = Deployment(row["tmux_session"], row["started_at"])
-        return judged is None or now in judged
+        deployment = Deployment(row["tmux_session"], row["started_at"])
+        return judged is None or deployment in judged
 
     def _took_place(self) -> Model:
-        """Takes the time of muster's change into the model; returns the model before it."""
+        """Copies the model before muster's change is taken into it; returns the model before."""
         before = self.model
         self.model = {
-            table: {k: dict(v) for k, v in rows.items()} for table, rows in before.items()
+            table: {key: dict(row) for key, row in rows.items()} for table, rows in before.items()
         }
         return before
 
     def _end(self, agent_id: str, status: str, reason: str | None) -> None:
         row = self.model["agents"][agent_id,]
-        now = self.rows()["agents"][agent_id,]["last_update"]
-        assert now >= row["last_update"]
+        at = self.rows()["agents"][agent_id,]["last_update"]
+        assert at >= row["last_update"]
         message = reason or f"Status changed from {row['status']} to {status}"
-        row |= {"status": status, "last_update": now, "progress": whole(row["progress"])}
+        row |= {"status": status, "last_update": at, "progress": whole(row["progress"])}
         if status == "completed":
-            row |= {"progress": 100, "completed_at": row["completed_at"] or now}
+            row |= {"progress": 100, "completed_at": row["completed_at"] or at}
         last = {"agent_id": agent_id, "status": status, "progress": row["progress"]}
-        last |= {"timestamp": now, "message": message}
+        last |= {"timestamp": at, "message": message}
         self.model[LATEST][agent_id,] = {"task_id": "TASK-1", **last}
-        touched = self.rows()["tasks"]["TASK-1",]["updated_at"]
-        assert touched >= now
-        self.model["tasks"]["TASK-1",]["updated_at"] = touched
+        self._touch(at)
         self.lines.setdefault(agent_id, []).append(last)
+
+    def _touch(self, since: str) -> None:
+        touched = self.rows()["tasks"]["TASK-1",]["updated_at"]
+        assert touched >= since
+        self.model["tasks"]["TASK-1",]["updated_at"] = touched
+
+    @rule(meanwhile=st.none() | _ACT)
+    def undo(self, meanwhile: tuple[str, int, int] | None) -> None:
+        """muster takes back its last action; what another changed since stays."""
+        task = self.task()
+        log = read_log(task.audit_log)
+        action = next(last_actions(log), None)
+        if action is None:
+            return
+        (step,) = undoables(log, action, {self.path})
+        assert step.refused is None
+        since = now()
+        with self._between(meanwhile):
+            made = task.revert(step, Audit(UNDO, ""))
+        changes: dict[str, list[FieldChange]] = {}
+        for change in step.entry.changes:
+            changes.setdefault(change.agent or "", []).append(change)
+        back = tuple(id_ for id_ in changes if all(map(self._is_unchanged, changes[id_])))
+        assert made.result.agents == back
+        assert made.result.refused.keys() == changes.keys() - set(back)
+        assert all(made.result.refused.values())
+        assert made.problems == ()
+        before = self._took_place()
+        for id_ in back:
+            for change in changes[id_]:
+                self._restore(change)
+            self._check_line(id_)
+        if back:
+            self._touch(since)
+        self._check_log(before, bool(back))
+
+    def _is_unchanged(self, change: FieldChange) -> bool:
+        table, _, column = change.field.partition(".")
+        row = self.model["agents"].get((change.agent,))
+        if row is None:
+            return False
+        if change.deployed not in (None, Deployment(row["tmux_session"], row["started_at"])):
+            return False
+        rows = self.model[table]
+        return bool(rows.get((change.agent,), {}).get(column, MISSING) == change.after)
+
+    def _restore(self, change: FieldChange) -> None:
+        table, _, column = change.field.partition(".")
+        if change.before is MISSING:
+            self.model[table].pop((change.agent,), None)
+        elif change.after is MISSING:
+            keys = {"task_id": "TASK-1", "agent_id": change.agent}
+            self.model[table].setdefault((change.agent,), keys)[column] = change.before
+        else:
+            self.model[table][change.agent,][column] = change.before
+
+    def _check_line(self, agent_id: str) -> None:
+        row = self.model["agents"][agent_id,]
+        line = self._lines()[agent_id][-1]
+        assert (line["status"], line["agent_id"]) == (row["status"], agent_id)
+        assert line["progress"] == whole(row["progress"])
+        assert line["timestamp"] >= row["last_update"]
+        assert "undo" in line["message"]
+        self.lines.setdefault(agent_id, []).append(line)
 
     def _check_log(self, before: Model, wrote: bool) -> None:
         """The log has each changed field of the agents, and no other one."""
@@ -235,18 +304,15 @@ class DatabaseMachine(RuleBasedStateMachine):
             (change.agent, change.field): (change.before, change.after)
             for change in done[-1].changes
         }
-        missing = object()
-        for (agent_id, field), (old, new) in logged.items():
+        for (agent_id, field), values in logged.items():
             table, _, column = field.partition(".")
-            was = before[table].get((agent_id,), {}).get(column, missing)
-            assert (was is missing) == (not isinstance(old, str | int | None))
-            assert was in (missing, old)
-            assert self.model[table][agent_id,][column] == new
+            rows = (model[table].get((agent_id,), {}) for model in (before, self.model))
+            assert values == tuple(row.get(column, MISSING) for row in rows)
         for table in ("agents", LATEST):
-            for key, row in self.model[table].items():
-                for column, value in row.items():
-                    old = before[table].get(key, {}).get(column, missing)
-                    if old != value and column not in ("task_id", "agent_id"):
+            for key in before[table] | self.model[table]:
+                old, new = (model[table].get(key, {}) for model in (before, self.model))
+                for column in (old | new).keys() - {"task_id", "agent_id"}:
+                    if old.get(column, MISSING) != new.get(column, MISSING):
                         assert (key[0], f"{table}.{column}") in logged
 
     @contextmanager

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import settings
+from hypothesis import Phase, settings
 
 from tests.support.database_machine import DatabaseMachine
 
@@ -16,4 +16,9 @@ class _Longer(DatabaseMachine):
 
 
 TestDatabaseForLong = pytest.mark.torture(_Longer.TestCase)
-TestDatabaseForLong.settings = settings(max_examples=400, stateful_step_count=40)
+TestDatabaseForLong.settings = settings(
+    max_examples=400,
+    stateful_step_count=40,
+    # Each step takes some milliseconds, so a shorter example would take minutes.
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+)
