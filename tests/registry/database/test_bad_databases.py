@@ -104,7 +104,11 @@ BAD: dict[str, tuple[Callable[[Path], None], type[RegistryError], str]] = {
     "empty": (_empty, UnreadableDatabaseError, "is empty"),
     "not a database": (_no_database, UnreadableDatabaseError, "not a valid database"),
     "cut": (_cut, UnreadableDatabaseError, "not a valid database"),
-    "log without index": (_beside("-wal"), UnreadableDatabaseError, "-shm does not"),
+    "log without index": (
+        _beside("-wal", lambda path: path.write_bytes(b"any")),
+        UnreadableDatabaseError,
+        "-shm does not",
+    ),
     "index without log": (_beside("-shm"), UnreadableDatabaseError, "-wal does not"),
     "rollback journal": (_beside("-journal"), UnreadableDatabaseError, "rollback journal"),
     "log is a FIFO": (_beside("-wal", os.mkfifo), NotARegularFileError, "a FIFO"),
@@ -237,6 +241,18 @@ def test_a_reading_without_end_is_given_up(
     monkeypatch.setattr(connection, "_STEPS_OF_A_LOOK", 50)
     with pytest.raises(UnreadableDatabaseError, match="100 steps"):
         read_rows(database.path)
+
+
+def test_an_empty_log_without_an_index_is_no_log(built: Database) -> None:
+    # So leaves it a process that was killed when it opened the database.
+    log = built.path.with_name(f"{built.path.name}-wal")
+    log.touch()
+    _old(log)
+    before = _state_of(built.path.parent)
+    assert [row["agent_id"] for row in read_rows(built.path).agents] == ["one"]
+    stamp = stamp_of(built.path)
+    assert stamp is not None and stamp == read_rows(built.path).stamp
+    assert _state_of(built.path.parent) == before
 
 
 def test_an_old_log_of_a_copy_is_never_left_out(built: Database) -> None:

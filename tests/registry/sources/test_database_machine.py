@@ -17,8 +17,8 @@ class _Longer(DatabaseMachine):
 
 TestDatabaseForLong = pytest.mark.torture(_Longer.TestCase)
 TestDatabaseForLong.settings = settings(
-    max_examples=400,
-    stateful_step_count=40,
+    max_examples=150,
+    stateful_step_count=30,
     # Each step takes some milliseconds, so a shorter example would take minutes.
     phases=(Phase.explicit, Phase.reuse, Phase.generate),
 )
