@@ -28,6 +28,7 @@ def change_rows(
     timeout: float,
     on_record: AuditContext | None,
     owner: int | None = None,
+    starts_tasks: bool = False,
 ) -> Made[Result]:
     """Changes agents in a database in one transaction. A logged change is made in two passes.
 
@@ -45,6 +46,7 @@ def change_rows(
         timeout: How long to wait for other writers in total, in seconds.
         on_record: The context for the audit log; None if the change is not logged.
         owner: The id of the user that must own the database; None to skip this check.
+        starts_tasks: Whether a task with an active agent becomes active, if it has not begun.
 
     Raises:
         AuditError: The audit log cannot be written; nothing was changed.
@@ -68,7 +70,7 @@ def change_rows(
                 database.write_entries(transaction, before, tables.entries)
                 changed = {change.agent for change in made}
                 tasks = [tables.rows[id_]["task_id"] for id_ in tables.rows if id_ in changed]
-                database.touch_tasks(transaction, tasks, timestamp())
+                database.touch_tasks(transaction, tasks, timestamp(), start=starts_tasks)
                 transaction.commit()
         problems = after(result) if is_made else ()
         written = (path,) if made else ()

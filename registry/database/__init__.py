@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from registry.database.agent_rows import is_storable as is_storable
     from registry.database.agent_rows import read_tables as read_tables
     from registry.database.agent_rows import touch_tasks as touch_tasks
+    from registry.database.agent_rows import why_unwritable as why_unwritable
     from registry.database.agent_rows import write_entries as write_entries
     from registry.database.files import DatabaseStamp as DatabaseStamp
     from registry.database.files import stamp_of as stamp_of
@@ -36,6 +37,7 @@ else:
                 "is_storable",
                 "read_tables",
                 "touch_tasks",
+                "why_unwritable",
                 "write_entries",
             ),
             "files": (

@@ -17,6 +17,7 @@ from registry.database.connection import Queries
 from registry.database.rows import check_schema, patiently
 from registry.database.tables import Row
 from registry.database.transaction import WriteTransaction
+from registry.database.transaction import why_unwritable as transaction_refusal
 from registry.dataclass import dataclass
 from registry.errors import UnwritableDatabaseError
 from registry.storage.codec import Json
@@ -74,6 +75,11 @@ def read_tables(path: Path, agent_ids: Iterable[str]) -> AgentTables:
     return patiently(path, lambda transaction: agent_tables(transaction, ids))
 
 
+def why_unwritable(path: Path) -> str | None:
+    """Returns why muster cannot change agents in a database now; None if it probably can."""
+    return transaction_refusal(path, check_tables)
+
+
 def is_storable(value: object) -> bool:
     """Returns whether a value of the audit log can be a value of a column, or stands for none."""
     if isinstance(value, bool):
@@ -93,8 +99,7 @@ def agent_tables(transaction: Queries, agent_ids: Iterable[str]) -> AgentTables:
         UnreadableDatabaseError: The schema is unknown.
         UnwritableDatabaseError: The database has triggers on the tables.
     """
-    check_schema(transaction)
-    _check_triggers(transaction)
+    check_tables(transaction)
     columns = {table: _columns(transaction, table) for table in _WRITTEN}
     names = transaction.columns(AGENTS)
     rows: dict[str, Row] = {}
@@ -128,7 +133,14 @@ def agent_tables(transaction: Queries, agent_ids: Iterable[str]) -> AgentTables:
     return AgentTables(rows, entries, fields)
 
 
-def _check_triggers(transaction: Queries) -> None:
+def check_tables(transaction: Queries) -> None:
+    """Requires a schema that muster knows, and that no change starts further changes.
+
+    Raises:
+        UnreadableDatabaseError: The schema is unknown.
+        UnwritableDatabaseError: The database has triggers.
+    """
+    check_schema(transaction)
     query = "SELECT name FROM sqlite_master WHERE type = 'trigger' LIMIT 1"
     for (name,) in transaction.select(query):
         raise UnwritableDatabaseError(
@@ -184,15 +196,36 @@ def write_entries(
                 _write_row(transaction, table, keys, was, now)
 
 
-def touch_tasks(transaction: WriteTransaction, task_ids: Iterable[object], now: str) -> None:
-    """Sets the time of the last change of tasks, without a commit."""
+def touch_tasks(
+    transaction: WriteTransaction, task_ids: Iterable[object], now: str, *, start: bool = False
+) -> None:
+    """Sets the time of the last change of tasks, without a commit.
+
+    Args:
+        transaction: The transaction.
+        task_ids: The ids of the tasks.
+        now: The present time.
+        start: Whether a task that has not begun becomes active, if one of its agents is active.
+    """
     if transaction.table(TASKS) is None:
         return
-    if not {"task_id", "updated_at"} <= set(transaction.columns(TASKS)):
+    columns = set(transaction.columns(TASKS))
+    if "task_id" not in columns:
         return
-    for task_id in dict.fromkeys(task_ids):
-        statement = "UPDATE tasks SET updated_at = ? WHERE task_id = CAST(? AS TEXT)"
-        transaction.execute(statement, (now, _bytes(task_id)))
+    for task_id in map(_bytes, dict.fromkeys(task_ids)):
+        if start and "status" in columns:
+            transaction.execute(_START, (task_id, task_id))
+        if "updated_at" in columns:
+            statement = "UPDATE tasks SET updated_at = ? WHERE task_id = CAST(? AS TEXT)"
+            transaction.execute(statement, (now, task_id))
+
+
+_START = """
+UPDATE tasks SET status = 'ACTIVE'
+ WHERE task_id = CAST(? AS TEXT) AND status = 'INITIALIZED'
+   AND EXISTS (SELECT 1 FROM agents WHERE agents.task_id = CAST(? AS TEXT)
+               AND agents.status IN ('running', 'working', 'blocked', 'reviewing'))
+"""
 
 
 def _of_table(entry: Json, table: str) -> dict[str, Any]:

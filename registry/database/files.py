@@ -45,6 +45,9 @@ _SHARED_LOCK = struct.pack("@hhqqi", fcntl.F_RDLCK, os.SEEK_SET, 0x40000002, 510
 
 _LOG, _INDEX, _JOURNAL = "-wal", "-shm", "-journal"
 
+# The header of a database has the numbers of its file format here; 2 is a write-ahead log.
+_MODE_AT, _WAL_MODE = 18, b"\2\2"
+
 # Linux updates mtime once per tick (at most 10 ms). So two states of the same size that are
 # written in one tick can have the same mtime.
 _YOUNG = 0.012
@@ -251,6 +254,11 @@ def _check_users(folder: int, path: Path, has_log: bool, has_index: bool) -> Non
                     raise _untrusted(_beside(path, end), why)
 
 
+def own_names(path: Path) -> tuple[str, str]:
+    """Returns the names of a database's log and index."""
+    return name_of(path) + _LOG, name_of(path) + _INDEX
+
+
 def check_new_files(path: Path) -> None:
     """Requires that the users of a database could use the log and the index of this process.
 
@@ -342,6 +350,25 @@ class HeldDatabase:
 
     def __exit__(self, *_: object) -> None:
         close_read(self._opened)
+
+    def check_mode(self) -> None:
+        """Requires that the database uses a write-ahead log.
+
+        Raises:
+            UnwritableDatabaseError: It uses a rollback journal. A write would lock out readers.
+            BusyRegistryError: The file cannot be read at this moment.
+        """
+        try:
+            header = os.pread(self._opened.fileno(), len(_WAL_MODE), _MODE_AT)
+        except OSError as error:
+            hand_on(error)
+            raise BusyRegistryError(self._path) from error
+        if header != _WAL_MODE:
+            raise UnwritableDatabaseError(
+                self._path,
+                "does not use a write-ahead log, which the orchestrator always uses",
+                "Let the orchestrator open the database; it sets the mode",
+            )
 
     def check_opened(self, files: DatabaseFiles) -> None:
         """Requires that SQLite has opened the examined files, not others at the same paths.

@@ -20,12 +20,13 @@ import errno
 import os
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
 from registry.database.connection import (
     Queries,
+    Transaction,
     address_of,
     alone,
     as_text,
@@ -41,7 +42,9 @@ from registry.database.files import (
     UnpairedFilesError,
     check_new_files,
     examine,
+    own_names,
 )
+from registry.database.rows import patiently
 from registry.dataclass import dataclass
 from registry.errors import (
     BusyRegistryError,
@@ -54,6 +57,7 @@ from registry.errors import (
 )
 from registry.storage.files.interruption import hand_on
 from registry.storage.files.permissions import user_called
+from registry.storage.files.safe_open import folder_of
 
 # While one attempt waits, no other thread of this process can read the database.
 _ATTEMPT = 0.25
@@ -152,6 +156,7 @@ def _begun(path: Path, wait: float, owner: int | None, stack: ExitStack) -> Writ
         raise BusyRegistryError(path)
     _check_owner(files, owner)
     check(files)
+    held.check_mode()
     if not files.is_in_use:
         check_new_files(path)
     try:
@@ -168,7 +173,6 @@ def _begun(path: Path, wait: float, owner: int | None, stack: ExitStack) -> Writ
         connection.text_factory = as_text
         for pragma in _WRITE_PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
-        _check_mode(path, connection)
         connection.execute("BEGIN IMMEDIATE")
     except sqlite3.Error as error:
         hand_on(error)
@@ -189,14 +193,49 @@ def _check_owner(files: DatabaseFiles, owner: int | None) -> None:
         )
 
 
-def _check_mode(path: Path, connection: sqlite3.Connection) -> None:
-    mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
-    if mode != "wal":
-        raise UnwritableDatabaseError(
-            path,
-            f"is in the journal mode {mode!r:.40}, not in the mode 'wal'",
-            "Let the orchestrator open the database; it sets the mode",
-        )
+def why_unwritable(path: Path, check_content: Callable[[Transaction], None]) -> str | None:
+    """Returns why a write would certainly fail now. Changes nothing, and creates no file.
+
+    Args:
+        path: The database.
+        check_content: Raises an error if the content must not be changed.
+
+    Returns:
+        The reason; None if a write may succeed. The reason is not known while other writers
+        prevent a reading.
+    """
+    try:
+        first = examine(path)
+        check(first)
+        with alone(first), HeldDatabase(first, always=True) as held:
+            held.check_mode()
+        _check_permissions(first)
+        patiently(path, check_content)
+    except (BusyRegistryError, LockTimeoutError) as error:
+        hand_on(error)
+        return None
+    except RegistryError as error:
+        hand_on(error)
+        return error.reason or str(error)
+    return None
+
+
+def _check_permissions(files: DatabaseFiles) -> None:
+    """Requires that this user may write the files, or create the log and its index.
+
+    Raises:
+        InaccessibleRegistryError: A file or the directory is not writable.
+        UnwritableDatabaseError: See `check_new_files`.
+    """
+    path = files.path
+    if not files.is_in_use:
+        check_new_files(path)
+    with folder_of(path) as folder:
+        names = [path.name, *(["."] if not files.is_in_use else own_names(path))]
+        for name in names:
+            if not os.access(name, os.W_OK, dir_fd=folder, effective_ids=True):
+                number = errno.EROFS if _is_read_only(path) else errno.EACCES
+                raise InaccessibleRegistryError(path, OSError(number, ""), "write")
 
 
 def _code(error: sqlite3.Error) -> int:

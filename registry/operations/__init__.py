@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from registry.operations.database_finish import DatabaseTask as DatabaseTask
     from registry.operations.database_finish import finish_in_database as finish_in_database
     from registry.operations.database_finish import newest_time as newest_time
+    from registry.operations.database_report import report_in_database as report_in_database
     from registry.operations.database_undo import preview_in_database as preview_in_database
     from registry.operations.database_undo import take_back_in_database as take_back_in_database
     from registry.operations.finish import FinishReport as FinishReport
@@ -70,6 +71,7 @@ else:
                 "finish_in_database",
                 "newest_time",
             ),
+            "database_report": ("report_in_database",),
             "database_undo": (
                 "preview_in_database",
                 "take_back_in_database",

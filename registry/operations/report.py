@@ -97,7 +97,7 @@ def report_progress(
     """
     if clamp and _is_number(progress) and not math.isnan(progress):
         progress = min(max(progress, 0), 100)
-    _check(agent_id, status, progress, message, any_status=any_status)
+    check_report(agent_id, status, progress, message, any_status=any_status)
     extra = further_fields(fields, _SET_HERE, "report_progress")
     task = Path(task_registry)
     global_ = path_or_none(global_registry)
@@ -146,7 +146,7 @@ def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _check(
+def check_report(
     agent_id: str,
     status: str | None,
     progress: float | None,
@@ -154,6 +154,11 @@ def _check(
     *,
     any_status: bool,
 ) -> None:
+    """Requires valid arguments of a report; see `report_progress`.
+
+    Raises:
+        WrongShapeError: An argument has a wrong value.
+    """
     if not isinstance(agent_id, str) or not is_safe_name(agent_id):
         raise WrongShapeError(
             "id", f"is {quoted_name(agent_id, 80)}, which cannot be part of a file's name"

@@ -98,6 +98,10 @@ class SqliteChanges:
         """The task, as the functions that change databases name it."""
         return operations.DatabaseTask(self.database, self.task_id, self._newest)
 
+    def why_unwritable(self) -> str | None:
+        """See `TaskSource.why_unwritable`."""
+        return database.why_unwritable(self.database)
+
     def finish(
         self,
         agent_ids: Iterable[str],
@@ -173,8 +177,13 @@ class SqliteChanges:
     def report(
         self, agent_id: str, *, status: str | None, progress: float | None, message: str
     ) -> Reported:
-        """Raises `NotSupportedError`."""
-        self._refuse("the progress of an agent cannot be recorded", "Use the orchestrator")
+        """See `TaskSource.report`."""
+        if self._only_in_json((agent_id,)):
+            json = JsonTask(self.path, self.database.with_name(GLOBAL_REGISTRY))
+            return json.report(agent_id, status=status, progress=progress, message=message)
+        return operations.report_in_database(
+            self.place, agent_id, status=status, progress=progress, message=message
+        )
 
     def register(
         self,

@@ -29,6 +29,7 @@ from registry.sources.source import Dialect, NamedFile, TaskSource, WorkspaceSou
 from registry.sources.sqlite_changes import SqliteChanges
 from registry.storage.codec import MAX_BYTES
 from registry.storage.files.interruption import hand_on, tolerating
+from registry.storage.files.presence import may_exist
 from registry.storage.files.safe_open import is_safe_name
 from registry.text import shown_name
 
@@ -80,6 +81,12 @@ class SqliteTask(SqliteChanges):
     def files(self) -> tuple[NamedFile, ...]:
         """See `Source.files`."""
         return (NamedFile("database", self.database),)
+
+    @property
+    def listing(self) -> tuple[Path, ...]:
+        """See `TaskSource.listing`."""
+        json = self.problem is None and may_exist(self.path)
+        return (self.database, self.path) if json else (self.database,)
 
     @property
     def audit_log(self) -> Path:

@@ -97,13 +97,18 @@ def checked_kill(plan: Plan, roll: RollCall) -> Plan:
 
 def _outsiders(plan: Plan, trusted: Collection[int]) -> dict[Path, str]:
     """Returns the registries that an untrusted user may write, each with one such user."""
-    paths = [
-        step.row.key.registry
+    sources = {
+        step.row.key.registry: step.source
         for step in plan.steps
         if step.session is not None and step.row is not None
-    ]
-    outsiders = {path: outsider_of(path, trusted) for path in dict.fromkeys(paths)}
-    return {path: other for path, other in outsiders.items() if other is not None}
+    }
+    outsiders: dict[Path, str] = {}
+    for registry, source in sources.items():
+        for path in (registry,) if source is None else source.listing:
+            other = outsider_of(path, trusted)
+            if other is not None:
+                outsiders.setdefault(registry, other)
+    return outsiders
 
 
 def _is_left(ended: EndedSession, answer: TmuxSnapshot) -> bool:

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from registry.dataclass import dataclass, field
 from registry.schema import AgentRecord, TaskRecord, UnreadDatabase, is_active, is_terminal
-from registry.sources import Dialect
 from registry.text import shown_name
 from tui.actions.leftovers import Leftover
 from tui.actions.outcome import Result, StepOutcome
@@ -74,6 +73,8 @@ class ActionEvidence:
         alone: Whether the operator named exactly one agent.
         ends: Maps the step of an active agent that is gone to the end that the agent itself
             reported, or to None.
+        unwritable: Maps the path of a task's registry to the reason why the task's database cannot
+            be written.
         ending: The steps of agents that reported their end a moment ago (`is_ending`).
     """
 
@@ -91,6 +92,7 @@ class ActionEvidence:
     holders: Mapping[str, Sequence[AgentRow]] = field(default_factory=dict)
     alone: bool = False
     ends: Mapping[Step, ReportedEnd | None] = field(default_factory=dict)
+    unwritable: Mapping[Path, str] = field(default_factory=dict)
     ending: frozenset[Step] = frozenset()
 
 
@@ -142,16 +144,6 @@ def takes_for_dead(step: Step) -> bool:
 
 
 # --- Checks of the roll call ----------------------------------------------------------
-
-
-def task_can_be_written(step: Step, evidence: ActionEvidence) -> str | None:
-    """Requires that this version of muster can record the agent's end."""
-    if step.row is None or step.source is None or step.source.dialect is Dialect.JSON:
-        return None
-    return (
-        "its task is in a database, and this version of muster only reads databases; end the "
-        "agent with the orchestrator"
-    )
 
 
 def registry_can_be_read(step: Step, evidence: ActionEvidence) -> str | None:
@@ -403,6 +395,14 @@ def no_session_has_its_name(step: Step, evidence: ActionEvidence) -> str | None:
     return None
 
 
+def task_can_be_written(step: Step, evidence: ActionEvidence) -> str | None:
+    """Requires that a database can be written, if the agent's status will be changed there."""
+    if step.row is None or not step.writes:
+        return None
+    why = evidence.unwritable.get(step.row.key.registry)
+    return None if why is None else f"its database cannot be written: {why}"
+
+
 def database_was_known(step: Step, task: TaskEvidence) -> str | None:
     """Requires that no database (with a newer status) appeared after the plan was made."""
     if step.row is None or task.database is None or step.stale:
@@ -413,7 +413,6 @@ def database_was_known(step: Step, task: TaskEvidence) -> str | None:
 
 
 FROM_ROLL: tuple[Check, ...] = (
-    task_can_be_written,
     registry_can_be_read,
     registry_can_be_locked,
     status_is_current,
@@ -429,6 +428,7 @@ KILL: tuple[tuple[Check, Result], ...] = (
     (tmux_answers, Result.FAILED),
     (end_is_still_recorded, Result.LEFT),
     (registry_can_be_locked, Result.LEFT),
+    (task_can_be_written, Result.LEFT),
     (registry_has_its_owner, Result.LEFT),
     (deployment_is_same, Result.LEFT),
     (is_not_at_work_again, Result.LEFT),
@@ -449,6 +449,7 @@ KILL: tuple[tuple[Check, Result], ...] = (
 
 COMPLETE: tuple[tuple[Check, Result], ...] = (
     (tmux_answers, Result.FAILED),
+    (task_can_be_written, Result.LEFT),
     (session_is_not_elsewhere, Result.LEFT),
     (process_has_ended, Result.LEFT),
     (nothing_is_left_over, Result.LEFT),

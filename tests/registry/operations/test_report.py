@@ -207,13 +207,13 @@ def test_what_makes_no_sense_is_refused_by_name_and_nothing_is_written(
 
 @given(progress=st.floats(0, 100) | st.integers(0, 100))
 def test_any_number_from_0_to_100_is_taken(progress: float) -> None:
-    report._check("busy", None, progress, "", any_status=False)
+    report.check_report("busy", None, progress, "", any_status=False)
 
 
 @given(progress=st.floats().filter(lambda number: not 0 <= number <= 100) | st.booleans())
 def test_no_other_number_is_taken(progress: float) -> None:
     with pytest.raises(WrongShapeError, match="progress"):
-        report._check("busy", None, progress, "", any_status=False)
+        report.check_report("busy", None, progress, "", any_status=False)
 
 
 def test_an_agent_that_the_task_does_not_have_is_an_error_that_names_both(

@@ -172,7 +172,6 @@ def test_an_id_that_is_a_path_is_shown_and_never_opened(
 @pytest.mark.parametrize(
     "change",
     [
-        lambda task: task.report("one", status="completed", progress=100, message=""),
         lambda task: task.register("tester"),
         lambda task: task.withdraw("one"),
         lambda task: task.repair((), on_record=None),
