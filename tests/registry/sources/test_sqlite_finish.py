@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sqlite3
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -215,3 +217,17 @@ def test_what_json_refuses_leaves_the_rest_written(built: Database) -> None:
     assert report.written == (built.path,)
     assert "could not acquire lock" in report.untouched["paper"]
     assert _row(built, "agents")["status"] == "completed"
+
+
+def test_a_report_that_others_may_write_ends_no_agent_of_the_database(built: Database) -> None:
+    built.agent("one", started_at=EARLIER)
+    progress = built.workspace / "TASK-1" / "progress" / "one_progress.jsonl"
+    progress.parent.mkdir()
+    line = {"timestamp": datetime.now().isoformat(), "agent_id": "one", "status": "completed"}
+    progress.write_text(json.dumps(line) + "\n")
+    started = {"one": 0.0}
+    (built.workspace / "TASK-1" / "AGENT_REGISTRY.json").chmod(0o666)
+    assert _task(built).reported_ends(started)["one"].status == "completed"
+    # Who may write this file may write the JSON registry, but not the database.
+    progress.chmod(0o666)
+    assert _task(built).reported_ends(started) == {}
