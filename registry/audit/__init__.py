@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from registry.audit.diff import MISSING as MISSING
     from registry.audit.diff import FieldChange as FieldChange
     from registry.audit.diff import Reverted as Reverted
+    from registry.audit.diff import revert as revert
     from registry.audit.entries import EndedSession as EndedSession
     from registry.audit.entries import Entry as Entry
     from registry.audit.entries import Log as Log
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from registry.audit.undo import KILLED as KILLED
     from registry.audit.undo import UNDO as UNDO
     from registry.audit.undo import Undoable as Undoable
+    from registry.audit.undo import check_writers as check_writers
     from registry.audit.undo import last_actions as last_actions
     from registry.audit.undo import preview as preview
     from registry.audit.undo import take_back as take_back
@@ -42,6 +44,7 @@ else:
                 "FieldChange",
                 "MISSING",
                 "Reverted",
+                "revert",
             ),
             "kept_state": (
                 "Restored",
@@ -74,6 +77,7 @@ else:
                 "KILLED",
                 "UNDO",
                 "Undoable",
+                "check_writers",
                 "last_actions",
                 "preview",
                 "take_back",

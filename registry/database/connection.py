@@ -1,4 +1,6 @@
-"""Opens the database of a workspace for one short reading. The one door to `sqlite3`.
+"""Opens the database of a workspace for one short reading.
+
+This module and `registry.database.transaction` are the one door to `sqlite3`.
 
 A writer is never blocked, and no file is created: the write-ahead log and its index stay as they
 are. A connection that stayed open would keep the log from being removed, so each reading closes
@@ -91,21 +93,17 @@ class _Reading:
         self.lock = Lock()
 
 
-@dataclass(frozen=True, slots=True)
-class Transaction:
-    """An open read transaction, which sees one state of the database.
+class Queries:
+    """The queries of read transactions and of write transactions."""
 
-    Attributes:
-        path: The database.
-        stamp: The metadata of the files before the transaction began.
-    """
+    __slots__ = ()
 
     path: Path
     stamp: DatabaseStamp
     _connection: sqlite3.Connection
 
     def select(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """Returns the rows of a query. Errors are converted by `reading`."""
+        """Returns the rows of a query. Errors are converted by the transaction."""
         return self._connection.execute(query, values).fetchall()
 
     def table(self, name: str) -> str | None:
@@ -125,6 +123,20 @@ class Transaction:
         return tuple(name for (name,) in rows)
 
 
+@dataclass(frozen=True, slots=True)
+class Transaction(Queries):
+    """An open read transaction, which sees one state of the database.
+
+    Attributes:
+        path: The database.
+        stamp: The metadata of the files before the transaction began.
+    """
+
+    path: Path
+    stamp: DatabaseStamp
+    _connection: sqlite3.Connection
+
+
 @contextmanager
 def reading(path: Path) -> Iterator[Transaction]:
     """Opens a database and one read transaction, and closes both after the ``with`` block.
@@ -138,10 +150,11 @@ def reading(path: Path) -> Iterator[Transaction]:
         RegistryError: The database cannot be read; see `registry.database.files.examine`.
     """
     first = examine(path)
-    with _alone(first), HeldDatabase(first) as held:
+    with alone(first), HeldDatabase(first) as held:
         # The files may have changed before the lock was taken.
-        files = _now(first)
-        _check(files)
+        files = now_of(first)
+        check(files)
+        _check_settled(files)
         connection = _connect(files)
         try:
             with _converting(path):
@@ -149,7 +162,7 @@ def reading(path: Path) -> Iterator[Transaction]:
                 connection.execute("BEGIN")
                 # The transaction begins with its first query.
                 connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-                held.check_opened(_now(files))
+                held.check_opened(now_of(files))
                 yield Transaction(path, files.stamp, connection)
                 connection.execute("ROLLBACK")
         finally:
@@ -158,12 +171,12 @@ def reading(path: Path) -> Iterator[Transaction]:
             _check_unchanged(files)
 
 
-def _check(files: DatabaseFiles) -> None:
-    """Requires files that SQLite can read without creating any file.
+def check(files: DatabaseFiles) -> None:
+    """Requires files that belong together, and a database that is not too large.
 
     Raises:
         UnreadableDatabaseError: The log or its index is missing, or the database is too large.
-        BusyRegistryError: A process has just written the database.
+        BusyRegistryError: A process is perhaps creating the database.
     """
     size = files.stamp.main.size
     if size == 0 and not files.is_in_use:
@@ -178,7 +191,7 @@ def _check(files: DatabaseFiles) -> None:
         limit = BYTES_AT_MOST // 1024**3
         why = f"is too large: {size} bytes, and the limit is {limit} GiB"
         raise UnreadableDatabaseError(files.path, why, "Let the orchestrator remove old tasks")
-    if (files.stamp.log is None) != (files.index is None):
+    if files.is_in_use != (files.index is not None):
         there, missing = ("-wal", "-shm") if files.index is None else ("-shm", "-wal")
         raise UnpairedFilesError(
             files.path,
@@ -186,12 +199,17 @@ def _check(files: DatabaseFiles) -> None:
             "does not, so the newest changes are unknown",
             "Let the orchestrator open the database; it creates the missing file",
         )
+
+
+def _check_settled(files: DatabaseFiles) -> None:
+    """Requires that a database that is read without locks was not written a moment ago."""
     if not files.is_in_use and not files.stamp.settled:
         raise BusyRegistryError(files.path)
 
 
 @contextmanager
-def _alone(files: DatabaseFiles) -> Iterator[None]:
+def alone(files: DatabaseFiles) -> Iterator[None]:
+    """Lets only one thread of this process use a database; see `HeldDatabase`."""
     with _choosing:
         reading_now = _locks.setdefault(files.stamp.main.identity, _Reading())
     with reading_now.lock:
@@ -201,10 +219,9 @@ def _alone(files: DatabaseFiles) -> Iterator[None]:
 def _connect(files: DatabaseFiles) -> sqlite3.Connection:
     # Nothing that SQLite would create may appear: without a log the files cannot change unseen.
     mode = "mode=ro" if files.is_in_use else "mode=ro&immutable=1"
-    address = f"file:{quote(str(files.path))}?{mode}"
     with _converting(files.path):
         return sqlite3.connect(
-            address,
+            address_of(files.path, mode),
             uri=True,
             timeout=_BUSY_TIMEOUT,
             isolation_level=None,
@@ -213,33 +230,48 @@ def _connect(files: DatabaseFiles) -> sqlite3.Connection:
         )
 
 
-def _prepare(connection: sqlite3.Connection) -> None:
+def address_of(path: Path, mode: str) -> str:
+    """Returns the URI with which SQLite opens a database."""
+    return f"file:{quote(str(path))}?{mode}"
+
+
+def set_limits(connection: sqlite3.Connection) -> None:
+    """Limits what SQLite reads and does for one connection."""
     for limit, value in _LIMITS.items():
         connection.setlimit(limit, value)
-    # Each byte sequence keeps its own text, so that two names never become one.
-    connection.text_factory = _text
     # SQLite would lose the exception of a signal handler in a callback that is written in Python.
     looks = chain(repeat(0, STEPS_AT_MOST // _STEPS_OF_A_LOOK), repeat(1))
     connection.set_progress_handler(looks.__next__, _STEPS_OF_A_LOOK)
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    set_limits(connection)
+    connection.text_factory = as_text
     for pragma in ("query_only = ON", "trusted_schema = OFF", "cell_size_check = ON"):
         connection.execute(f"PRAGMA {pragma}")
     # 0: file content is read by calls, never from a mapping that another process may truncate.
     connection.execute("PRAGMA mmap_size = 0")
 
 
-def _text(data: bytes) -> str:
+def as_text(data: bytes) -> str:
+    """Decodes a text. Each byte sequence has its own text, so that two names never become one."""
     return data.decode("utf-8", "surrogateescape")
 
 
-def _now(files: DatabaseFiles) -> DatabaseFiles:
+def now_of(files: DatabaseFiles, *, in_use: bool | None = None) -> DatabaseFiles:
     """Returns the files again, after SQLite has opened them.
+
+    Args:
+        files: The files as they were before.
+        in_use: Whether the database must have a log and an index now; None for the same as before.
 
     Raises:
         BusyRegistryError: The database was replaced, opened or closed in between.
     """
     now = examine(files.path)
     same = now.stamp.main.identity == files.stamp.main.identity
-    if not same or (now.is_in_use, now.index is None) != (files.is_in_use, files.index is None):
+    before = (files.is_in_use, files.index is not None) if in_use is None else (in_use, in_use)
+    if not same or (now.is_in_use, now.index is not None) != before:
         raise BusyRegistryError(files.path)
     return now
 
@@ -264,10 +296,11 @@ def _converting(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         hand_on(error)
-        raise _converted(path, error) from error
+        raise converted(path, error) from error
 
 
-def _converted(path: Path, error: sqlite3.Error) -> RegistryError:
+def converted(path: Path, error: sqlite3.Error) -> RegistryError:
+    """Returns the error of this library for an error of SQLite during a reading."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in _BUSY:
         return BusyRegistryError(path)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from registry.database.connection import Transaction, reading
+from registry.database.connection import Queries, Transaction, reading
 from registry.database.files import UnpairedFilesError
 from registry.database.tables import Row, Rows
 from registry.errors import BusyRegistryError, RegistryError, UnreadableDatabaseError
@@ -76,7 +76,7 @@ def read_rows(path: Path) -> Rows:
         UnreadableDatabaseError: The database is damaged, or has an unknown schema.
         RegistryError: The database does not exist, is not accessible, or is not trusted.
     """
-    return _patiently(path, _all_rows)
+    return patiently(path, _all_rows)
 
 
 def read_agent(path: Path, task_id: str, agent_id: str) -> Row | None:
@@ -94,14 +94,14 @@ def read_agent(path: Path, task_id: str, agent_id: str) -> Row | None:
     """
 
     def read(transaction: Transaction) -> Row | None:
-        _check_schema(transaction)
+        check_schema(transaction)
         agents = _of_agent(transaction, "agents", task_id, agent_id)
         if agents is None:
             return None
         latest = _of_agent(transaction, "agent_progress_latest", task_id, agent_id)
         return agents if latest is None else {**agents, "latest": latest}
 
-    return _patiently(path, read)
+    return patiently(path, read)
 
 
 def lists_task(path: Path, task_id: str) -> bool:
@@ -116,14 +116,14 @@ def lists_task(path: Path, task_id: str) -> bool:
     """
 
     def read(transaction: Transaction) -> bool:
-        _check_schema(transaction)
+        check_schema(transaction)
         tables = ["agents"]
         if "task_id" in transaction.columns("tasks") and transaction.table("tasks") is not None:
             tables.append("tasks")
         queries = [f"SELECT 1 FROM {table} WHERE task_id = ? LIMIT 1" for table in tables]  # noqa: S608
         return any(transaction.select(query, (task_id,)) for query in queries)
 
-    return _patiently(path, read)
+    return patiently(path, read)
 
 
 def _of_agent(
@@ -139,12 +139,12 @@ def _of_agent(
 
 
 def _all_rows(transaction: Transaction) -> Rows:
-    _check_schema(transaction)
+    check_schema(transaction)
     rows = {table: _rows(transaction, table) for table in _WANTED}
     return Rows(transaction.path, transaction.stamp, **rows)
 
 
-def _check_schema(transaction: Transaction) -> None:
+def check_schema(transaction: Queries) -> None:
     """Requires the table `agents` with the columns without which no verdict is possible.
 
     Raises:
@@ -185,7 +185,7 @@ def _rows(transaction: Transaction, table: str) -> tuple[Row, ...]:
     return tuple(dict(zip(columns, row, strict=True)) for row in rows)
 
 
-def _patiently(path: Path, read: Callable[[Transaction], Result]) -> Result:
+def patiently(path: Path, read: Callable[[Transaction], Result]) -> Result:
     """Calls `read` in a transaction, again if a process opens or closes the database meanwhile."""
     started = time.monotonic()
     while True:

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from registry.sources.source import Source as Source
     from registry.sources.source import TaskSource as TaskSource
     from registry.sources.source import WorkspaceSource as WorkspaceSource
-    from registry.sources.sqlite_source import READ_ONLY as READ_ONLY
     from registry.sources.sqlite_source import SqliteTask as SqliteTask
     from registry.sources.sqlite_source import SqliteWorkspace as SqliteWorkspace
     from registry.sources.sqlite_source import workspace_source as workspace_source
@@ -42,7 +41,6 @@ else:
                 "WorkspaceSource",
             ),
             "sqlite_source": (
-                "READ_ONLY",
                 "SqliteTask",
                 "SqliteWorkspace",
                 "workspace_source",

@@ -18,7 +18,16 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from tests.benchmarks import changing, idling, scaling, soaking, starting, sweeping, waiting
+from tests.benchmarks import (
+    changing,
+    databases,
+    idling,
+    scaling,
+    soaking,
+    starting,
+    sweeping,
+    waiting,
+)
 from tests.benchmarks.figures import Figure, table
 from tests.support.seclusion import seclude
 
@@ -27,6 +36,7 @@ _SECTIONS: dict[str, tuple[str, Callable[[bool], list[Figure]]]] = {
     "change": ("From a change to the screen", changing.measure),
     "scale": ("Scale", scaling.measure),
     "idle": ("Idle", idling.measure),
+    "database": ("One database, compared with JSON", databases.measure),
     "soak": ("Long use", soaking.measure),
     "tmux": ("tmux", sweeping.measure),
     "locks": ("Locks", waiting.measure),

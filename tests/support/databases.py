@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 _TABLES = """
 CREATE TABLE tasks (
@@ -142,3 +143,20 @@ class Database:
             "last_update": now,
         }
         self.row("agents", **{**usual, **fields})
+
+
+def agent_row(built: Database, table: str, agent_id: str) -> dict[str, Any]:
+    """Returns the row of an agent; empty if there is none."""
+    with closing(sqlite3.connect(built.path)) as database:
+        database.row_factory = sqlite3.Row
+        query = f"SELECT * FROM {table} WHERE agent_id = ?"
+        row = database.execute(query, (agent_id,)).fetchone()
+        return dict(row) if row is not None else {}
+
+
+def progress_lines(
+    built: Database, agent_id: str, task_id: str = "TASK-1"
+) -> list[dict[str, Any]]:
+    """Returns the lines of an agent's progress file."""
+    path = built.workspace / task_id / "progress" / f"{agent_id}_progress.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

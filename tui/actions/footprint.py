@@ -10,6 +10,7 @@ from pathlib import Path
 from registry.audit import EndedSession, log_in, read_logs
 from registry.dataclass import replace
 from registry.errors import RegistryError
+from registry.sources import TaskSource
 from registry.storage import outsider_of, status_of
 from tui.actions.evidence import evidence_of_roll, looked_at
 from tui.actions.leftovers import with_leftovers
@@ -97,18 +98,29 @@ def checked_kill(plan: Plan, roll: RollCall) -> Plan:
 
 def _outsiders(plan: Plan, trusted: Collection[int]) -> dict[Path, str]:
     """Returns the registries that an untrusted user may write, each with one such user."""
-    paths = [
-        step.row.key.registry
+    sources = {
+        step.row.key.registry: step.source
         for step in plan.steps
         if step.session is not None and step.row is not None
-    ]
-    outsiders = {path: outsider_of(path, trusted) for path in dict.fromkeys(paths)}
+    }
+    outsiders: dict[Path, str] = {}
+    for registry, source in sources.items():
+        _add(outsiders, registry, source, trusted)
     for step in plan.steps:
         if step.process is not None and step.row is not None and step.owner is not None:
-            path = step.row.key.registry
             # The owner of the registry is also the user of the process.
-            outsiders.setdefault(path, outsider_of(path, {ROOT, step.owner}))
-    return {path: other for path, other in outsiders.items() if other is not None}
+            _add(outsiders, step.row.key.registry, step.source, {ROOT, step.owner})
+    return outsiders
+
+
+def _add(
+    outsiders: dict[Path, str], registry: Path, source: TaskSource | None, trusted: Collection[int]
+) -> None:
+    """Adds a user or group that may write one of the files that list a task's agents."""
+    for path in (registry,) if source is None else source.listing:
+        other = outsider_of(path, trusted)
+        if other is not None:
+            outsiders.setdefault(registry, other)
 
 
 def _is_left(ended: EndedSession, answer: TmuxSnapshot) -> bool:

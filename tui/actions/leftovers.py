@@ -164,6 +164,7 @@ def _candidates(step: Step, strays: Iterable[Stray], answer: TmuxSnapshot) -> li
     """
     agent, users = _agent_of(step), {step.owner, answer.server_user, os.getuid()}
     registries = [step.row.key.registry] if step.row is not None else []
+    registries += () if step.source is None else step.source.listing
     # Needed only for processes of other users. The registry is opened at most once.
     writers = functools.cache(lambda: writers_of(registries))
     return [
@@ -345,7 +346,12 @@ def _only_owner_writes(owner: int, step: Step) -> bool:
     if step.row is None:
         return False
     folders = [source.folder for source in (PROGRESS, FINDINGS, STREAM_LOG)]
-    return outsider_of(step.row.key.registry, {owner}, folders) is None
+    own = step.row.key.registry
+    others = () if step.source is None else step.source.listing
+    # The agent's output is beside the task's registry.
+    found = [outsider_of(own, {owner}, folders)]
+    found += [outsider_of(path, {owner}) for path in others if path != own]
+    return found == [None] * len(found)
 
 
 def _writes_for(pane: Iterable[Stray]) -> frozenset[Agent]:

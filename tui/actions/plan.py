@@ -16,6 +16,7 @@ from registry.audit import EndedSession
 from registry.dataclass import dataclass, field, replace
 from registry.schema import SESSION_PREFIX, Deployment, spellings
 from registry.text import shown_name, whole_name
+from tui.actions.phase_notes import PhaseNote
 from tui.actions.preview import Preview, Question
 from tui.host.tmux_types import CONSIDER_ALL, Session, SetAside
 from tui.model.roll import AgentRow, TaskRoll
@@ -145,6 +146,7 @@ class Plan:
             session is ended. None if no session is ended.
         set_aside: The other tmux servers that muster does not consider.
         known_processes: The pids and start times of the processes of all agents without a session.
+        notes: Remarks about phases whose last active agents the plan ends.
     """
 
     verb: Verb
@@ -159,6 +161,7 @@ class Plan:
     nearby: NearbyWorkspaces | None = field(default=None, compare=False, repr=False)
     set_aside: SetAside = CONSIDER_ALL
     known_processes: frozenset[tuple[int, int]] = frozenset()
+    notes: tuple[PhaseNote, ...] = ()
 
     @property
     def spared(self) -> frozenset[tuple[int, int]]:
@@ -231,6 +234,7 @@ class Plan:
         grave = bool(self.ending)
         if grave:
             note = self._note_on_end()
+        note = " ".join((note, *(phase.text for phase in self.notes)))
         steps = tuple((_labelled(step), step.says) for step in self.steps)
         return Preview(
             self.title(),

@@ -20,7 +20,6 @@ from tui.actions.preconditions import (
     registry_can_be_locked,
     registry_can_be_read,
     status_is_current,
-    task_can_be_written,
 )
 from tui.actions.questions import with_questions
 from tui.actions.reported_ends import ends_of
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from registry.agent_output import ReportedEnd
 
 _FROM_ROLL = (
-    task_can_be_written,
     registry_can_be_read,
     registry_can_be_locked,
     status_is_current,

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from registry.dataclass import dataclass, field
 from registry.schema import AgentRecord, TaskRecord, UnreadDatabase, is_active, is_terminal
-from registry.sources import READ_ONLY, Dialect
 from registry.text import shown_name
 from tui.actions.leftovers import Leftover
 from tui.actions.outcome import Result, StepOutcome
@@ -74,6 +73,8 @@ class ActionEvidence:
         alone: Whether the operator named exactly one agent.
         ends: Maps the step of an active agent that is gone to the end that the agent itself
             reported, or to None.
+        unwritable: Maps the path of a task's registry to the reason why the task's database cannot
+            be written.
         ending: The steps of agents that reported their end a moment ago (`is_ending`).
         processes: Maps the step of an agent without a session to the reason why the agent's
             process must not be ended, or may still run.
@@ -93,6 +94,7 @@ class ActionEvidence:
     holders: Mapping[str, Sequence[AgentRow]] = field(default_factory=dict)
     alone: bool = False
     ends: Mapping[Step, ReportedEnd | None] = field(default_factory=dict)
+    unwritable: Mapping[Path, str] = field(default_factory=dict)
     ending: frozenset[Step] = frozenset()
     processes: Mapping[Step, str] = field(default_factory=dict)
 
@@ -145,13 +147,6 @@ def takes_for_dead(step: Step) -> bool:
 
 
 # --- Checks of the roll call ----------------------------------------------------------
-
-
-def task_can_be_written(step: Step, evidence: ActionEvidence) -> str | None:
-    """Requires that this version of muster can record the agent's end."""
-    if step.row is None or step.source is None or step.source.dialect is Dialect.JSON:
-        return None
-    return f"its task is in a database, and {READ_ONLY}; end the agent with the orchestrator"
 
 
 def registry_can_be_read(step: Step, evidence: ActionEvidence) -> str | None:
@@ -425,6 +420,14 @@ def no_session_has_its_name(step: Step, evidence: ActionEvidence) -> str | None:
     return None
 
 
+def task_can_be_written(step: Step, evidence: ActionEvidence) -> str | None:
+    """Requires that a database can be written, if the agent's status will be changed there."""
+    if step.row is None or not step.writes:
+        return None
+    why = evidence.unwritable.get(step.row.key.registry)
+    return None if why is None else f"its database cannot be written: {why}"
+
+
 def database_was_known(step: Step, task: TaskEvidence) -> str | None:
     """Requires that no database (with a newer status) appeared after the plan was made."""
     if step.row is None or task.database is None or step.stale:
@@ -435,7 +438,6 @@ def database_was_known(step: Step, task: TaskEvidence) -> str | None:
 
 
 FROM_ROLL: tuple[Check, ...] = (
-    task_can_be_written,
     registry_can_be_read,
     registry_can_be_locked,
     status_is_current,
@@ -452,6 +454,7 @@ KILL: tuple[tuple[Check, Result], ...] = (
     (tmux_answers, Result.FAILED),
     (end_is_still_recorded, Result.LEFT),
     (registry_can_be_locked, Result.LEFT),
+    (task_can_be_written, Result.LEFT),
     (registry_has_its_owner, Result.LEFT),
     (deployment_is_same, Result.LEFT),
     (is_not_at_work_again, Result.LEFT),
@@ -473,6 +476,7 @@ KILL: tuple[tuple[Check, Result], ...] = (
 
 COMPLETE: tuple[tuple[Check, Result], ...] = (
     (tmux_answers, Result.FAILED),
+    (task_can_be_written, Result.LEFT),
     (session_is_not_elsewhere, Result.LEFT),
     (process_has_ended, Result.LEFT),
     (process_is_as_planned, Result.LEFT),

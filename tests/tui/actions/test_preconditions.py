@@ -125,6 +125,7 @@ SPOILED: dict[str, tuple[str, Spoil]] = {
     "tmux_answers": ("live", seen(cannot_tell())),
     "end_is_still_recorded": ("done", registry(record=None, error="gone")),
     "registry_can_be_locked": ("live", registry(has_locks=False)),
+    "task_can_be_written": ("live", lambda e: replace(e, unwritable={REGISTRY: "full"})),
     "registry_has_its_owner": ("live", registry(owner=64101)),
     "deployment_is_same": ("live", agents(replace(agent("live"), started_at="later"))),
     "is_not_at_work_again": ("done", agents(agent("done"))),
