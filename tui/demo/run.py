@@ -25,7 +25,7 @@ from tui.demo.cast import ORPHAN, REVIEWER, ROLES, TASKS
 from tui.demo.registries import create_tasks
 from tui.demo.reports import books_of, tell_past
 from tui.demo.stage import ROOT_PREFIX, Member, Stage, member_of, task_id_of
-from tui.demo.story import ORPHAN_GRACE, STALL_AFTER
+from tui.demo.story import LEAK_GRACE, ORPHAN_GRACE, STALL_AFTER
 from tui.host.process import process_kill, process_tree
 from tui.host.tmux import Tmux
 from tui.host.tmux_advice import install_advice
@@ -125,7 +125,11 @@ def running(speed: float = 1.0, *, sqlite: bool = False) -> Iterator[Demo]:
         stack.callback(os.close, _hold(stage.lifeline))
         stack.callback(_clear_up, stage)
         _deploy(stage, sqlite)
-        policy = Policy(stall_timeout=STALL_AFTER / speed, orphan_grace=ORPHAN_GRACE / speed)
+        policy = Policy(
+            stall_timeout=STALL_AFTER / speed,
+            orphan_grace=ORPHAN_GRACE / speed,
+            leak_grace=LEAK_GRACE / speed,
+        )
         yield Demo(stage, Workspace(stage.workspace), stage.socket, policy)
 
 

@@ -110,5 +110,8 @@ STALL_AFTER = 20.0
 ORPHAN_GRACE = 4.0
 """The smallest age of an orphan, in seconds. The session of a new agent is registered earlier."""
 
+LEAK_GRACE = 10.0
+"""The time after the end of an agent in a database in which the agent is never called leaked."""
+
 SPAWN_DELAY = 1.5
 """Seconds between the start of a new agent's session and its entry in the registries."""
