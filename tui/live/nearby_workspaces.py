@@ -225,7 +225,8 @@ class NearbyWorkspaces:
             Maps each session to the workspaces that may list it.
         """
         surroundings = self._surroundings.of(sessions, answer)
-        of_user = frozenset(default_paths(user_environment()))
+        # Without sessions, nothing depends on the default workspaces.
+        of_user = frozenset(default_paths(user_environment()) if surroundings else ())
         default = self._resolved(of_user.union(*(each.default for each in surroundings.values())))
         around: dict[Session, Around] = {}
         started: set[Path] = set()

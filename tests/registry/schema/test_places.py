@@ -206,8 +206,8 @@ def test_a_known_one_whose_content_another_user_made_is_not_taken(
 def locked(path: Path) -> Iterator[None]:
     with closing(sqlite3.connect(path, isolation_level=None)) as database:
         database.execute("PRAGMA locking_mode = EXCLUSIVE")
-        database.execute("BEGIN EXCLUSIVE")
         database.execute("UPDATE known_workspaces SET task_count = 1")
+        database.execute("BEGIN EXCLUSIVE")
         yield
 
 

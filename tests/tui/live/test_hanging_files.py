@@ -337,6 +337,16 @@ def test_a_default_workspace_that_hangs_holds_no_command(
     assert hang.calls > 0
 
 
+def test_without_an_unlisted_session_no_default_workspace_is_looked_at(
+    good: Files, default: Path, hang: Hang
+) -> None:
+    hang.of(workspaces_around, "_may_keep_tasks", partial(_concerns, default))
+    alone = answered(made_now("agent_b", number=1))
+    roll = take_roll(good.workspaces(), ScriptedTmux(alone), QUICK)
+    assert verdicts(roll) == {"b": Verdict.LIVE} and roll.orphans_known
+    assert hang.calls == 0
+
+
 def test_a_directory_of_a_process_that_hangs_holds_no_command(
     server: RealTmux,
     good: Files,
