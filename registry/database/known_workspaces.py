@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from registry.database.connection import Transaction
 from registry.database.rows import patiently, unknown_schema
@@ -13,16 +14,25 @@ KNOWN_AT_MOST = 100
 """The largest number of workspaces that are read from the list."""
 
 
-def read_known_workspaces(path: Path) -> tuple[str, ...]:
-    """Returns the paths that the orchestrator's list of workspaces has, the last used one first.
+class KnownWorkspaces(NamedTuple):
+    """The paths that the orchestrator's list of workspaces has.
+
+    Attributes:
+        paths: The paths, the last used one first. A value that is not a text is left out.
+        is_whole: Whether the list has no more workspaces than `KNOWN_AT_MOST`.
+    """
+
+    paths: tuple[str, ...]
+    is_whole: bool
+
+
+def read_known_workspaces(path: Path) -> KnownWorkspaces:
+    """Returns the paths that the orchestrator's list of workspaces has.
 
     The paths are not checked. The list keeps workspaces that no longer exist.
 
     Args:
         path: The database; usually `~/.claude-orchestrator/global_registry.sqlite3`.
-
-    Returns:
-        At most `KNOWN_AT_MOST` paths. A value that is not a text is left out.
 
     Raises:
         RegistryNotFoundError: The database does not exist.
@@ -32,7 +42,7 @@ def read_known_workspaces(path: Path) -> tuple[str, ...]:
     return patiently(path, _known)
 
 
-def _known(transaction: Transaction) -> tuple[str, ...]:
+def _known(transaction: Transaction) -> KnownWorkspaces:
     if transaction.table(TABLE) is None:
         raise unknown_schema(transaction.path, f"it has no table '{TABLE}'", TABLE)
     columns = transaction.columns(TABLE)
@@ -40,5 +50,7 @@ def _known(transaction: Transaction) -> tuple[str, ...]:
         missing = f"{TABLE}.{COLUMN}"
         raise unknown_schema(transaction.path, f"it has no column '{missing}'", missing)
     last_used = "last_accessed DESC, " if "last_accessed" in columns else ""
-    query = f"SELECT {COLUMN} FROM {TABLE} ORDER BY {last_used}{COLUMN} LIMIT {KNOWN_AT_MOST}"  # noqa: S608
-    return tuple(value for (value,) in transaction.select(query) if isinstance(value, str))
+    query = f"SELECT {COLUMN} FROM {TABLE} ORDER BY {last_used}{COLUMN} LIMIT {KNOWN_AT_MOST + 1}"  # noqa: S608
+    values = [value for (value,) in transaction.select(query)]
+    paths = tuple(value for value in values[:KNOWN_AT_MOST] if isinstance(value, str))
+    return KnownWorkspaces(paths, len(values) <= KNOWN_AT_MOST)

@@ -213,7 +213,7 @@ def _known_paths(environment: Mapping[str, str]) -> tuple[tuple[Path, ...], str 
     if why is not None:
         return (), f"{_UNKNOWN}: {shown_name(folder)} {why}"
     try:
-        names = database.read_known_workspaces(path)
+        known = database.read_known_workspaces(path)
     except RegistryNotFoundError as error:
         hand_on(error)
         return (), None
@@ -221,9 +221,10 @@ def _known_paths(environment: Mapping[str, str]) -> tuple[tuple[Path, ...], str 
         hand_on(error)
         return (), f"{_UNKNOWN}: {shown_name(path)} {error.reason or error}"
     note = None
-    if len(names) == database.KNOWN_AT_MOST:
-        note = f"only the last {len(names)} workspaces that the orchestrator used are examined"
-    return tuple(Path(name) for name in names if may_be_path(name)), note
+    if not known.is_whole:
+        limit = database.KNOWN_AT_MOST
+        note = f"only the last {limit} workspaces that the orchestrator used are examined"
+    return tuple(Path(name) for name in known.paths if may_be_path(name)), note
 
 
 def _kept_place(path: Path, origin: Origin) -> Place:
@@ -237,13 +238,21 @@ def _kept_place(path: Path, origin: Origin) -> Place:
     # The orchestrator creates its default workspace before the first task.
     if origin is Origin.KNOWN and not _looks_like_workspace(path):
         return Place(path, origin, PlaceState.OTHER, "is not a workspace")
-    return _unnamed_place(path, origin)
+    try:
+        return _unnamed_place(path, origin)
+    except ReplacedWorkspaceError as error:
+        hand_on(error)
+        return Place(path, origin, PlaceState.UNREADABLE, why_unexamined(error))
 
 
 def _unnamed_place(path: Path, origin: Origin) -> Place:
-    """Examines a workspace that the user did not name: another user may have created it."""
+    """Examines a workspace that the user did not name: another user may have created it.
+
+    Raises:
+        ReplacedWorkspaceError: The workspace was replaced by a symlink during the call.
+    """
+    workspace = _pinned(Workspace(Path(os.path.realpath(path))))
     try:
-        workspace = _pinned(Workspace(Path(os.path.realpath(path))))
         why = why_not_ours(path) or why_not_ours(workspace.path)
         folder = workspace.path / GLOBAL_FOLDER
         if why is None and path.name != WORKSPACE_NAME and may_exist(folder):

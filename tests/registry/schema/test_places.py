@@ -13,7 +13,8 @@ import pytest
 
 from registry import WorkspaceNotFoundError
 from registry.database import KNOWN_AT_MOST
-from registry.errors import SilentWorkspaceError
+from registry.errors import ReplacedWorkspaceError, SilentWorkspaceError
+from registry.schema import places
 from registry.schema.layout import Workspace
 from registry.schema.places import Origin, PlaceState, kept_places
 from registry.schema.workspaces import find_workspaces
@@ -63,8 +64,8 @@ class Found:
 
 
 def states(home: Path, **environment: str) -> dict[Path, PlaceState]:
-    places, _ = kept_places({"HOME": str(home), **environment})
-    return {place.path: place.state for place in places}
+    found, _ = kept_places({"HOME": str(home), **environment})
+    return {place.path: place.state for place in found}
 
 
 def test_without_a_nearest_one_all_known_ones_and_the_default_ones_are_taken(
@@ -197,6 +198,26 @@ def test_a_known_one_whose_content_another_user_made_is_not_taken(
     with pytest.raises(WorkspaceNotFoundError) as caught:
         Found(home, nowhere)
     assert "is a workspace only because of its registry/" in str(caught.value)
+
+
+def test_a_known_one_that_is_replaced_meanwhile_is_told_and_the_others_stay(
+    home: Path, nowhere: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bad, good = (make_workspace(nowhere / name / ".agent-workspace") for name in ("bad", "good"))
+    know(home, bad, good)
+    pinned = places._pinned
+
+    def replaced(workspace: Workspace) -> Workspace:
+        if workspace.path == bad:
+            raise ReplacedWorkspaceError(bad)
+        return pinned(workspace)
+
+    monkeypatch.setattr(places, "_pinned", replaced)
+    found = Found(home, nowhere)
+    assert found.paths == [good]
+    assert f"skipped {bad}: this directory cannot be examined" in found.told[0]
+    with pytest.raises(ReplacedWorkspaceError):
+        Found(home, bad)
 
 
 # A list that cannot be read
@@ -384,8 +405,8 @@ def test_without_an_answer_about_the_nearest_no_other_is_taken(home: Path, nowhe
 
 def test_each_place_tells_why_it_is_looked_at(home: Path) -> None:
     know(home, Path("/gone"), default_of(home))
-    places, notes = kept_places({"HOME": str(home), "CLAUDE_ORCHESTRATOR_WORKSPACE": "/x"})
-    assert [(place.path, place.origin) for place in places] == [
+    found, notes = kept_places({"HOME": str(home), "CLAUDE_ORCHESTRATOR_WORKSPACE": "/x"})
+    assert [(place.path, place.origin) for place in found] == [
         (Path("/x"), Origin.DEFAULT),
         (default_of(home), Origin.DEFAULT),
         (Path("/gone"), Origin.KNOWN),
