@@ -67,9 +67,16 @@ def latest(built: Database, agent_id: str, seconds: float, status: str, **fields
 
 
 def old(status: str = "running", seconds: float = 10 * MINUTE, **fields: Any) -> dict[str, Any]:
-    """Returns the fields of an agent whose row was written some time ago."""
-    at = stamp_ago(seconds)
-    return {"status": status, "started_at": stamp_ago(3600), "last_update": at, **fields}
+    """Returns the fields of an agent whose row was written some time ago; see `timed`."""
+    return {"status": status, "started_at": 3600.0, "last_update": seconds, **fields}
+
+
+def timed(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns fields of an agent; each float becomes the time that many seconds ago."""
+    return {
+        name: stamp_ago(value) if isinstance(value, float) else value
+        for name, value in fields.items()
+    }
 
 
 # What is normal
@@ -83,8 +90,8 @@ def test_a_healthy_database_has_no_issues(tmp_path: Path, tables: str) -> None:
     built.agent("below", parent="top", depth=2)
     built.agent("critic", phase_index=-1, status="reviewing")
     built.agent("starting", status="starting")
-    built.agent("swept", **old("failed", completed_at=stamp_ago(5 * MINUTE)))
-    built.agent("cancelled", **old("terminated", completed_at=stamp_ago(5 * MINUTE)))
+    built.agent("swept", **timed(old("failed", completed_at=5 * MINUTE)))
+    built.agent("cancelled", **timed(old("terminated", completed_at=5 * MINUTE)))
     built.agent("empty", status=None, last_update=None)
     report(built, "top", 20, status="working", progress=10)
     report(built, "swept", 12 * MINUTE, status="working", progress=10)
@@ -110,7 +117,7 @@ def test_agents_that_were_copied_from_json_have_no_hierarchy(built: Database) ->
         built.workspace / "TASK-1" / "AGENT_REGISTRY.json",
         {"task_id": "TASK-1", "agents": [agent("top"), agent("below", parent="top")]},
     )
-    built.agent("below", parent="top", **old())
+    built.agent("below", parent="top", **timed(old()))
     latest(built, "below", 5 * MINUTE, "completed")
     report(built, "below", 2 * MINUTE, status="failed")
     assert found_in(built) == []
@@ -136,7 +143,7 @@ def test_json_tasks_beside_the_database_are_normal(built: Database) -> None:
     [
         (old(), (2 * MINUTE, "completed"), "completed"),
         (old("blocked"), (2 * MINUTE, "failed"), "failed"),
-        (old(completed_at=stamp_ago(MINUTE)), (2 * MINUTE, "completed"), "completed"),
+        (old(completed_at=MINUTE), (2 * MINUTE, "completed"), "completed"),
         (old("failed"), (2 * MINUTE, "working"), None),
         (old("failed"), (2 * MINUTE, "completed"), None),
     ],
@@ -149,7 +156,7 @@ def test_a_newer_last_line_differs(
     line: tuple[float, str],
     right: str | None,
 ) -> None:
-    built.agent("one", **row)
+    built.agent("one", **timed(row))
     report(built, "one", 5 * MINUTE, folder, status="working")
     report(built, "one", line[0], folder, status=line[1], message="see above")
     (issue,) = found_in(built)
@@ -162,7 +169,7 @@ def test_a_newer_last_line_differs(
 
 
 def test_a_newer_row_of_the_last_reports_differs(built: Database) -> None:
-    built.agent("one", **old())
+    built.agent("one", **timed(old()))
     latest(built, "one", 2 * MINUTE, "error", message="no disk")
     report(built, "one", 3 * MINUTE, status="working")
     (issue,) = found_in(built)
@@ -182,7 +189,7 @@ def test_a_newer_row_of_the_last_reports_differs(built: Database) -> None:
         (old("terminated", MINUTE), (2 * MINUTE, "working")),
         (old("running", MINUTE), (2 * MINUTE, "completed")),
         # A row without a newer report, whose agent was ended without one.
-        (old("failed", completed_at=stamp_ago(MINUTE)), (2 * MINUTE, "working")),
+        (old("failed", completed_at=MINUTE), (2 * MINUTE, "working")),
         # A row whose time is not known.
         ({"status": "running", "last_update": None}, (2 * MINUTE, "completed")),
         # A word that nobody knows, and a line without a status.
@@ -193,13 +200,13 @@ def test_a_newer_row_of_the_last_reports_differs(built: Database) -> None:
 def test_a_status_does_not_differ(
     built: Database, row: Mapping[str, Any], line: tuple[float, str]
 ) -> None:
-    built.agent("one", **row)
+    built.agent("one", **timed(row))
     report(built, "one", line[0], status=line[1], progress=50)
     assert found_in(built) == []
 
 
 def test_a_report_of_which_the_writer_is_not_known_is_not_written(built: Database) -> None:
-    built.agent("one", **old())
+    built.agent("one", **timed(old()))
     report(built, "one", 2 * MINUTE, status="completed")
     path = built.workspace / "TASK-1" / "progress" / "one_progress.jsonl"
     path.chmod(0o666)
