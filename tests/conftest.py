@@ -21,7 +21,7 @@ import textual.pilot
 from hypothesis import HealthCheck, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
-from tests.support.bytecode import compile_ahead, keep_bytecode
+from tests.support.bytecode import compile_ahead
 from tests.support.crowd import Crowd
 from tests.support.real_tmux import RealTmux, fake_binary
 from tests.support.registries import agent, global_registry, task_registry, write
@@ -62,7 +62,6 @@ settings.load_profile("muster")
 
 # Nothing depends on the user who runs the tests.
 seclude(in_memory=True)
-keep_bytecode()
 parse_style_sheets_once()
 
 # Shells make programs ignore these signals, for example with nohup and `&`.

@@ -1,4 +1,7 @@
-"""Compiled modules of the tests and of the programs that tests start."""
+"""Compiled modules of the tests and of the programs that tests start.
+
+pytest imports this module before its plugins, so that their compiled modules are kept, too.
+"""
 
 from __future__ import annotations
 
@@ -59,3 +62,6 @@ def _kept(path: Path) -> Path:
 
 def _is_kept(path: Path, compiled: Path) -> bool:
     return rewrite._read_pyc(path, compiled) is not None
+
+
+keep_bytecode()

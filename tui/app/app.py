@@ -8,9 +8,10 @@ import threading
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
 
 from textual import events, work
+from textual._compositor import ChopsUpdate, LayoutUpdate
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.command import CommandPalette
@@ -22,6 +23,7 @@ from tui.app.notifier import Notifier
 from tui.app.screens.roll import RollScreen
 from tui.app.terminal.job_control import keep_no_drawings, stop, take_stops
 from tui.app.terminal.key_queue import Followed, TypeAhead
+from tui.app.terminal.picture import CellsUpdate, Picture
 from tui.app.theme import OURS
 from tui.app.widgets.ascii_filter import ascii_filters
 from tui.app.widgets.progress_line import opening_workers
@@ -112,6 +114,7 @@ class MusterApp(App[None]):
             tooltip="Stop muster and go to the shell; fg returns",
             id="suspend",
         ),
+        Binding("ctrl+l", "redraw", "Redraw", show=False, priority=True, id="redraw"),
         Binding("q", "quit", "Quit", id="quit"),
         Binding("ctrl+c", "quit", "Quit", show=False, priority=True, id="quit.interrupt"),
     ]
@@ -139,6 +142,7 @@ class MusterApp(App[None]):
         self.has_begun = threading.Event()
         self._ending: tuple[None, int, RenderableType | None] | None = None
         self._collector = Collector(self.set_timer)
+        self._picture = Picture()
         self._homes = tuple(workspace.path for workspace in workspaces)
         notifier = Notifier(self, self._settings.notify)
         self.roll_screen = RollScreen(workspaces, live, self._settings, notifier.see)
@@ -151,10 +155,35 @@ class MusterApp(App[None]):
         """Handles each key after the previous key has taken effect; see `TypeAhead`."""
         if isinstance(event, _INPUT):
             self._collector.note_input()
+        if isinstance(event, events.Resize):
+            self._picture.forget()
         if isinstance(event, events.Key) and not event.is_forwarded:
             await self._type_ahead.take(event)
         else:
             await super().on_event(event)
+
+    def _display(self, screen: Screen[object], renderable: RenderableType | None) -> None:
+        """Sends the cells that differ from the cells on the terminal."""
+        is_sent = self._running and not (
+            self._batch_count or self._closed or self.is_headless or self._driver is None
+        )
+        if is_sent and isinstance(renderable, LayoutUpdate | ChopsUpdate):
+            sequences = self._picture.change(renderable, self.console)
+            cursor = self.screen.outer_size.clamp_offset(self.cursor_position)
+            if not sequences and cursor == self._previous_cursor_position:
+                return
+            super()._display(screen, cast("RenderableType", CellsUpdate(sequences)))
+            return
+        super()._display(screen, renderable)
+
+    def _suspend_signal(self) -> None:
+        self._picture.forget()
+        super()._suspend_signal()
+
+    def action_redraw(self) -> None:
+        """Sends the whole screen again, for example after another program wrote on it."""
+        self._picture.forget()
+        self.refresh()
 
     def on_resize(self) -> None:
         """Frees the memory of results that Textual cached for the previous terminal size."""
