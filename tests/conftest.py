@@ -42,7 +42,7 @@ from tests.support.two_tasks import two_tasks
 from tests.support.zoo import Zoo
 from tui.actions import leftovers
 from tui.host import tmux_servers
-from tui.host.process import process_kill
+from tui.host.process import process_kill, procfs
 from tui.host.strays import Stray, Watched, find_strays
 from tui.host.tmux_types import TmuxSnapshot
 
@@ -233,7 +233,7 @@ def nobody_elses_servers(monkeypatch: pytest.MonkeyPatch, nobody_elses_tmux: Pat
 
     monkeypatch.setattr(tmux_servers, "servers_of", ours)
     # Nothing depends on whether the tests run in a container.
-    monkeypatch.setattr(tmux_servers, "sees_the_host", lambda: True)
+    monkeypatch.setattr(procfs, "sees_the_host", lambda: True)
 
 
 @pytest.fixture

@@ -60,7 +60,7 @@ from registry.storage.files.permissions import user_called
 from registry.storage.files.safe_open import folder_of
 
 # While one attempt waits, no other thread of this process can read the database.
-_ATTEMPT = 0.25
+_ATTEMPT = 0.05
 _PAUSE = 0.003
 
 _WRITE_PRAGMAS = (
@@ -157,8 +157,7 @@ def _begun(path: Path, wait: float, owner: int | None, stack: ExitStack) -> Writ
     _check_owner(files, owner)
     check(files)
     held.check_mode()
-    if not files.is_in_use:
-        check_new_files(path)
+    _check_permissions(files)
     try:
         connection = sqlite3.connect(
             address_of(path, "mode=rw"),
@@ -228,14 +227,14 @@ def _check_permissions(files: DatabaseFiles) -> None:
         UnwritableDatabaseError: See `check_new_files`.
     """
     path = files.path
-    if not files.is_in_use:
-        check_new_files(path)
     with folder_of(path) as folder:
         names = [path.name, *(["."] if not files.is_in_use else own_names(path))]
         for name in names:
             if not os.access(name, os.W_OK, dir_fd=folder, effective_ids=True):
                 number = errno.EROFS if _is_read_only(path) else errno.EACCES
                 raise InaccessibleRegistryError(path, OSError(number, ""), "write")
+    if not files.is_in_use:
+        check_new_files(path)
 
 
 def _code(error: sqlite3.Error) -> int:

@@ -20,8 +20,6 @@ from registry.schema.records import (
     ACTIVE_STATUSES,
     TERMINAL_STATUSES,
     agent_entries,
-    is_active,
-    is_terminal,
 )
 from registry.storage.codec import Json
 from registry.storage.files.interruption import hand_on
@@ -167,8 +165,10 @@ def check_report(
         raise WrongShapeError("message", "must be a string")
     if any_status and (not isinstance(status, str | None) or status == ""):
         raise WrongShapeError("status", "must be a non-empty string")
-    if status is not None and not (any_status or is_active(status) or is_terminal(status)):
-        known = ", ".join(sorted(ACTIVE_STATUSES | TERMINAL_STATUSES))
+    accepted = ACTIVE_STATUSES | TERMINAL_STATUSES
+    refused = not isinstance(status, str) or status not in accepted
+    if status is not None and not any_status and refused:
+        known = ", ".join(sorted(accepted))
         raise WrongShapeError("status", f"is {quoted_name(status, 80)}, not one of {known}")
     if progress is None:
         return

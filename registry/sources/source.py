@@ -161,7 +161,7 @@ class TaskSource(Source, Protocol):
 
     @property
     def audit_name(self) -> str:
-        """The name of the task's registry in the audit log."""
+        """The name of the task's registry, or of its database, in the audit log."""
 
     def read(self, largest: int = ...) -> Snapshot[TaskRecord]:
         """Returns a complete state of the task, never an incomplete write.

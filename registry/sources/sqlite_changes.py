@@ -9,8 +9,6 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 from registry import agent_output, database, operations
 from registry.dataclass import replace
 from registry.errors import NotSupportedError, RegistryError, RegistryNotFoundError
-from registry.operations.finish import FinishReport
-from registry.schema.arguments import timestamp
 from registry.schema.database_records import LastReport, newest_of
 from registry.schema.layout import GLOBAL_REGISTRY
 from registry.schema.records import ORCHESTRATOR, AgentRecord, TaskRecord
@@ -28,7 +26,7 @@ if TYPE_CHECKING:
     from registry.audit.log import Audit
     from registry.audit.transaction import AuditContext, Made
     from registry.audit.undo import Undoable
-    from registry.operations.finish import Judged
+    from registry.operations.finish import FinishReport, Judged
     from registry.operations.register import Registration, Withdrawal
     from registry.operations.report import Reported
     from registry.storage.codec import Json
@@ -64,8 +62,21 @@ class SqliteChanges:
             hand_on(error)
             return None
 
-    def _reports(self, agent_ids: Iterable[str]) -> dict[str, LastReport]:
-        """Returns the last report of each agent that has reported a status."""
+    def is_in_json(self) -> bool:
+        """Returns whether the task's JSON registry lists agents, too.
+
+        Raises:
+            RegistryError: The registry cannot be read.
+        """
+        beside = self._beside()
+        return beside is not None and bool(beside.record.agents)
+
+    def last_lines(self, agent_ids: Iterable[str]) -> dict[str, LastReport]:
+        """Returns the last line of each agent's progress file, also of an archived file.
+
+        Returns:
+            Maps the id of each agent to the line; a line without a valid time is left out.
+        """
         reports: dict[str, LastReport] = {}
         for agent_id in agent_ids:
             progress = self.output(agent_id, agent_output.PROGRESS)
@@ -90,7 +101,7 @@ class SqliteChanges:
                 beside.record,
                 agents=tuple(agent for agent in beside.record.agents if agent.id in ids),
             )
-            agents = newest_of(replace(json, agents=agents), json, self._reports(ids)).agents
+            agents = newest_of(replace(json, agents=agents), json, self.last_lines(ids)).agents
         return {agent.id: agent for agent in agents}
 
     @property
@@ -117,7 +128,7 @@ class SqliteChanges:
         ids = tuple(agent_ids)
         json = self._only_in_json(ids)
         rest = [agent_id for agent_id in ids if agent_id not in json]
-        report = FinishReport((), {}, (), ())
+        report = operations.FinishReport((), {}, (), ())
         if rest:
             report = operations.finish_in_database(
                 self.place,
@@ -131,7 +142,7 @@ class SqliteChanges:
             )
         if json:
             in_json = self._finish_in_json(json, status, reason, on_record, judged, ends)
-            report = FinishReport(
+            report = operations.FinishReport(
                 (*report.changed, *in_json.changed),
                 {**report.untouched, **in_json.untouched},
                 (*report.written, *in_json.written),
@@ -159,8 +170,8 @@ class SqliteChanges:
     ) -> FinishReport:
         """Finishes agents that only the JSON registry lists."""
         # The newest of the registry and the last report counts, so no report may seem newer.
-        now = timestamp()
-        for report in self._reports(agents).values():
+        now = operations.newest_time(None)
+        for report in self.last_lines(agents).values():
             now = operations.newest_time(report.timestamp, now)
         return operations.finish_agents(
             self.path,

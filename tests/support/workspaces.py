@@ -71,7 +71,7 @@ class Files:
 
     def __init__(self, directory: Path, tasks: Mapping[str, Sequence[Json]]) -> None:
         self.path = directory / ".agent-workspace"
-        self.path.mkdir(parents=True)
+        self.path.mkdir(parents=True, exist_ok=True)
         self.global_registry = self.path / "registry" / "GLOBAL_REGISTRY.json"
         for task_id, agents in tasks.items():
             self.write_task(task_id, *agents)

@@ -201,7 +201,6 @@ def test_a_killed_change_is_whole_or_not_made_and_the_log_tells(
         state = entries[known].state if len(entries) > known else None
         line = len(progress_lines(built, "gone")) - lines
         outcomes.add((is_made, state, bool(line)))
-        print(call, (is_made, state, bool(line)), acknowledged)
         assert line in (0, 1)
         if is_made:
             # The intent was logged first, with each field.
@@ -219,7 +218,6 @@ def test_a_killed_change_is_whole_or_not_made_and_the_log_tells(
         Writers(built.path).report("gone", "working", 50, "still here")
         assert _rows(built)["agents"]["progress"] == 50
 
-    print(count, outcomes)
     # Killed before the intent, after it, after the commit, after the line, and after the outcome.
     assert outcomes == {
         (False, None, False),

@@ -16,6 +16,7 @@ from registry.audit import EndedSession
 from registry.dataclass import dataclass, field, replace
 from registry.schema import SESSION_PREFIX, Deployment, spellings
 from registry.text import shown_name, whole_name
+from tui.actions.phase_notes import PhaseNote
 from tui.actions.preview import Preview, Question
 from tui.host.tmux_types import CONSIDER_ALL, Session, SetAside
 from tui.model.roll import AgentRow, TaskRoll
@@ -135,6 +136,7 @@ class Plan:
         nearby: The workspaces whose registries may list the sessions. They are read again before a
             session is ended. None if no session is ended.
         set_aside: The other tmux servers that muster does not consider.
+        notes: Remarks about phases whose last active agents the plan ends.
     """
 
     verb: Verb
@@ -148,6 +150,7 @@ class Plan:
     server_started: int = 0
     nearby: NearbyWorkspaces | None = field(default=None, compare=False, repr=False)
     set_aside: SetAside = CONSIDER_ALL
+    notes: tuple[PhaseNote, ...] = ()
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -216,6 +219,7 @@ class Plan:
         grave = bool(self.ending)
         if grave:
             note = self._note_on_end()
+        note = " ".join((note, *(phase.text for phase in self.notes)))
         steps = tuple((_labelled(step), step.says) for step in self.steps)
         return Preview(
             self.title(),

@@ -182,7 +182,10 @@ def _plan(
     title = f"Undo {first.action} ({local_time(first.at)})"
     note = f"{shown_name(action_id)}, by {first.who.user}"
     note += f": {first.reason}. " if first.reason else ". "
-    note += _earlier(log, action_id) if not doable else "Counters change back by the same number."
+    if not doable:
+        note += _earlier(log, action_id)
+    elif any(change.is_counter for step in doable for change in step.entry.changes):
+        note += "Counters change back by the same number."
     preview = Preview(title, tuple(says), tuple(refused), tuple(files), note)
     return UndoPlan(action_id, tuple(doable), tuple(sources), preview)
 

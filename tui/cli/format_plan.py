@@ -105,6 +105,7 @@ def outcome_json(outcome: Outcome, preview: Preview) -> dict[str, Any]:
         "refused": refused_and_files(preview)["refused"],
         "written": [str(path) for path in outcome.written],
         "problems": list(outcome.problems),
+        "notes": list(outcome.notes),
     }
 
 
@@ -115,3 +116,5 @@ def outcome_lines(outcome: Outcome) -> Iterator[str]:
         yield f"{step.result.value}: {whole_name(step.label)}{detail}"
     for problem in outcome.problems:
         yield f"problem: {harmless(problem)}"
+    for note in outcome.notes:
+        yield f"note: {harmless(note)}"

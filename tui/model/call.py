@@ -65,7 +65,7 @@ def call_task(
 
 
 def _row(place: Place, judgement: Judgement, reported: float, state: TaskState) -> AgentRow:
-    verdict, session, note, name_reused_by = judgement
+    verdict, session, note, name_reused_by, process = judgement
     if verdict is Verdict.ZOMBIE and state.error is not None:
         # The status may have changed after the last successful reading.
         verdict, note = Verdict.UNKNOWN, "its registry cannot be read now"
@@ -76,7 +76,16 @@ def _row(place: Place, judgement: Judgement, reported: float, state: TaskState) 
     if verdict in (Verdict.LIVE, Verdict.STALLED):
         last_activity = max(agent.updated or agent.started or 0.0, reported) or None
     return AgentRow(
-        key, agent, verdict, session, note, last_activity, level, children, name_reused_by
+        key,
+        agent,
+        verdict,
+        session,
+        note,
+        last_activity,
+        level,
+        children,
+        name_reused_by,
+        process,
     )
 
 

@@ -13,13 +13,11 @@ from pathlib import Path
 import pytest
 
 from registry import (
-    LinkedRegistryError,
-    NotARegularFileError,
-    RegistryError,
     RegistryNotFoundError,
     UnreadableDatabaseError,
 )
 from registry.database import connection, read_rows, stamp_of
+from tests.support.bad_databases import BAD
 from tests.support.databases import JANUARY, Database
 from tests.support.other_user import OTHER, needs_another_user
 
@@ -38,86 +36,6 @@ def built(tmp_path: Path) -> Database:
     database.task()
     database.agent("one")
     return database
-
-
-def _old(path: Path) -> None:
-    os.utime(path, (1_700_000_000, 1_700_000_000))
-
-
-def _empty(path: Path) -> None:
-    path.write_bytes(b"")
-    _old(path)
-
-
-def _no_database(path: Path) -> None:
-    path.write_bytes(b'{"agents": []}' * 100)
-    _old(path)
-
-
-def _cut(path: Path) -> None:
-    os.truncate(path, path.stat().st_size // 2)
-    _old(path)
-
-
-def _as_link(path: Path) -> None:
-    path.rename(path.with_name("other"))
-    path.symlink_to("other")
-
-
-def _in_linked_folder(path: Path) -> None:
-    folder = path.parent
-    folder.rename(folder.with_name("elsewhere"))
-    folder.symlink_to("elsewhere")
-
-
-def _replaced(make: Callable[[Path], object]) -> Callable[[Path], None]:
-    def replace(path: Path) -> None:
-        path.unlink()
-        make(path)
-
-    return replace
-
-
-def _beside(end: str, make: Callable[[Path], object] = Path.touch) -> Callable[[Path], None]:
-    def add(path: Path) -> None:
-        make(path.with_name(path.name + end))
-
-    return add
-
-
-BAD: dict[str, tuple[Callable[[Path], None], type[RegistryError], str]] = {
-    "missing": (Path.unlink, RegistryNotFoundError, "no registry at"),
-    "FIFO": (_replaced(os.mkfifo), NotARegularFileError, "a FIFO"),
-    "directory": (_replaced(Path.mkdir), NotARegularFileError, "a directory"),
-    "device": (
-        _replaced(lambda path: path.symlink_to("/dev/zero")),
-        LinkedRegistryError,
-        "is a symlink",
-    ),
-    "symlink": (_as_link, LinkedRegistryError, "is a symlink"),
-    "linked folder": (_in_linked_folder, LinkedRegistryError, "is a symlink"),
-    "second name": (
-        lambda path: os.link(path, path.with_name("other")),
-        LinkedRegistryError,
-        "second name",
-    ),
-    "empty": (_empty, UnreadableDatabaseError, "is empty"),
-    "not a database": (_no_database, UnreadableDatabaseError, "not a valid database"),
-    "cut": (_cut, UnreadableDatabaseError, "not a valid database"),
-    "log without index": (
-        _beside("-wal", lambda path: path.write_bytes(b"any")),
-        UnreadableDatabaseError,
-        "-shm does not",
-    ),
-    "index without log": (_beside("-shm"), UnreadableDatabaseError, "-wal does not"),
-    "rollback journal": (_beside("-journal"), UnreadableDatabaseError, "rollback journal"),
-    "log is a FIFO": (_beside("-wal", os.mkfifo), NotARegularFileError, "a FIFO"),
-    "index is a symlink": (
-        _beside("-shm", lambda path: path.symlink_to("/dev/zero")),
-        LinkedRegistryError,
-        "is a symlink",
-    ),
-}
 
 
 @pytest.mark.parametrize("kind", BAD)
@@ -247,7 +165,7 @@ def test_an_empty_log_without_an_index_is_no_log(built: Database) -> None:
     # So leaves it a process that was killed when it opened the database.
     log = built.path.with_name(f"{built.path.name}-wal")
     log.touch()
-    _old(log)
+    os.utime(log, (1_700_000_000, 1_700_000_000))
     before = _state_of(built.path.parent)
     assert [row["agent_id"] for row in read_rows(built.path).agents] == ["one"]
     stamp = stamp_of(built.path)

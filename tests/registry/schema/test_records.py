@@ -15,6 +15,11 @@ from registry import ACTIVE_STATUSES, TERMINAL_STATUSES
 from registry.schema.records import (
     agent_record,
     global_record,
+    is_active,
+    is_known,
+    is_terminal,
+    meaning_in_database,
+    meaning_of,
     parse_time,
     possible_times,
     task_record,
@@ -52,6 +57,33 @@ def test_no_timestamp_is_too_odd_to_be_read(value: Any) -> None:
 def test_the_statuses_are_the_orchestrators() -> None:
     assert frozenset(ACTIVE) == ACTIVE_STATUSES
     assert frozenset(TERMINAL) == TERMINAL_STATUSES
+
+
+_WORDS = st.sampled_from([*ACTIVE, *TERMINAL, "reviewing", "killed", "phase_completed"]) | texts
+
+
+@given(_WORDS, st.integers(0, 100) | st.none())
+def test_every_word_means_active_or_terminal(word: str, progress: int | None) -> None:
+    in_json, in_database = meaning_of(word), meaning_in_database(word, progress)
+    assert in_database in ACTIVE_STATUSES | TERMINAL_STATUSES
+    if not word:
+        assert (in_json, in_database) == ("", "working")
+    elif is_known(word):
+        assert in_json == in_database
+    else:
+        assert in_json == "working"
+        assert (in_database == "completed") == (progress == 100)
+    # What the counters count is what the verdicts take it for.
+    if is_active(word):
+        assert in_json in ACTIVE_STATUSES
+    if is_terminal(word):
+        assert in_json in TERMINAL_STATUSES
+    assert not (is_active(word) and is_terminal(word))
+
+
+def test_a_word_that_nobody_knows_is_named_once() -> None:
+    agents = [agent("a", "odd"), agent("b", "killed"), agent("c", "odd"), agent("d", "RUNNING")]
+    assert task_record(task_registry(*agents, agent("e", ""))).unknown_statuses == ("odd",)
 
 
 def test_an_agent_is_read_with_every_field_that_it_has() -> None:

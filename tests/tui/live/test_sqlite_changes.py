@@ -145,6 +145,30 @@ def test_a_live_agent_is_killed_in_both_formats(built: Database, server: RealTmu
     assert verdicts(taken(built, server))["worker"] is Verdict.FINISHED
 
 
+@pytest.mark.parametrize(
+    ("status", "tool"),
+    [("ACTIVE", "submit_phase_for_review"), ("FIXING", "mark_revision_ready"), ("APPROVED", None)],
+)
+def test_the_end_of_a_phase_says_what_the_orchestrator_does_next(
+    built: Database, server: RealTmux, status: str, tool: str | None
+) -> None:
+    built.row("phases", task_id="TASK-1", phase_index=0, name="build", status=status)
+    built.run("UPDATE agents SET phase_index = 0 WHERE agent_id IN ('gone', 'worker')")
+    roll = taken(built, server)
+    gone, worker = (row_of(roll, name) for name in ("gone", "worker"))
+    assert not plan_complete(roll, [gone]).notes
+    plan = plan_kill(roll, [gone, worker])
+    outcome = carry_out(plan, server.client(), "")
+    assert outcome.complete, outcome
+    said = plan.preview().note, *outcome.notes
+    if tool is None:
+        assert not outcome.notes and "After this" not in said[0]
+    else:
+        assert all("phase 1 of 1 (build) of TASK-1 has no active agent" in text for text in said)
+        assert all(f"call the orchestrator's tool {tool}" in text for text in said)
+        assert len(said) == 2
+
+
 def test_others_who_may_write_the_database_are_named(built: Database, server: RealTmux) -> None:
     if os.geteuid() != 0:
         pytest.skip("only root may give a file to a group that it is not in")

@@ -18,7 +18,7 @@ from tui.app.widgets.styled_text import (
 )
 from tui.host.process.usage import Load
 from tui.host.tmux_types import Session
-from tui.model.roll import REVIEWER, AgentRow, TaskRoll, Verdict
+from tui.model.roll import REVIEWER, AgentRow, TaskRoll, Verdict, place_of
 from tui.model.verdicts import VERDICTS
 from tui.text.sanitize import age, fit, fit_id, harmless, named, short_percent, short_size
 from tui.view.filter import Filter
@@ -145,7 +145,7 @@ def _agent_last_activity(shown: AgentCells, wide: int) -> list[Piece]:
 
 
 def _agent_session(shown: AgentCells, wide: int) -> list[Piece]:
-    place = " " + fit_id(_place(shown.row.record.tmux_session), wide - 1)
+    place = " " + fit_id(place_of(shown.row), wide - 1)
     return highlighted(place, "finished", shown.wanted, "session")
 
 

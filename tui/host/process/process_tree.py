@@ -36,6 +36,7 @@ __all__ = [
     "look_at",
     "origin_of",
     "owner_of",
+    "processes_from",
     "processes_of",
     "processes_with_argument",
     "session_processes",
@@ -69,6 +70,29 @@ def processes_with_argument(argument: str) -> tuple[Process, ...]:
         except OSError:
             continue
     return described(pids, stats)
+
+
+def processes_from(roots: Mapping[Key, tuple[int, int]]) -> dict[Key, Held]:
+    """Returns the processes of agents that run without a session, with one scan of all processes.
+
+    These are the agent's process, the descendants of this process, and the members of the process
+    session (setsid(2)) that this process leads. The same processes as in `processes_of` are
+    never among them.
+
+    Args:
+        roots: Maps any keys to the pid and the start time of the agents' processes.
+
+    Raises:
+        OSError: The processes cannot be listed.
+    """
+    now = look()
+    held = {}
+    for key, (pid, started) in roots.items():
+        stat = now.stats.get(pid)
+        is_same = stat is not None and stat.identity == (pid, started) and not stat.is_ended
+        may_end = is_same and pid not in now.servers
+        held[key] = Held(now.described(now.came_from({pid}, ())) if may_end else ())
+    return held
 
 
 @dataclass(frozen=True, slots=True)
