@@ -19,7 +19,7 @@ _SOAK = 3600
 _VISIBLE = 20
 _FOLLOWER = "bare watchfiles"
 _UP, _DOWN = b"\x1b[A", b"\x1b[B"
-_SAID = re.compile(rb"(bench-\d{3}-\d{4}) \(?((?:storm|step)-\d+)")
+_SAID = re.compile(r"(bench-\d{3}-\d{4}) \(?((?:storm|step)-\d+)")
 
 QUIET_AIM = Aim(p50=20, p99=30)
 STORM_AIM = Aim(p99=90)
@@ -38,7 +38,7 @@ def changes(
         # The pause is random, so that it does not fit the rhythm of a program that polls.
         program.watch(dice.uniform(0.1, 0.35))
         written_at = writer.change(registry, range(1), word)
-        took.append(1000 * (program.wait_for(word.encode()) - written_at))
+        took.append(1000 * (program.wait_until_shown(word) - written_at))
     return took
 
 
@@ -110,13 +110,9 @@ def _soak(program: Program, made: Crew, changes: int) -> float:
 def _check_storm(program: Program, made: Crew) -> Sequence[float]:
     """Returns how many visible agents are not shown as a storm left them."""
     program.settle(1.0)
-    program.forget()
     tasks = -(-_VISIBLE // (made.per_file + 1))
     with storm(made, _STORM, range(tasks), range(min(made.per_file, _VISIBLE - 1))) as came_to:
         program.watch(2.0)
     program.settle(1.0)
-    shown = {
-        agent.decode(): word.decode()
-        for agent, word in _SAID.findall(bytes(program.last_activity))
-    }
+    shown = dict(_SAID.findall("\n".join(program.lines())))
     return [float(sum(shown.get(id_) != word for id_, word in came_to.last.items()))]

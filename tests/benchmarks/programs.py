@@ -18,12 +18,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pyte
+
 LINES, COLUMNS = 50, 160
 
 PYTHON = (sys.executable, "-P")
 _HERE = str(Path(__file__).parent / "minimal_app.py")
 
 _PATIENCE = 60.0
+
+# Requests about the keyboard, which the emulated terminal does not know.
+_KEYBOARD = re.compile(rb"\x1b\[[<>=?][\d;]*u")
 
 
 def muster(socket: Path, workspace: Path) -> tuple[str, ...]:
@@ -47,6 +52,7 @@ class Program:
         count: The number of bytes of output.
         last_activity: The newest output, at most a megabyte.
         heard_at: The time of the newest output.
+        screen: What the terminal showed when it was last asked for.
     """
 
     pid: int
@@ -55,6 +61,12 @@ class Program:
     count: int = 0
     last_activity: bytearray = field(default_factory=bytearray)
     heard_at: float = 0.0
+    screen: pyte.Screen = field(default_factory=lambda: pyte.Screen(COLUMNS, LINES))
+    _unseen: bytearray = field(default_factory=bytearray)
+    _stream: pyte.ByteStream = field(default_factory=pyte.ByteStream)
+
+    def __post_init__(self) -> None:
+        self._stream.attach(self.screen)
 
     def read(self, timeout: float) -> bytes:
         """Waits for output and returns it; empty after the timeout."""
@@ -65,7 +77,29 @@ class Program:
         self.count += len(data)
         self.last_activity += data
         del self.last_activity[: -(1 << 20)]
+        self._unseen += data
         return data
+
+    def lines(self) -> list[str]:
+        """Returns the lines on the terminal."""
+        self._stream.feed(_KEYBOARD.sub(b"", bytes(self._unseen)))
+        self._unseen.clear()
+        return list(self.screen.display)
+
+    def wait_until_shown(self, text: str) -> float:
+        """Waits for a text on the terminal; returns the time of the output that completed it."""
+        deadline = time.monotonic() + _PATIENCE
+        while not any(text in line for line in self.lines()):
+            if time.monotonic() > deadline:
+                raise SystemExit(f"{text!r} was not shown within {_PATIENCE} s")
+            self.read(0.5)
+        return self.heard_at
+
+    def resize(self, columns: int, lines: int) -> None:
+        """Changes the size of the terminal."""
+        self.lines()
+        self.screen.resize(lines, columns)
+        fcntl.ioctl(self.fd, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
     def wait_for(self, text: bytes) -> float:
         """Waits for a text in the output after the last `forget`; returns the time."""
@@ -77,8 +111,9 @@ class Program:
         return self.heard_at
 
     def forget(self) -> None:
-        """Clears the recorded output."""
+        """Clears the recorded output, but not the terminal."""
         self.last_activity.clear()
+        self.lines()
 
     def settle(self, seconds: float = 0.3) -> None:
         """Waits until the program has written nothing for a number of seconds."""

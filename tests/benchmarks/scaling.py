@@ -74,14 +74,14 @@ def _loads(made: Crew, runs: int) -> tuple[list[float], list[float]]:
 def _operations(program: Program, made: Crew, writer: Peer) -> dict[str, Callable[[int], object]]:
     def change_one(run: int) -> None:
         writer.change(made.registry(0), range(1), f"one-{run:04}")
-        program.wait_for(f"one-{run:04}".encode())
+        program.wait_until_shown(f"one-{run:04}")
 
     def change_a_tenth(run: int) -> None:
         # All agents of every tenth file; with a single file, every tenth agent.
         numbers = range(made.per_file if made.tasks >= 10 else made.per_file // 10)
         for task in range(0, made.tasks, 10):
             writer.change(made.registry(task), numbers, f"tenth-{run:04}")
-        program.wait_for(f"tenth-{run:04}".encode())
+        program.wait_until_shown(f"tenth-{run:04}")
 
     def page(_: int) -> None:
         program.press(b"\x1b[6~")

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import random
 import re
-import struct
-import termios
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -104,7 +101,7 @@ def _dialogs(program: Program, _made: Crew, count: int) -> None:
         program.settle(_DONE)
         program.forget()
         program.press(key)
-        program.wait_for(text)
+        program.wait_until_shown(text.decode())
         program.settle(_DONE)
         program.press(_ESCAPE)
         program.watch(0.15)
@@ -116,14 +113,10 @@ def _dialogs(program: Program, _made: Crew, count: int) -> None:
 def _sizes(program: Program, _made: Crew, count: int) -> None:
     dice = random.Random(4)
     for _ in range(count):
-        _resize(program, dice.randint(40, 200), dice.randint(10, 60))
+        program.resize(dice.randint(40, 200), dice.randint(10, 60))
         program.settle(_DONE)
-    _resize(program, _COLUMNS, _LINES)
+    program.resize(_COLUMNS, _LINES)
     program.settle(_DONE)
-
-
-def _resize(program: Program, columns: int, lines: int) -> None:
-    fcntl.ioctl(program.fd, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
 
 
 def _keys(program: Program, _made: Crew, count: int) -> None:
@@ -137,7 +130,7 @@ def _keys(program: Program, _made: Crew, count: int) -> None:
         program.settle(_DONE)
         program.forget()
         program.press(b"/\x15batch%d\r" % batch)
-        program.wait_for(b"batch%d" % batch)
+        program.wait_until_shown(f"batch{batch}")
         # No filter and no marks remain.
         program.press(_NO_FILTER)
         program.settle(_DONE)
@@ -166,7 +159,7 @@ def measure(quick: bool) -> list[Figure]:
     """Measures what remains after many dialogs, sizes, keys and reports, compared with a few."""
     found: list[Figure] = []
     with crew(_AGENTS, _TASKS) as made, _monitor(made) as program:
-        _resize(program, _COLUMNS, _LINES)
+        program.resize(_COLUMNS, _LINES)
         program.wait_for(agent_id(0, 0).encode())
         program.watch(3.0)
         for act, _ in _USES.values():
