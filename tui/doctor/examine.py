@@ -235,7 +235,7 @@ def _kill(name: str, options: Iterable[tuple[str, str]]) -> str:
     command = command_line("muster", "kill", names=(name,), options=options)
     if command is not None:
         return command
-    return f"select {whole_name(name)} in the monitor and press k; no shell command can name it"
+    return f"select {whole_name(name)} in the monitor and press x; no shell command can name it"
 
 
 class _Ending(NamedTuple):
