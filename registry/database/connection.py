@@ -225,7 +225,7 @@ def check(files: DatabaseFiles) -> None:
         limit = BYTES_AT_MOST // 1024**3
         why = f"is too large: {size} bytes, and the limit is {limit} GiB"
         raise UnreadableDatabaseError(files.path, why, "Let the orchestrator remove old tasks")
-    if (files.stamp.log is None) != (files.index is None):
+    if files.is_in_use != (files.index is not None):
         there, missing = ("-wal", "-shm") if files.index is None else ("-shm", "-wal")
         raise UnpairedFilesError(
             files.path,

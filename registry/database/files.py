@@ -122,13 +122,19 @@ class DatabaseFiles:
 
     @property
     def is_in_use(self) -> bool:
-        """Whether a process uses the database, or ended without closing it."""
-        return self.stamp.log is not None
+        """Whether a process uses the database, or ended without closing it.
+
+        An empty log without an index has no changes: the process that created it was killed before
+        it created the index.
+        """
+        log = self.stamp.log
+        return log is not None and (log.size > 0 or self.index is not None)
 
     @property
     def identities(self) -> set[tuple[int, int]]:
         """The device and inode of each file that SQLite must have opened."""
-        states = (self.stamp.main, self.stamp.log, self.index)
+        log = self.stamp.log if self.is_in_use else None
+        states = (self.stamp.main, log, self.index)
         return {state.identity for state in states if state is not None}
 
 

@@ -79,7 +79,11 @@ BAD: dict[str, tuple[Callable[[Path], None], type[RegistryError], str]] = {
     "empty": (_empty, UnreadableDatabaseError, "is empty"),
     "not a database": (_no_database, UnreadableDatabaseError, "not a valid database"),
     "cut": (_cut, UnreadableDatabaseError, "not a valid database"),
-    "log without index": (_beside("-wal"), UnreadableDatabaseError, "-shm does not"),
+    "log without index": (
+        _beside("-wal", lambda path: path.write_bytes(b"any")),
+        UnreadableDatabaseError,
+        "-shm does not",
+    ),
     "index without log": (_beside("-shm"), UnreadableDatabaseError, "-wal does not"),
     "rollback journal": (_beside("-journal"), UnreadableDatabaseError, "rollback journal"),
     "log is a FIFO": (_beside("-wal", os.mkfifo), NotARegularFileError, "a FIFO"),

@@ -161,6 +161,18 @@ def test_a_reading_without_end_is_given_up(
         read_rows(database.path)
 
 
+def test_an_empty_log_without_an_index_is_no_log(built: Database) -> None:
+    # So leaves it a process that was killed when it opened the database.
+    log = built.path.with_name(f"{built.path.name}-wal")
+    log.touch()
+    os.utime(log, (1_700_000_000, 1_700_000_000))
+    before = _state_of(built.path.parent)
+    assert [row["agent_id"] for row in read_rows(built.path).agents] == ["one"]
+    stamp = stamp_of(built.path)
+    assert stamp is not None and stamp == read_rows(built.path).stamp
+    assert _state_of(built.path.parent) == before
+
+
 def test_an_old_log_of_a_copy_is_never_left_out(built: Database) -> None:
     # A copy of a database that is in use, without its index.
     with closing(sqlite3.connect(built.path, isolation_level=None)) as writer:

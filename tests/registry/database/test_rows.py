@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from registry.database import connection, find_damage, read_agent, read_rows, stamp_of
+from tests.support.database_crowd import Crowd
 from tests.support.databases import JANUARY, TODAY, Database, damage_table
 
 LONG_AGO = (1_700_000_000, 1_700_000_000)
@@ -131,55 +132,14 @@ def test_threads_read_at_the_same_time(built: Database) -> None:
     assert not errors
 
 
-_WRITER = """
-import random, sqlite3, sys, time
-path, number, until = sys.argv[1], int(sys.argv[2]), time.monotonic() + float(sys.argv[3])
-done = 0
-while time.monotonic() < until:
-    database = sqlite3.connect(path, timeout=10, isolation_level=None)
-    database.execute("PRAGMA journal_mode=WAL")
-    database.execute("PRAGMA synchronous=NORMAL")
-    database.execute("BEGIN IMMEDIATE")
-    for half in ("a", "b"):
-        database.execute("UPDATE agents SET progress = progress + 1 WHERE agent_id = ?",
-                         (f"{half}{number}",))
-    database.execute("COMMIT")
-    database.close()
-    done += 1
-    time.sleep(random.uniform(0.02, 0.06))
-print(done)
-"""
-
-
 def test_beside_writers_no_read_fails_and_none_is_half(tmp_path: Path) -> None:
-    database = Database(tmp_path / ".agent-workspace")
-    database.task()
-    writers, seconds = 5, 3.0
-    for number in range(writers):
-        for half in ("a", "b"):
-            database.agent(f"{half}{number}", progress=0)
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", _WRITER, str(database.path), str(number), str(seconds)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(writers)
-    ]
-    reads = 0
-    while any(process.poll() is None for process in processes):
-        rows = read_rows(database.path)
-        progress = {row["agent_id"]: row["progress"] for row in rows.agents}
-        for number in range(writers):
-            assert progress[f"a{number}"] == progress[f"b{number}"]
-        reads += 1
-    done = [int(process.communicate()[0]) for process in processes]
-    assert all(process.returncode == 0 for process in processes)
-    assert reads > 10
-    last = {row["agent_id"]: row["progress"] for row in read_rows(database.path).agents}
-    assert [last[f"a{number}"] for number in range(writers)] == done
-    database.run("UPDATE agents SET progress = 0")
-    assert [path.name for path in database.path.parent.iterdir()] == [database.path.name]
+    crowd = Crowd(tmp_path / ".agent-workspace", writers=5, seconds=2.0)
+    seen = crowd.run(crowd.read)
+    assert seen.half == seen.errors == seen.failed == []
+    assert (seen.lost, seen.held) == (0, 0)
+    assert seen.acts > 50 and seen.reads["read"] > 10
+    (path,) = (tmp_path / ".agent-workspace" / "registry").iterdir()
+    assert path.name == "state.sqlite3"
 
 
 # For the doctor
