@@ -58,6 +58,9 @@ _TERMINAL_TASKS = frozenset({*TERMINAL_STATUSES, "cancelled", "archived"})
 ORCHESTRATOR = "orchestrator"
 """The parent of an agent that was not started by another agent."""
 
+REVIEWER_PHASE = -1
+"""The `phase_index` of an agent that reviews a phase."""
+
 _DAY = 86400
 
 _INIT = 1
@@ -505,6 +508,7 @@ def agent_record(agent_id: str | None, entry: Mapping[str, Any]) -> AgentRecord:
     starts = possible_times(started_at)
     written = entry.get("status")
     status = text_of(written) or ""
+    phase = whole_of(entry.get("phase_index"))
     return AgentRecord(
         id=agent_id or "",
         type=text_of(entry.get("type")) or "",
@@ -520,6 +524,8 @@ def agent_record(agent_id: str | None, entry: Mapping[str, Any]) -> AgentRecord:
         updated=parse_time(last_update),
         ended=_latest(entry.get("completed_at"), entry.get("terminated_at")),
         start_doubt=starts[-1] - starts[0] if starts else 0.0,
+        phase=None if phase is None or phase < 0 else phase,
+        is_reviewer=phase == REVIEWER_PHASE or bool(entry.get("review_id")),
         cursor_pid=_pid_of(entry.get("cursor_pid")),
         known_status=None if isinstance(written, str) else "",
     )
@@ -561,8 +567,18 @@ def _hierarchy(registry: Json) -> dict[str, tuple[str, ...]]:
     }
 
 
+def _phases(registry: Json) -> dict[int, Phase]:
+    phases = registry.get("phases")
+    return {
+        number: Phase(text_of(entry.get("name")) or "", text_of(entry.get("status")) or "")
+        for number, entry in enumerate(phases if isinstance(phases, list) else ())
+        if isinstance(entry, dict)
+    }
+
+
 def task_record(registry: Json) -> TaskRecord:
     """Returns the record of a task's decoded registry; never raises an error."""
+    phases = _phases(registry)
     return TaskRecord(
         task_id=text_of(registry.get("task_id")),
         description=text_of(registry.get("task_description")) or "",
@@ -577,6 +593,8 @@ def task_record(registry: Json) -> TaskRecord:
         max_agents=whole_of(registry.get("max_agents")),
         max_depth=whole_of(registry.get("max_depth")),
         max_concurrent=whole_of(registry.get("max_concurrent")),
+        phase=whole_of(registry.get("current_phase_index", 0)) if phases else None,
+        phases=phases,
     )
 
 
