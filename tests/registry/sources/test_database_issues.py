@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import time
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,13 @@ import pytest
 from registry.checks import Issue, IssueKind
 from registry.schema import Workspace
 from registry.sources import Found, SqliteWorkspace, find_issues
+from tests.support.database_writers import ACTIVE, TERMINAL, Writers
 from tests.support.databases import JANUARY, TODAY, Database, damage_table, stamp_ago
 from tests.support.registries import agent, task_registry, write
+from tests.support.selection import in_torture
 
 MINUTE = 60.0
+WORDS = (*ACTIVE, *TERMINAL, "in_progress", "starting")
 
 
 @pytest.fixture
@@ -133,6 +138,32 @@ def test_json_tasks_beside_the_database_are_normal(built: Database) -> None:
         record = {"agent_id": "old", "storage": storage}
         (registry.parent / "logs" / "deploy_old.json").write_text(json.dumps(record))
     assert found_in(built) == []
+
+
+@pytest.mark.parametrize("seed", [0, *in_torture(*range(1, 40))])
+def test_whatever_the_orchestrator_writes_it_leaves_no_issue(
+    built: Database, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    dice, writers = random.Random(seed), Writers(built.path)
+    agents = ["first"]
+    writers.deploy("first")
+    acts: tuple[Callable[[str], object], ...] = (
+        lambda _: agents.append(f"agent-{len(agents)}"),
+        lambda agent_id: writers.report(agent_id, dice.choice(WORDS), dice.choice((0, 50, 100))),
+        lambda agent_id: writers.notify(agent_id, dice.choice(TERMINAL)),
+        writers.fail,
+        lambda _: writers.sweep(timedelta()),
+        lambda agent_id: writers.give_verdict(agent_id, "approved"),
+        lambda _: writers.end_task() if dice.random() < 0.2 else None,
+    )
+    for _ in range(30):
+        known = len(agents)
+        dice.choice(acts)(dice.choice(agents))
+        for agent_id in agents[known:]:
+            writers.deploy(agent_id, dice.choice([*agents[:known], "orchestrator"]))
+    monkeypatch.setattr("registry.checks.database.END_DELAY", 0.0)
+    monkeypatch.setattr("registry.checks.database._WRITE_DELAY", -60.0)
+    assert [issue for issue in found_in(built) if issue.kind is not IssueKind.UNKNOWN_STATUS] == []
 
 
 # Statuses
