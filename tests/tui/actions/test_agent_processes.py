@@ -14,6 +14,7 @@ import pytest
 
 from registry.audit import read_log
 from registry.schema.layout import Workspace
+from registry.sources import workspace_source
 from tests.support.agent_processes import Background, background, write_agents
 from tests.support.real_tmux import RealTmux
 from tests.support.waiting import until
@@ -32,6 +33,8 @@ from tui.model.roll import RollCall, Verdict
 YOUNG = replace(QUICK, start_grace=0.0)
 """A policy that judges an agent at once."""
 
+DIALECTS = pytest.mark.parametrize("dialect", ["json", "sqlite"])
+
 
 @pytest.fixture
 def processes(tmp_path: Path) -> Iterator[Background]:
@@ -44,9 +47,9 @@ def roll_of(processes: Background, server: RealTmux) -> RollCall:
     return take_roll([Workspace(workspace)], server.client(), YOUNG)
 
 
-def written(processes: Background, **pids: object) -> Path:
+def written(processes: Background, dialect: str = "json", /, **pids: object) -> Path:
     project = processes.directory.parent.parent
-    return write_agents(project, "json", **pids)  # type: ignore[arg-type]
+    return write_agents(project, dialect, **pids)  # type: ignore[arg-type]
 
 
 def planned(processes: Background, server: RealTmux, *names: str) -> Plan:
@@ -61,9 +64,11 @@ def killed(processes: Background, server: RealTmux, *names: str) -> Outcome:
 
 
 def status_of(processes: Background, agent_id: str) -> str:
-    agents = read(processes.directory / "AGENT_REGISTRY.json")["agents"]
-    (status,) = (each["status"] for each in agents if each["id"] == agent_id)
-    return str(status)
+    (workspace,) = [Workspace(processes.directory.parent.resolve())]
+    (task,) = workspace_source(workspace).tasks({})
+    entry = task.entry(agent_id)
+    assert entry is not None
+    return str(entry["status"])
 
 
 def refusals(plan: Plan) -> str:
@@ -71,6 +76,7 @@ def refusals(plan: Plan) -> str:
     return " ".join(why for _, why in plan.refused)
 
 
+@DIALECTS
 @pytest.mark.parametrize(
     ("words", "count"),
     [((), 1), (("child", "child"), 3), (("ignore", "child"), 2), (("orphan",), 2)],
@@ -80,13 +86,14 @@ def test_a_kill_ends_the_process_and_all_that_it_started(
     processes: Background,
     words: tuple[str, ...],
     count: int,
+    dialect: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(process_kill, "TERM_GRACE", 0.2)
     stranger = processes.start("stranger", "child")
     others = processes.running()
     pid = processes.start("one", *words)
-    written(processes, one=pid, stranger=stranger)
+    written(processes, dialect, one=pid, stranger=stranger)
     plan = planned(processes, server, "one")
     (step,) = plan.steps
     assert step.footprint is not None and step.footprint.processes == count
@@ -101,20 +108,28 @@ def test_a_kill_ends_the_process_and_all_that_it_started(
     assert not log.unfinished_ends
 
 
+@DIALECTS
 def test_a_leaked_process_is_ended_and_the_status_stays(
-    server: RealTmux, processes: Background
+    server: RealTmux, processes: Background, dialect: str
 ) -> None:
     pid = processes.start("one")
-    written(processes, one={"cursor_pid": pid, "status": "completed", "completed_at": stamp(100)})
+    written(
+        processes,
+        dialect,
+        one={"cursor_pid": pid, "status": "completed", "completed_at": stamp(100)},
+    )
     outcome = killed(processes, server, "one")
     assert [each.result for each in outcome.steps] == [Result.DONE]
     assert not processes.running() and status_of(processes, "one") == "completed"
 
 
-def test_a_dead_agent_gets_its_status(server: RealTmux, processes: Background) -> None:
+@DIALECTS
+def test_a_dead_agent_gets_its_status(
+    server: RealTmux, processes: Background, dialect: str
+) -> None:
     pid = processes.start("one")
     processes.end(pid)
-    written(processes, one=pid)
+    written(processes, dialect, one=pid)
     outcome = killed(processes, server, "one")
     assert [each.result for each in outcome.steps] == [Result.DONE]
     assert status_of(processes, "one") == "terminated"
@@ -136,10 +151,11 @@ def test_what_the_dead_left_behind_is_not_overlooked(
     assert "output" in refusals(checked_complete(roll, [row], by_verdict=True))
 
 
+@DIALECTS
 def test_a_living_agent_can_be_completed_and_is_leaked_then(
-    server: RealTmux, processes: Background
+    server: RealTmux, processes: Background, dialect: str
 ) -> None:
-    written(processes, one=processes.start("one"))
+    written(processes, dialect, one=processes.start("one"))
     roll = roll_of(processes, server)
     plan = checked_complete(roll, [row_of(roll, "one")])
     assert "process" in plan.steps[0].says
