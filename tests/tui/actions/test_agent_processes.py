@@ -76,10 +76,18 @@ def refusals(plan: Plan) -> str:
     return " ".join(why for _, why in plan.refused)
 
 
-@DIALECTS
 @pytest.mark.parametrize(
-    ("words", "count"),
-    [((), 1), (("child", "child"), 3), (("ignore", "child"), 2), (("orphan",), 2)],
+    ("dialect", "words", "count"),
+    [
+        ("json", ("ignore", "child"), 2),
+        ("json", ("orphan",), 2),
+        ("sqlite", ("child", "child"), 3),
+        pytest.param("json", (), 1, marks=pytest.mark.torture),
+        pytest.param("json", ("child", "child"), 3, marks=pytest.mark.torture),
+        pytest.param("sqlite", (), 1, marks=pytest.mark.torture),
+        pytest.param("sqlite", ("ignore", "child"), 2, marks=pytest.mark.torture),
+        pytest.param("sqlite", ("orphan",), 2, marks=pytest.mark.torture),
+    ],
 )
 def test_a_kill_ends_the_process_and_all_that_it_started(
     server: RealTmux,
