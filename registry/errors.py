@@ -408,13 +408,16 @@ class UnreadableDatabaseError(RegistryError, OSError):
     Attributes:
         path: The database, or a file beside it.
         remedy: The advice for the user.
+        field: The table, or the table and column, that the database lacks; None for another
+            problem.
     """
 
-    def __init__(self, path: Path, why: str, remedy: str) -> None:
+    def __init__(self, path: Path, why: str, remedy: str, field: str | None = None) -> None:
         super().__init__(f"{_shown(path)} {why}; nothing was changed. {remedy}")
         self.path = path
         self.reason = why
         self.remedy = remedy
+        self.field = field
 
 
 class UnwritableDatabaseError(RegistryError, OSError):

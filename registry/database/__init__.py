@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from registry.database.agent_rows import write_entries as write_entries
     from registry.database.files import DatabaseStamp as DatabaseStamp
     from registry.database.files import stamp_of as stamp_of
+    from registry.database.rows import find_damage as find_damage
     from registry.database.rows import lists_task as lists_task
     from registry.database.rows import read_agent as read_agent
     from registry.database.rows import read_rows as read_rows
@@ -45,6 +46,7 @@ else:
                 "stamp_of",
             ),
             "rows": (
+                "find_damage",
                 "lists_task",
                 "read_agent",
                 "read_rows",

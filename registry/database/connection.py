@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, repeat
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Timer
 from typing import Any
 from urllib.parse import quote
 from weakref import WeakValueDictionary
@@ -44,6 +44,11 @@ STEPS_AT_MOST = 50_000_000
 
 A longer transaction would stop the checkpoints of the writers.
 """
+
+DAMAGES_AT_MOST = 5
+"""The largest number of damages that one check of a database returns."""
+
+_QUICK_CHECK = f"PRAGMA quick_check({DAMAGES_AT_MOST})"
 
 _BUSY_TIMEOUT = 0.2
 _STEPS_OF_A_LOOK = 20_000
@@ -135,6 +140,35 @@ class Transaction(Queries):
     path: Path
     stamp: DatabaseStamp
     _connection: sqlite3.Connection
+
+    def quick_check(self, seconds: float, query: str = _QUICK_CHECK) -> tuple[str, ...] | None:
+        """Checks the pages of the database.
+
+        Args:
+            seconds: The time after which the check is stopped.
+            query: The check; tests use another one.
+
+        Returns:
+            At most `DAMAGES_AT_MOST` damages; None if the check was stopped.
+        """
+        # In older versions, the check of one table does not call the progress handler.
+        stop = Timer(seconds, self._connection.interrupt)
+        stop.start()
+        try:
+            rows = self.select(query)
+        except sqlite3.DatabaseError as error:
+            hand_on(error)
+            code = error.sqlite_errorcode & 0xFF
+            if code == sqlite3.SQLITE_INTERRUPT:
+                return None
+            if code in _DAMAGED:
+                return (str(error),)
+            raise
+        finally:
+            # The connection must not be closed while the timer uses it.
+            stop.cancel()
+            stop.join()
+        return tuple(str(damage) for (damage,) in rows if damage != "ok")
 
 
 @contextmanager

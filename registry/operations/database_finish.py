@@ -71,6 +71,7 @@ def finish_in_database(
     judged: Judged | None = None,
     owner: int | None = None,
     ends: Mapping[str, ReportedEnd] | None = None,
+    last_updates: Mapping[str, str | None] | None = None,
 ) -> FinishReport:
     """Completes or terminates agents in a database, in one transaction.
 
@@ -89,6 +90,8 @@ def finish_in_database(
         owner: The id of the user that must own the database; None to skip this check.
         ends: Maps the id of an agent that itself reported its end to this end. Such an agent gets
             the reported status and message.
+        last_updates: Maps the id of an agent to the `last_update` that the caller judged. An agent
+            with another value has reported since then, and is not changed.
 
     Raises:
         WrongShapeError: A status is not a terminal status; nothing was written.
@@ -112,7 +115,7 @@ def finish_in_database(
         lines: list[TaskLine] = []
         for agent_id in ids:
             record = agents.get(agent_id) if agent_id in tables.entries else None
-            why = _why_untouched(task, agent_id, record, judged or {})
+            why = _why_untouched(task, agent_id, record, judged or {}, last_updates or {})
             if record is None or why is not None:
                 untouched[agent_id] = why or ""
                 continue
@@ -155,7 +158,11 @@ def _message(before: str | None, after: str) -> str:
 
 
 def _why_untouched(
-    task: DatabaseTask, agent_id: str, record: AgentRecord | None, judged: Judged
+    task: DatabaseTask,
+    agent_id: str,
+    record: AgentRecord | None,
+    judged: Judged,
+    last_updates: Mapping[str, str | None],
 ) -> str | None:
     """Returns why an agent must not be finished; None if it may be finished."""
     if record is None:
@@ -165,6 +172,8 @@ def _why_untouched(
     deployments = judged.get(agent_id)
     if deployments is not None and record.deployment not in deployments:
         return f"was deployed again meanwhile; its status stays {record.status!r}"
+    if last_updates.get(agent_id, record.last_update) != record.last_update:
+        return f"has reported meanwhile; its status stays {record.status!r}"
     return None
 
 

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 from registry.exports import exports
 
 if TYPE_CHECKING:
-    from registry.sources.issues import Found as Found
-    from registry.sources.issues import Job as Job
+    from registry.sources.found import Found as Found
+    from registry.sources.found import Job as Job
+    from registry.sources.found import unreadable as unreadable
     from registry.sources.issues import find_issues as find_issues
-    from registry.sources.issues import unreadable as unreadable
     from registry.sources.json_source import JsonTask as JsonTask
     from registry.sources.json_source import JsonWorkspace as JsonWorkspace
     from registry.sources.source import Dialect as Dialect
@@ -23,12 +23,12 @@ else:
     __getattr__, __dir__ = exports(
         __name__,
         {
-            "issues": (
+            "found": (
                 "Found",
                 "Job",
-                "find_issues",
                 "unreadable",
             ),
+            "issues": ("find_issues",),
             "json_source": (
                 "JsonTask",
                 "JsonWorkspace",

@@ -63,8 +63,21 @@ class SqliteChanges:
             hand_on(error)
             return None
 
-    def _reports(self, agent_ids: Iterable[str]) -> dict[str, LastReport]:
-        """Returns the last report of each agent that has reported a status."""
+    def is_in_json(self) -> bool:
+        """Returns whether the task's JSON registry lists agents, too.
+
+        Raises:
+            RegistryError: The registry cannot be read.
+        """
+        beside = self._beside()
+        return beside is not None and bool(beside.record.agents)
+
+    def last_lines(self, agent_ids: Iterable[str]) -> dict[str, LastReport]:
+        """Returns the last line of each agent's progress file, also of an archived file.
+
+        Returns:
+            Maps the id of each agent to the line; a line without a valid time is left out.
+        """
         reports: dict[str, LastReport] = {}
         for agent_id in agent_ids:
             progress = self.output(agent_id, agent_output.PROGRESS)
@@ -105,7 +118,7 @@ class SqliteChanges:
         if json is not None and json.agents:
             both = tuple(agent for agent in json.agents if agent.id in ids)
             json = replace(json, agents=both)
-            agents = newest_of(replace(json, agents=agents), json, self._reports(ids)).agents
+            agents = newest_of(replace(json, agents=agents), json, self.last_lines(ids)).agents
         return {agent.id: agent for agent in agents}
 
     def why_unwritable(self) -> str | None:
@@ -176,7 +189,7 @@ class SqliteChanges:
         """Finishes agents that only the JSON registry lists."""
         # The newest of the registry and the last report counts, so no report may seem newer.
         now = operations.newest_time(None)
-        for report in self._reports(agents).values():
+        for report in self.last_lines(agents).values():
             now = operations.newest_time(report.timestamp, now)
         return operations.finish_agents(
             self.path,

@@ -143,7 +143,7 @@ class SqliteTask(SqliteChanges):
         signature = _signature(state.signature, None if beside is None else beside.signature)
         if beside is not None and beside.record.agents:
             ids = [agent.id for agent in (*record.agents, *beside.record.agents)]
-            record = newest_of(record, beside.record, self._reports(ids))
+            record = newest_of(record, beside.record, self.last_lines(ids))
         return Snapshot(self.path, record, signature)
 
     def entry(self, agent_id: str, ordinal: int = 0) -> Json | None:
@@ -186,8 +186,11 @@ class SqliteTask(SqliteChanges):
         return agent_output.archived_facts_of(self.directory, agent_id)
 
     def repair(self, planned: Sequence[Issue], *, on_record: AuditContext | None) -> Made[Fixed]:
-        """Raises `NotSupportedError`."""
-        self._refuse("issues cannot be repaired", "Use the orchestrator for this change")
+        """See `Source.repair`."""
+        # Imported here, because most programs only read.
+        from registry.sources.database_repair import repair_task
+
+        return repair_task(self, planned, on_record=on_record)
 
 
 class SqliteWorkspace(JsonWorkspace):

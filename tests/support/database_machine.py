@@ -15,10 +15,11 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from registry import Audit, AuditContext, Deployment, database
+from registry import AgentNotFoundError, Audit, AuditContext, Deployment, database
 from registry.audit import (
     MISSING,
     UNDO,
@@ -30,7 +31,7 @@ from registry.audit import (
 )
 from registry.schema import Workspace
 from registry.sources import SqliteWorkspace, TaskSource
-from tests.support.database_writers import TERMINAL, Writers, now
+from tests.support.database_writers import ACTIVE, TERMINAL, Writers, meaning, now
 from tests.support.databases import Database
 
 Fields = dict[str, Any]
@@ -76,7 +77,7 @@ class DatabaseMachine(RuleBasedStateMachine):
         self._directory = tempfile.TemporaryDirectory(prefix="muster-machine-")
         self.workspace = Path(self._directory.name) / ".agent-workspace"
         built = Database(self.workspace)
-        built.task(created_at="2026-01-01T00:00:00", current_phase_index=0)
+        built.task(status="INITIALIZED", created_at="2026-01-01T00:00:00", current_phase_index=0)
         for number in range(9):
             status = "PENDING" if number else "ACTIVE"
             built.row("phases", task_id="TASK-1", phase_index=number, status=status)
@@ -201,6 +202,41 @@ class DatabaseMachine(RuleBasedStateMachine):
         for id_ in expected:
             self._end(id_, status, reason)
         self._check_log(before, bool(expected))
+
+    @rule(
+        who=_WHO,
+        status=st.none() | st.sampled_from(("working", "blocked", "completed", "failed")),
+        progress=st.none() | st.integers(0, 100),
+    )
+    def report(self, who: int, status: str | None, progress: int | None) -> None:
+        """muster reports for an agent, as the agent itself would."""
+        agent_id = f"a{who}"
+        row = self.model["agents"].get((agent_id,))
+        task = self.task()
+        if row is None:
+            with pytest.raises(AgentNotFoundError):
+                task.report(agent_id, status=status, progress=progress, message="here")
+            return
+        done = task.report(agent_id, status=status, progress=progress, message="here")
+        percent = whole(row["progress"]) if progress is None else progress
+        word = meaning(status or row["status"], percent)
+        assert (done.previous, done.status, done.problems) == (row["status"], word, ())
+        self._took_place()
+        row = self.model["agents"][agent_id,]
+        at = self.rows()["agents"][agent_id,]["last_update"]
+        assert at >= row["last_update"]
+        row |= {"status": word, "progress": percent, "last_update": at}
+        if word == "completed" and row["completed_at"] is None:
+            row["completed_at"] = at
+        last = {"agent_id": agent_id, "status": word, "progress": percent}
+        last |= {"timestamp": at, "message": "here"}
+        self.model[LATEST][agent_id,] = {"task_id": "TASK-1", **last}
+        self.lines.setdefault(agent_id, []).append(last)
+        self._touch(at)
+        works = any(each["status"] in ACTIVE for each in self.model["agents"].values())
+        own = self.model["tasks"]["TASK-1",]
+        if own["status"] == "INITIALIZED" and works:
+            own["status"] = "ACTIVE"
 
     def _may_end(self, agent_id: str, judged: frozenset[Deployment] | None) -> bool:
         row = self.model["agents"].get((agent_id,))

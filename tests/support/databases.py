@@ -7,7 +7,7 @@ import os
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -56,6 +56,11 @@ def make_database(workspace: Path, agents: Sequence[str], status: str = "running
             [(each, f"agent_{each}", now, status, now) for each in agents],
         )
     return path
+
+
+def stamp_ago(seconds: float) -> str:
+    """Returns a time as an orchestrator writes it: local, without a zone."""
+    return (datetime.now() - timedelta(seconds=seconds)).isoformat()
 
 
 def make_unreadable(workspace: Path) -> Path:
@@ -143,6 +148,17 @@ class Database:
             "last_update": now,
         }
         self.row("agents", **{**usual, **fields})
+
+
+def damage_table(database: Database, table: str) -> None:
+    """Overwrites the first page of a table, which all other tables do not need."""
+    with closing(sqlite3.connect(database.path)) as reader:
+        query = "SELECT rootpage FROM sqlite_master WHERE name = ?"
+        (page,) = reader.execute(query, (table,)).fetchone()
+        (size,) = reader.execute("PRAGMA page_size").fetchone()
+    with database.path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\x0d" + b"\xff" * (size - 1))
 
 
 def agent_row(built: Database, table: str, agent_id: str) -> dict[str, Any]:

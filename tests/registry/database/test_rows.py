@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from registry.database import read_agent, read_rows, stamp_of
+from registry.database import connection, find_damage, read_agent, read_rows, stamp_of
 from tests.support.database_crowd import Crowd
-from tests.support.databases import JANUARY, TODAY, Database
+from tests.support.databases import JANUARY, TODAY, Database, damage_table
 
 LONG_AGO = (1_700_000_000, 1_700_000_000)
 
@@ -140,3 +140,36 @@ def test_beside_writers_no_read_fails_and_none_is_half(tmp_path: Path) -> None:
     assert seen.acts > 50 and seen.reads["read"] > 10
     (path,) = (tmp_path / ".agent-workspace" / "registry").iterdir()
     assert path.name == "state.sqlite3"
+
+
+# For the doctor
+
+
+def test_last_reports_are_read_on_request(built: Database) -> None:
+    built.row("agent_progress_latest", task_id="TASK-1", agent_id="one", status="working")
+    assert read_rows(built.path).agent_progress_latest == ()
+    (report,) = read_rows(built.path, reports=True).agent_progress_latest
+    assert (report["agent_id"], report["status"]) == ("one", "working")
+    built.run("DROP TABLE agent_progress_latest")
+    rows = read_rows(built.path, reports=True)
+    assert rows.agent_progress_latest == () and rows.absent == {"agent_progress_latest"}
+
+
+@pytest.mark.parametrize("what", ["reviews", "sqlite_autoindex_reviews_1"])
+def test_damaged_pages_are_found_that_no_reading_needs(built: Database, what: str) -> None:
+    assert find_damage(built.path, 60.0) == ()
+    damage_table(built, what)
+    assert read_rows(built.path).agents
+    damages = find_damage(built.path, 60.0)
+    assert damages and len(damages) <= connection.DAMAGES_AT_MOST
+
+
+def test_a_check_that_takes_too_long_is_stopped(built: Database) -> None:
+    # The query has no end, so only the timer ends the check.
+    endless = (
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+    )
+    os.utime(built.path, LONG_AGO)
+    with connection.reading(built.path) as transaction:
+        assert transaction.quick_check(0.05, endless) is None
+        assert transaction.select("SELECT agent_id FROM agents") == [("one",)]

@@ -174,7 +174,6 @@ def test_an_id_that_is_a_path_is_shown_and_never_opened(
     [
         lambda task: task.register("tester"),
         lambda task: task.withdraw("one"),
-        lambda task: task.repair((), on_record=None),
     ],
 )
 def test_every_change_is_refused_and_nothing_is_written(

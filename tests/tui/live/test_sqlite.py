@@ -167,9 +167,12 @@ def test_the_doctor_ends_zombies_in_the_database(built: Database, server: RealTm
     roll = taken(built, server)
     found = examine((Workspace(built.workspace.resolve()),), roll, settled=0.0)
     assert {(issue.kind.value, issue.agent) for issue in found.findings} == {
+        ("unknown_status", None),
         ("zombie", "gone"),
         ("leaked", "ended"),
     }
+    assert {issue.file for issue in found.findings} == {built.path.resolve()}
+    assert {issue.field for issue in found.findings} == {"agents.status"}
     carry_out_fix(found, server.client(), "")
     assert agent_row(built, "agents", "gone")["status"] == "terminated"
 
