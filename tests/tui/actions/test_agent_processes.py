@@ -338,3 +338,18 @@ def test_a_kill_of_both_ends_both(server: RealTmux, processes: Background) -> No
     assert [each.result for each in outcome.steps] == [Result.DONE] * 2, outcome.steps
     stat = procfs.stat_of(pid)
     assert stat is None or stat.is_ended
+
+
+@pytest.mark.parametrize("logs", [True, False])
+def test_a_death_that_only_the_clock_tells_is_not_recorded(
+    server: RealTmux, processes: Background, logs: bool
+) -> None:
+    pid = processes.start("one", "one", logs=logs)
+    written(processes, one={"cursor_pid": pid, "started_at": stamp(7200)})
+    roll = roll_of(processes, server)
+    row = row_of(roll, "one")
+    assert row.verdict is Verdict.ZOMBIE
+    why = "output" if logs else "names the agent"
+    assert why in refusals(weighed_kill(roll, [row])) or logs
+    assert refusals(checked_complete(roll, [row], by_verdict=True))
+    assert processes.running() == {pid}
