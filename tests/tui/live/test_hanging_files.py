@@ -303,7 +303,8 @@ def default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.parent.mkdir(parents=True)
     (tmp_path / "moved").rename(path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(nearby_workspaces, "PATIENCE", 0.3)
+    # Only the look at this workspace hangs, and has little patience.
+    monkeypatch.setattr(builder, "_PATIENCE", 30.0)
     return path
 
 
@@ -328,6 +329,7 @@ def test_a_default_workspace_that_hangs_holds_no_command(
     words = ["-S", str(server.socket), "-w", str(good.path)]
     assert main(["kill", "--orphans", "--dry-run", *words]) == 0
     assert "agent_stranger" in capsys.readouterr().out
+    monkeypatch.setattr(nearby_workspaces, "PATIENCE", 0.3)
     hang.of(*place, partial(_concerns, default))
     # It may list any session.
     assert main(["kill", "--orphans", "--yes", *words]) == 1
