@@ -38,19 +38,22 @@ TERMINAL_STATUSES = frozenset({"completed", "error", "failed", "terminated"})
 _ACTIVE_OF_ORCHESTRATORS = {"reviewing": "working"}
 _TERMINAL_OF_ORCHESTRATORS = {"phase_completed": "completed", "killed": "terminated"}
 
+_STARTING = {"pending": "running", "starting": "running"}
+
 _MEANINGS: Mapping[str, str] = MappingProxyType(
     {
         **{word: word for word in (*ACTIVE_STATUSES, *TERMINAL_STATUSES)},
         **_ACTIVE_OF_ORCHESTRATORS,
         **_TERMINAL_OF_ORCHESTRATORS,
-        "pending": "running",
-        "starting": "running",
+        **_STARTING,
     }
 )
 """Maps each known word to the status of the library that has the same meaning."""
 
 _AT_WORK = "working"
 """The meaning of a word that is not known."""
+
+_ALL = 100
 
 _ACTIVE_TASKS = frozenset({*ACTIVE_STATUSES, "initialized", "active"})
 _TERMINAL_TASKS = frozenset({*TERMINAL_STATUSES, "cancelled", "archived"})
@@ -78,6 +81,30 @@ def meaning_of(word: str) -> str:
     return _MEANINGS.get(word.lower(), _AT_WORK) if word else ""
 
 
+def stored_status(word: str, progress: object) -> str:
+    """Returns the status that the orchestrator stores in a database for a word.
+
+    Args:
+        word: The word, for example of a report; may be empty.
+        progress: The percentage; any value. The orchestrator cuts off a fraction.
+    """
+    lower = word.lower()
+    if lower in _STARTING:
+        return _MEANINGS[lower]
+    if lower in _MEANINGS:
+        return lower
+    percent = _percent(progress) if word else None
+    return "completed" if percent == _ALL else "running" if percent == 0 else _AT_WORK
+
+
+def _percent(progress: Any) -> int | None:
+    try:
+        return int(progress)
+    except (TypeError, ValueError, OverflowError) as error:
+        hand_on(error)
+        return None
+
+
 def meaning_in_database(word: str, progress: object) -> str:
     """Returns the status for verdicts that a word in a database means.
 
@@ -93,16 +120,7 @@ def meaning_in_database(word: str, progress: object) -> str:
     Returns:
         A word of `ACTIVE_STATUSES` or `TERMINAL_STATUSES`.
     """
-    if is_known(word) or not _is_all(progress):
-        return meaning_of(word) or _AT_WORK
-    return "completed"
-
-
-def _is_all(progress: object) -> bool:
-    # The orchestrator cuts off the fraction.
-    if isinstance(progress, str):
-        return progress.strip() == "100"
-    return isinstance(progress, (int, float)) and 100 <= progress < 101
+    return meaning_of(stored_status(word, progress))
 
 
 def is_known(status: str) -> bool:
@@ -385,12 +403,6 @@ class TaskRecord:
             and is_active(agent.meaning)
             and is_tmux_name_certain(agent.tmux_session)
         )
-
-    @property
-    def unknown_statuses(self) -> tuple[str, ...]:
-        """The statuses of agents that are not known words, each once, in file order."""
-        words = (agent.status for agent in self.agents if not is_known(agent.status))
-        return tuple(dict.fromkeys(words))
 
     @cached_property
     def with_pid(self) -> tuple[AgentRecord, ...]:

@@ -82,11 +82,6 @@ def test_every_word_means_active_or_terminal(word: str, progress: int | None) ->
     assert not (is_active(word) and is_terminal(word))
 
 
-def test_a_word_that_nobody_knows_is_named_once() -> None:
-    agents = [agent("a", "odd"), agent("b", "killed"), agent("c", "odd"), agent("d", "RUNNING")]
-    assert task_record(task_registry(*agents, agent("e", ""))).unknown_statuses == ("odd",)
-
-
 def test_an_agent_is_read_with_every_field_that_it_has() -> None:
     entry = agent(
         "one",
