@@ -74,6 +74,7 @@ def test_an_end_that_the_database_missed_is_in_the_plan(built: Database) -> None
     assert plan.files == (built.path.resolve(),)
     ((label, change),) = plan.steps
     assert label == "lined" and "status to completed, as the agent reported" in change
+    assert "no session is ended" in change
 
 
 def test_a_zombie_has_one_finding_whatever_it_reported(built: Database) -> None:
@@ -130,6 +131,18 @@ def test_the_files_of_a_database_are_named_in_text_and_json(built: Database) -> 
     document = examination_json(found)
     assert json.loads(json.dumps(document)) == document
     assert {each["file"] for each in document["findings"]} == {str(built.path.resolve())}
+
+
+def test_a_damaged_database_is_not_written(built: Database) -> None:
+    built.agent("gone", started_at=stamp_ago(20), last_update=stamp_ago(18))
+    miss_end(built, "lined")
+    damage_table(built, "reviews")
+    found = look(built, BOTH)
+    assert sorted(kinds(found)) == [("damaged", None), ("status", "lined"), ("zombie", "gone")]
+    assert found.fixable == () and found.zombies.steps == ()
+    before = built.path.read_bytes()
+    assert carry_out_fix(found, BOTH, "").written == ()
+    assert built.path.read_bytes() == before
 
 
 def test_an_unknown_schema_is_a_finding_in_its_place(built: Database, tmp_path: Path) -> None:
