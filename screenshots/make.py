@@ -42,7 +42,7 @@ PICTURES = (
     Picture("log", (150, 30), ("down", "down", "down", "tab", "5")),
     Picture("pane", (110, 40), ("down", "p", *("right_square_bracket",) * 3)),
     Picture("monitor-80x24", (80, 24), ("down", "down")),
-    Picture("kill", (110, 32), ("down", *("space",) * 4, "k")),
+    Picture("kill", (110, 32), ("down", *("space",) * 4, "x")),
     Picture("complete", (110, 32), ("z", "c")),
     Picture("filter", (110, 32), ("slash", *"zombie", "enter", "down", "down")),
     Picture("help", (110, 40), ("question_mark",)),

@@ -63,7 +63,7 @@ def test_every_key_that_a_document_names_is_one() -> None:
         "asterisk": "*", "question_mark": "?", "up": "↑", "down": "↓", "left": "←", "right": "→",
         "pageup": "PageUp", "pagedown": "PageDown", "home": "Home", "end": "End",
         "shift+down": "Shift-↓", "shift+up": "Shift-↑", "enter": "Enter", "tab": "Tab",
-        "escape": "Escape", "f1": "F1", "ctrl+p": "Ctrl-P", "ctrl+z": "Ctrl-Z",
+        "escape": "Escape", "f1": "F1", "ctrl+l": "Ctrl-L", "ctrl+p": "Ctrl-P", "ctrl+z": "Ctrl-Z",
         "ctrl+c": "Ctrl-C",
     }  # fmt: skip
     bound = {written.get(key, key) for _, keys, _ in documented() for key in keys.split(",")}

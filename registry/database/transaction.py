@@ -21,7 +21,7 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 
 from registry.database.connection import (
@@ -124,42 +124,54 @@ def writing(path: Path, timeout: float, *, owner: int | None = None) -> Iterator
         RegistryError: The database cannot be read or written; nothing was changed.
     """
     deadline = time.monotonic() + timeout
-    with ExitStack() as stack:
-        while True:
-            left = max(0.0, deadline - time.monotonic())
-            try:
-                with ExitStack() as attempt:
-                    transaction = _begun(path, min(left, _ATTEMPT), owner, attempt)
-                    stack.push(attempt.pop_all())
-                break
-            except (BusyRegistryError, UnpairedFilesError) as error:
-                hand_on(error)
-                if time.monotonic() >= deadline:
-                    if isinstance(error, UnpairedFilesError):
-                        raise
-                    raise LockTimeoutError(path, timeout) from error
-            time.sleep(_PAUSE)
+    has_begun = False
+    while True:
+        left = max(0.0, deadline - time.monotonic())
         try:
-            yield transaction
+            with _begun(path, min(left, _ATTEMPT), owner) as transaction:
+                has_begun = True
+                yield transaction
+            return
+        except (BusyRegistryError, UnpairedFilesError) as error:
+            hand_on(error)
+            if has_begun:
+                raise
+            if time.monotonic() >= deadline:
+                if isinstance(error, UnpairedFilesError):
+                    raise
+                raise LockTimeoutError(path, timeout) from error
+        time.sleep(_PAUSE)
+
+
+@contextmanager
+def _begun(path: Path, wait: float, owner: int | None) -> Iterator[WriteTransaction]:
+    first = examine(path)
+    with alone(first), HeldDatabase(first, always=True) as held:
+        # Now no process can remove the log. The files may have changed before the lock was taken.
+        files = now_of(first)
+        _check_owner(files, owner)
+        check(files)
+        held.check_mode()
+        _check_permissions(files)
+        connection = _connect(path, wait)
+        try:
+            _prepare(connection)
+            connection.execute("BEGIN IMMEDIATE")
+            # Until here, SQLite has not written to the log.
+            opened = now_of(first, in_use=True)
+            held.check_opened(opened)
+            yield WriteTransaction(path, opened.stamp, connection)
         except sqlite3.Error as error:
             hand_on(error)
             raise _unwritten(path, error) from error
+        finally:
+            # This also rolls an open transaction back.
+            connection.close()
 
 
-def _begun(path: Path, wait: float, owner: int | None, stack: ExitStack) -> WriteTransaction:
-    first = examine(path)
-    stack.enter_context(alone(first))
-    held = stack.enter_context(HeldDatabase(first, always=True))
-    # Now no process can remove the log. The files may have changed before the lock was taken.
-    files = examine(path)
-    if files.stamp.main.identity != first.stamp.main.identity:
-        raise BusyRegistryError(path)
-    _check_owner(files, owner)
-    check(files)
-    held.check_mode()
-    _check_permissions(files)
+def _connect(path: Path, wait: float) -> sqlite3.Connection:
     try:
-        connection = sqlite3.connect(
+        return sqlite3.connect(
             address_of(path, "mode=rw"),
             uri=True,
             timeout=wait,
@@ -167,19 +179,16 @@ def _begun(path: Path, wait: float, owner: int | None, stack: ExitStack) -> Writ
             check_same_thread=False,
             cached_statements=0,
         )
-        stack.enter_context(closing(connection))
-        set_limits(connection)
-        connection.text_factory = as_text
-        for pragma in _WRITE_PRAGMAS:
-            connection.execute(f"PRAGMA {pragma}")
-        connection.execute("BEGIN IMMEDIATE")
     except sqlite3.Error as error:
         hand_on(error)
         raise _unwritten(path, error) from error
-    # Until here, SQLite has not written to the log.
-    opened = now_of(first, in_use=True)
-    held.check_opened(opened)
-    return WriteTransaction(path, opened.stamp, connection)
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    set_limits(connection)
+    connection.text_factory = as_text
+    for pragma in _WRITE_PRAGMAS:
+        connection.execute(f"PRAGMA {pragma}")
 
 
 def _check_owner(files: DatabaseFiles, owner: int | None) -> None:
@@ -244,7 +253,8 @@ def _code(error: sqlite3.Error) -> int:
 def _unwritten(path: Path, error: sqlite3.Error) -> RegistryError:
     """Returns the error for a failed write; nothing was changed."""
     code, said = _code(error), str(error) or type(error).__name__
-    if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL):
+    is_moved = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_READONLY_DBMOVED
+    if is_moved or code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL):
         return BusyRegistryError(path)
     if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_full(path)):
         return InaccessibleRegistryError(path, OSError(errno.ENOSPC, ""), "write")

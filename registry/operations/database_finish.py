@@ -123,6 +123,7 @@ def finish_in_database(
             after = end.status if end is not None else status
             before = text_of(tables.rows[agent_id]["status"])
             message = (end.message if end is not None else reason) or _message(before, after)
+            message = valid_text(message)
             line = _finish(tables, record, after, message, now, end)
             if end is None:
                 lines.append((task.task_id, line))
@@ -222,6 +223,14 @@ def _finish(
         "message": message,
         "progress": progress,
     }
+
+
+def valid_text(text: str) -> str:
+    """Returns a text that can be stored as valid UTF-8; other characters are replaced.
+
+    The orchestrator cannot read a row with a text that is not valid UTF-8.
+    """
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def newest_time(known: str | None, now: str | None = None) -> str:

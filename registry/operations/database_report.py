@@ -12,6 +12,7 @@ from registry.operations.database_finish import (
     TaskLine,
     append_lines,
     newest_time,
+    valid_text,
     whole_progress,
 )
 from registry.operations.report import Reported, check_report
@@ -54,6 +55,7 @@ def report_in_database(
         RegistryError: The database cannot be written; nothing was changed.
     """
     check_report(agent_id, status, progress, message, any_status=False)
+    message = valid_text(message)
 
     def report(tables: AgentTables) -> tuple[Reported, TaskLine]:
         record = task.agents(tables).get(agent_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NoReturn
 
@@ -12,7 +13,7 @@ from registry.errors import NotSupportedError, RegistryError, RegistryNotFoundEr
 from registry.schema.database_records import LastReport, newest_of
 from registry.schema.layout import GLOBAL_REGISTRY
 from registry.schema.records import ORCHESTRATOR, AgentRecord, TaskRecord
-from registry.snapshots import Snapshot, read_task
+from registry.snapshots import Snapshot, read_task, when_free
 from registry.sources.json_source import JsonTask
 from registry.storage.codec import MAX_BYTES
 from registry.storage.files.interruption import hand_on, tolerating
@@ -91,23 +92,34 @@ class SqliteChanges:
     def _json(self) -> JsonTask:
         return JsonTask(self.path)
 
-    def _newest(self, agents: Iterable[AgentRecord]) -> Mapping[str, AgentRecord]:
-        """Returns the newest data of agents that are in the database, by their ids."""
-        agents = tuple(agents)
-        ids = {agent.id for agent in agents}
-        beside = self._beside()
-        if beside is not None and beside.record.agents:
-            json = replace(
-                beside.record,
-                agents=tuple(agent for agent in beside.record.agents if agent.id in ids),
-            )
-            agents = newest_of(replace(json, agents=agents), json, self.last_lines(ids)).agents
-        return {agent.id: agent for agent in agents}
-
     @property
     def place(self) -> operations.DatabaseTask:
-        """The task, as the functions that change databases name it."""
-        return operations.DatabaseTask(self.database, self.task_id, self._newest)
+        """The task, as the functions that change databases name it.
+
+        Raises:
+            RegistryError: The task's JSON registry cannot be read.
+        """
+        # Read before the database is locked: for a moment, another process may write the file.
+        beside = when_free(self._beside)
+        newest = partial(self._newest, None if beside is None else beside.record)
+        return operations.DatabaseTask(self.database, self.task_id, newest)
+
+    def _newest(
+        self, json: TaskRecord | None, agents: Iterable[AgentRecord]
+    ) -> Mapping[str, AgentRecord]:
+        """Returns the newest data of agents that are in the database, by their ids.
+
+        Args:
+            json: The task's JSON registry, or None.
+            agents: The agents, as they are in the database.
+        """
+        agents = tuple(agents)
+        ids = {agent.id for agent in agents}
+        if json is not None and json.agents:
+            both = tuple(agent for agent in json.agents if agent.id in ids)
+            json = replace(json, agents=both)
+            agents = newest_of(replace(json, agents=agents), json, self.last_lines(ids)).agents
+        return {agent.id: agent for agent in agents}
 
     def why_unwritable(self) -> str | None:
         """See `TaskSource.why_unwritable`."""
@@ -141,7 +153,13 @@ class SqliteChanges:
                 ends=ends,
             )
         if json:
-            in_json = self._finish_in_json(json, status, reason, on_record, judged, ends)
+            try:
+                in_json = self._finish_in_json(json, status, reason, on_record, judged, ends)
+            except RegistryError as error:
+                hand_on(error)
+                if not report.written:
+                    raise
+                in_json = operations.FinishReport((), dict.fromkeys(json, error.brief), (), ())
             report = operations.FinishReport(
                 (*report.changed, *in_json.changed),
                 {**report.untouched, **in_json.untouched},
@@ -152,7 +170,7 @@ class SqliteChanges:
 
     def _only_in_json(self, agent_ids: Collection[str]) -> Mapping[str, AgentRecord]:
         """Returns the agents that the task's JSON registry lists and the database does not."""
-        beside = self._beside()
+        beside = when_free(self._beside)
         if beside is None or not beside.record.agents:
             return {}
         wanted = [agent for agent in beside.record.agents if agent.id in agent_ids]

@@ -29,7 +29,7 @@ _DIALOGS = {
     b"l": b"Log:",
     b"m": b"Metrics",
     b"d": b"Doctor:",
-    b"k": b"Go ahead",
+    b"x": b"Go ahead",
     b"c": b"Go ahead",
     b"\x10": b"the name of an action",
 }

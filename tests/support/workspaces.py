@@ -16,8 +16,8 @@ from tui.model.roll import AgentRow, RollCall, Verdict
 
 Json = dict[str, Any]
 
-QUICK = Policy(death_confirmation=0.1, session_early_limit=3600)
-"""A policy with a short death confirmation time.
+QUICK = Policy(death_confirmation=0.1, session_early_limit=3600, leak_grace=0.0)
+"""A policy with a short death confirmation time, and leaked agents at once.
 
 The early limit is long, because scripted sessions are made when the test's module is imported.
 """

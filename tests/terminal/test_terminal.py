@@ -93,7 +93,7 @@ def test_escape_leaves_everything_as_it_was(workspace: Path, tmp_path: Path) -> 
         screen.shows("1 zombie")
         screen.press("z")
         screen.shows("1 marked")
-        screen.press("k")
+        screen.press("x")
         screen.shows("Kill 1 agent?")
         screen.press("Escape")
         screen.hides("Kill 1 agent?")

@@ -62,7 +62,7 @@ def test_read_only_changes_no_byte_and_recovers_nothing(
     with terminal(tmp_path, arguments, columns, rows) as screen:
         screen.shows("read-only", "1 unreadable", "14 finished", "Filter")
         assert "Kill" not in screen.screen()
-        screen.press("z", "k", "c", "U", "K")
+        screen.press("z", "x", "c", "U", "X")
         screen.press("d")
         screen.shows("Doctor")
         screen.press("f")

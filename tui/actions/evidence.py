@@ -99,7 +99,7 @@ def evidence_now(plan: Plan, snapshot: TmuxSnapshot) -> ActionEvidence:
 def looked_at(plan: Plan, evidence: ActionEvidence) -> ActionEvidence:
     """Adds data of this host to evidence.
 
-    This data is `leftovers`, `mixed`, `claims`, `ends`, `ending` and `unwritable`.
+    These are `leftovers`, `processes`, `mixed`, `claims`, `ends`, `ending` and `unwritable`.
 
     This function is called when the plan is made, and again before the plan is executed.
     """
@@ -121,6 +121,12 @@ def looked_at(plan: Plan, evidence: ActionEvidence) -> ActionEvidence:
     evidence = replace(
         evidence, leftovers=leftovers, ends=ends, ending=ending, unwritable=_unwritable(plan)
     )
+    if any(step.row is not None and step.row.record.pid is not None for step in plan.steps):
+        # Imported late, because most plans have no such agents.
+        from tui.actions.agent_process import why_not_as_planned
+
+        ended = plan.steps if plan.verb is Verb.KILL else _dead(plan.steps)
+        evidence = replace(evidence, processes=why_not_as_planned(ended))
     if plan.verb is not Verb.KILL or snapshot.state is TmuxState.UNKNOWN:
         return evidence
     nearby, sessions = plan.nearby or NearbyWorkspaces(), snapshot.sessions.values()
@@ -142,11 +148,15 @@ def _unwritable(plan: Plan) -> Mapping[Path, str]:
     return {path: why for path, why in reasons.items() if why is not None}
 
 
+def _dead(steps: Iterable[Step]) -> Iterator[Step]:
+    return (step for step in steps if step.row is not None and step.row.verdict is Verdict.ZOMBIE)
+
+
 def _gone(plan: Plan, evidence: ActionEvidence) -> Iterator[Step]:
     """Yields the steps of active agents whose session or process is gone now."""
     for step in plan.steps:
         now = session_now(step, evidence)
-        is_gone = now is None or now.ended is not None
+        is_gone = step.process is None and (now is None or now.ended is not None)
         if step.row is not None and is_active(step.row.record.meaning) and is_gone:
             yield step
 

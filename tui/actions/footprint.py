@@ -10,6 +10,7 @@ from pathlib import Path
 from registry.audit import EndedSession, log_in, read_logs
 from registry.dataclass import replace
 from registry.errors import RegistryError
+from registry.sources import TaskSource
 from registry.storage import outsider_of, status_of
 from tui.actions.evidence import evidence_of_roll, looked_at
 from tui.actions.leftovers import with_leftovers
@@ -18,7 +19,7 @@ from tui.actions.plan_kill import plan_kill
 from tui.actions.preconditions import KILL, checked
 from tui.actions.questions import trusted_users, with_questions
 from tui.host.process import process_tree
-from tui.host.process.claims import Claim, users_believed
+from tui.host.process.claims import ROOT, Claim, users_believed
 from tui.host.process.process_tree import Origin
 from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.model.roll import AgentRow, RollCall
@@ -104,11 +105,22 @@ def _outsiders(plan: Plan, trusted: Collection[int]) -> dict[Path, str]:
     }
     outsiders: dict[Path, str] = {}
     for registry, source in sources.items():
-        for path in (registry,) if source is None else source.listing:
-            other = outsider_of(path, trusted)
-            if other is not None:
-                outsiders.setdefault(registry, other)
+        _add(outsiders, registry, source, trusted)
+    for step in plan.steps:
+        if step.process is not None and step.row is not None and step.owner is not None:
+            # The owner of the registry is also the user of the process.
+            _add(outsiders, step.row.key.registry, step.source, {ROOT, step.owner})
     return outsiders
+
+
+def _add(
+    outsiders: dict[Path, str], registry: Path, source: TaskSource | None, trusted: Collection[int]
+) -> None:
+    """Adds a user or group that may write one of the files that list a task's agents."""
+    for path in (registry,) if source is None else source.listing:
+        other = outsider_of(path, trusted)
+        if other is not None:
+            outsiders.setdefault(registry, other)
 
 
 def _is_left(ended: EndedSession, answer: TmuxSnapshot) -> bool:
@@ -123,10 +135,16 @@ def with_footprints(plan: Plan, answer: TmuxSnapshot) -> Plan:
     If muster cannot see the processes of the tmux server, the plan is returned unchanged.
     """
     origins = _origins(plan, answer)
-    if not origins or answer.foreign_pids:
+    roots = {
+        step: step.process.identity
+        for step in plan.ending
+        if step.process is not None and step.process.identity is not None
+    }
+    if not (origins or roots) or answer.foreign_pids:
         return plan
     try:
-        by_step = process_tree.processes_of(origins)
+        by_step = process_tree.processes_of(origins) if origins else {}
+        by_step |= process_tree.processes_from(roots) if roots else {}
     except OSError:
         return plan
     describe = describe_servers(by_step.values())

@@ -272,7 +272,7 @@ def _leftover(step: Step, strays: Iterable[Stray], answer: TmuxSnapshot) -> Left
     owner = step.owner
     sure = all(_is_of(step, group) for group in maybe) and len(servers) == 1
     sure = sure and all(process.users == {owner} for process in processes)
-    sure = sure and owner is not None and _only_owner_writes(owner, step)
+    sure = sure and owner is not None and not _has_pid(step) and _only_owner_writes(owner, step)
     if not sure or owner is None or step.earlier is not None:
         return Leftover(None, _why(step, processes, answer.socket))
     runs = "runs" if len(processes) == 1 else "run"
@@ -296,6 +296,9 @@ def _may_be_of(step: Step, pane: list[Stray]) -> bool:
     """Returns whether the processes of one pane may belong to an agent whose session is gone."""
     if _agent_of(step) in _may_write_for(pane):
         return True
+    if _has_pid(step) and not pane[0].is_hidden:
+        # The agent never had a pane.
+        return False
     starts = _starts(step)
     if pane[0].is_hidden or (starts and pane[0].other_runs and not _writes_for(pane)):
         # These may be any processes of the user, so only the time can tell them apart.
@@ -304,6 +307,10 @@ def _may_be_of(step: Step, pane: list[Stray]) -> bool:
         return False
     # A session that was created before this limit never counts as the agent's session.
     return not starts or _began(pane) >= starts[0] - Policy().session_early_limit
+
+
+def _has_pid(step: Step) -> bool:
+    return step.row is not None and step.row.record.pid is not None
 
 
 def _is_ended_by(step: Step, pane: list[Stray]) -> bool:

@@ -25,6 +25,7 @@ from tui.text.sanitize import size, some
 if TYPE_CHECKING:
     from registry.agent_output import ReportedEnd
     from registry.sources import TaskSource
+    from tui.host.process.agent_processes import AgentProcess
     from tui.live.nearby_workspaces import NearbyWorkspaces
 
 EndStatus = Literal["completed", "terminated"]
@@ -85,6 +86,7 @@ class Step:
         end: The end that the agent itself reported, if the agent gets this end; None if the agent
             gets the status of the plan.
         stale: Whether the workspace has a database that may contain a newer status of the agent.
+        process: The running process that a kill ends, if the agent has no session; otherwise None.
     """
 
     label: str
@@ -102,6 +104,13 @@ class Step:
     owner: int | None = None
     identity: tuple[int, int] | None = None
     end: ReportedEnd | None = None
+    process: AgentProcess | None = None
+
+    @property
+    def ends(self) -> bool:
+        """Whether a kill with this step ends processes."""
+        found = (self.session, self.earlier, self.process)
+        return any(part is not None for part in found)
 
     @property
     def session_names(self) -> frozenset[str]:
@@ -166,9 +175,7 @@ class Plan:
         """The steps that end processes."""
         if self.verb is not Verb.KILL:
             return ()
-        return tuple(
-            step for step in self.steps if step.session is not None or step.earlier is not None
-        )
+        return tuple(step for step in self.steps if step.ends)
 
     @property
     def sessions(self) -> int:
@@ -285,6 +292,7 @@ def agent_step(
         owner=task.state.owner,
         identity=task.state.identity,
         end=end,
+        process=row.process,
     )
 
 
@@ -298,6 +306,8 @@ def _labelled(step: Step) -> str:
     # The label of an orphan is the name of its session.
     is_agents = step.session is not None and step.row is not None
     session = f"session {whole_name(step.session.name)}" if step.session and is_agents else ""
+    if step.process is not None:
+        session = f"process {step.process.pid}"
     more = ", ".join(filter(None, (session, str(step.footprint) if step.footprint else "")))
     label = whole_name(step.label)
     return f"{label} ({more})" if more else label

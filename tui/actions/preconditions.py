@@ -76,6 +76,8 @@ class ActionEvidence:
         unwritable: Maps the path of a task's registry to the reason why the task's database cannot
             be written.
         ending: The steps of agents that reported their end a moment ago (`is_ending`).
+        processes: Maps the step of an agent without a session to the reason why the agent's
+            process must not be ended, or may still run.
     """
 
     snapshot: TmuxSnapshot
@@ -94,6 +96,7 @@ class ActionEvidence:
     ends: Mapping[Step, ReportedEnd | None] = field(default_factory=dict)
     unwritable: Mapping[Path, str] = field(default_factory=dict)
     ending: frozenset[Step] = frozenset()
+    processes: Mapping[Step, str] = field(default_factory=dict)
 
 
 Check = Callable[[Step, ActionEvidence], str | None]
@@ -210,6 +213,17 @@ def session_is_not_shared(step: Step, evidence: ActionEvidence) -> str | None:
     return None
 
 
+def process_is_not_shared(step: Step, evidence: ActionEvidence) -> str | None:
+    """Requires that no other agent in the roll call has the agent's process."""
+    for rows in evidence.rows.values() if step.process is not None else ():
+        for other in rows:
+            is_other = step.row is not None and other.key != step.row.key
+            if is_other and other.process is not None and other.process == step.process:
+                named = shown_name(other.key.id)
+                return f"shares the process {other.process.pid} with {named}"
+    return None
+
+
 def is_listed_once(step: Step, evidence: ActionEvidence) -> str | None:
     """Requires that the registry does not list the agent's id twice, with different sessions."""
     row = step.row
@@ -262,9 +276,15 @@ def deployment_is_same(step: Step, evidence: ActionEvidence) -> str | None:
     the end of its session.
     """
     entries = _entries(step, evidence)
-    if not entries or any(entry.deployment in step.judged for entry in entries):
+    if not entries or any(_is_planned(entry, step) for entry in entries):
         return None
     return f"was deployed again after the plan was made; its status is {entries[-1].status!r} now"
+
+
+def _is_planned(entry: AgentRecord, step: Step) -> bool:
+    """Returns whether an entry describes the deployment, and the process, of a step."""
+    is_same = step.process is None or step.process.pid == entry.pid
+    return is_same and entry.deployment in step.judged
 
 
 def is_not_at_work_again(step: Step, evidence: ActionEvidence) -> str | None:
@@ -286,6 +306,11 @@ def nothing_is_left_over(step: Step, evidence: ActionEvidence) -> str | None:
     """Requires that muster found no process that may belong to an agent whose session is gone."""
     left = None if step.may_run else evidence.leftovers.get(step)
     return left.why if left is not None else None
+
+
+def process_is_as_planned(step: Step, evidence: ActionEvidence) -> str | None:
+    """Requires that the process of an agent without a session is certainly its own, or gone."""
+    return evidence.processes.get(step)
 
 
 def processes_can_be_seen(step: Step, evidence: ActionEvidence) -> str | None:
@@ -419,6 +444,7 @@ FROM_ROLL: tuple[Check, ...] = (
     verdict_is_known,
     is_not_our_session,
     session_is_not_shared,
+    process_is_not_shared,
     is_listed_once,
     panes_are_its_own,
 )
@@ -440,6 +466,7 @@ KILL: tuple[tuple[Check, Result], ...] = (
     (report_is_the_planned_one, Result.LEFT),
     (session_is_the_planned_one, Result.LEFT),
     (process_has_ended, Result.LEFT),
+    (process_is_as_planned, Result.LEFT),
     (is_not_our_session, Result.LEFT),
     (panes_are_its_own, Result.LEFT),
     (panes_were_made_in_it, Result.LEFT),
@@ -452,6 +479,7 @@ COMPLETE: tuple[tuple[Check, Result], ...] = (
     (task_can_be_written, Result.LEFT),
     (session_is_not_elsewhere, Result.LEFT),
     (process_has_ended, Result.LEFT),
+    (process_is_as_planned, Result.LEFT),
     (nothing_is_left_over, Result.LEFT),
     (processes_can_be_seen, Result.LEFT),
     (session_is_not_back, Result.LEFT),

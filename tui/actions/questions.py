@@ -68,10 +68,11 @@ def _of_deaths(roll: RollCall, steps: Iterable[Step]) -> tuple[Question, ...]:
 def _of_writers(
     answer: TmuxSnapshot, steps: Iterable[Step], outsiders: Mapping[Path, str]
 ) -> tuple[Question, ...]:
-    """Returns the question about sessions in registries that other users may write.
+    """Returns the question about sessions and processes in registries of several writers.
 
     Such a user could list any session there, because the ids of agents are not secret.
     """
+    steps = tuple(steps)
     owners = {
         step.row.key.registry: step.owner
         for step in steps
@@ -82,6 +83,11 @@ def _of_writers(
         path: f"user {owner}"
         for path, owner in owners.items()
         if owner is not None and owner not in trusted
+    }
+    owners |= {
+        step.row.key.registry: step.owner
+        for step in steps
+        if step.process is not None and step.row is not None
     }
     foreign |= {path: outsiders[path] for path in owners.keys() & outsiders.keys() - foreign}
     if not foreign:

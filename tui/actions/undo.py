@@ -56,6 +56,12 @@ class UndoPlan:
     sources: tuple[Source, ...]
     preview: Preview
 
+    @property
+    def agents(self) -> frozenset[str]:
+        """The ids of the agents whose changes are taken back."""
+        changes = (change for step in self.steps for change in step.entry.changes)
+        return frozenset(change.agent for change in changes if change.agent is not None)
+
 
 def logs_of(states: Iterable[TaskState], workspaces: Iterable[Path]) -> tuple[Path, ...]:
     """Returns the paths of the audit logs of tasks and workspaces, without duplicates."""

@@ -144,8 +144,8 @@ class MusterApp(App[None]):
         self._collector = Collector(self.set_timer)
         self._picture = Picture()
         self._homes = tuple(workspace.path for workspace in workspaces)
-        notifier = Notifier(self, self._settings.notify)
-        self.roll_screen = RollScreen(workspaces, live, self._settings, notifier.see)
+        self._notifier = Notifier(self, self._settings.notify)
+        self.roll_screen = RollScreen(workspaces, live, self._settings, self._notifier.see)
 
     def get_default_screen(self) -> Screen[None]:
         """Returns the main screen, which is below all other screens."""
@@ -184,6 +184,10 @@ class MusterApp(App[None]):
         """Sends the whole screen again, for example after another program wrote on it."""
         self._picture.forget()
         self.refresh()
+
+    def on_roll_actions_restoring(self, message: RollScreen.Restoring) -> None:
+        """Lets an undo by the operator raise no alarm."""
+        self._notifier.expect(message.agents)
 
     def on_resize(self) -> None:
         """Frees the memory of results that Textual cached for the previous terminal size."""

@@ -100,6 +100,29 @@ def key_problems(keys: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(dict.fromkeys(problems))
 
 
+def effective_keys(keys: Mapping[str, str]) -> dict[str, str]:
+    """Returns the keys of all bindings that differ from the defaults.
+
+    A key that the user gave to another binding is no default key any more, if the binding has
+    another default key.
+
+    Args:
+        keys: Maps the id of a binding to the keys that the user set, separated by commas.
+    """
+    effective = dict(keys)
+    for place in PLACES:
+        bindings = [binding for node in place.nodes for binding in declared(node)]
+        ids = {binding.id or "" for binding in bindings}
+        given = {key for id_ in ids & keys.keys() for key in _split(keys[id_])}
+        for binding in bindings:
+            id_ = binding.id or ""
+            before = _split(effective.get(id_, binding.key))
+            left = [key for key in before if key not in given]
+            if id_ not in keys and left and left != before:
+                effective[id_] = ",".join(left)
+    return effective
+
+
 def _split(keys: str) -> list[str]:
     return [_SAME.get(name, name) for name in normal_keys(keys)]
 
@@ -132,6 +155,7 @@ def _is_typed(key: str) -> bool:
 
 
 def _conflicts(keys: Mapping[str, str]) -> Iterator[str]:
+    effective = effective_keys(keys)
     told: set[tuple[str, frozenset[str | None]]] = set()
     everywhere = [binding for binding in declared(MusterApp) if binding.priority]
     for place in PLACES:
@@ -139,7 +163,7 @@ def _conflicts(keys: Mapping[str, str]) -> Iterator[str]:
         taken: dict[str, Binding] = {}
         for binding in dict.fromkeys([*bindings, *everywhere]):
             id_ = binding.id or ""
-            for key in _split(keys.get(id_, binding.key)):
+            for key in _split(effective.get(id_, binding.key)):
                 if place.typing and id_ in keys and _is_typed(key):
                     problem = f"keys.{id_}: {quoted_name(key, 40)} types a character into"
                     yield f"{problem} the field of {place.name}; use another key"

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 
 from textual.app import App
 
+from registry.dataclass import replace
 from registry.text import shown_name
 from tui.config.settings import KINDS, Notify, filled
 from tui.host.hooks import run_hook
@@ -61,6 +62,11 @@ class Notifier:
                 self._settle(wanted)
             else:
                 self._gather(kind, wanted)
+
+    def expect(self, agent_ids: Iterable[str]) -> None:
+        """Notes agents to which the operator gives an active status again: they are no news."""
+        seen = self._seen or Seen()
+        self._seen = replace(seen, restored=seen.restored | frozenset(agent_ids))
 
     def _settle(self, zombies: Sequence[Item]) -> None:
         if zombies:

@@ -13,6 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from registry.dataclass import replace
 from registry.schema import Workspace
 from tui.app import garbage
 from tui.config.load import SettingsError
@@ -79,10 +80,11 @@ def run_monitor(
 
         if settings.source is not None and settings.keys:
             # Imported only here, because it imports all screens.
-            from tui.app.keymap import key_problems
+            from tui.app.keymap import effective_keys, key_problems
 
             if problems := key_problems(settings.keys):
                 raise SettingsError(settings.source, problems)
+            settings = replace(settings, keys=effective_keys(settings.keys))
         return _run(MusterApp(workspaces, live, settings, notices), on_hangup)
     finally:
         live.stop()

@@ -100,7 +100,7 @@ def load_settings(environment: Mapping[str, str], named: str | None = None) -> S
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         advice = ""
         if "overwrite" in str(error).lower():
-            advice = '; in [keys] put ids with a dot in quotes: "kill.tree" = "K"'
+            advice = '; in [keys] put ids with a dot in quotes: "kill.tree" = "X"'
         raise SettingsError(
             path, (f"invalid TOML: {error or 'nested too deeply'}{advice}",)
         ) from None

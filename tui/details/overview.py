@@ -74,7 +74,7 @@ def _workspace(item: WorkspaceRoll) -> Iterator[Row]:
 
 def _orphan(item: Session, now: float) -> Iterator[Row]:
     yield field("orphan", shown_name(item.name))
-    yield row("No registry that muster reads lists this session. `k` ends it.")
+    yield row("No registry that muster reads lists this session. `x` ends it.")
     yield from map(_row, session_fields(item, now))
 
 

@@ -235,7 +235,7 @@ def _kill(name: str, options: Iterable[tuple[str, str]]) -> str:
     command = command_line("muster", "kill", names=(name,), options=options)
     if command is not None:
         return command
-    return f"select {whole_name(name)} in the monitor and press k; no shell command can name it"
+    return f"select {whole_name(name)} in the monitor and press x; no shell command can name it"
 
 
 class _Ending(NamedTuple):
@@ -280,7 +280,8 @@ def _endings(roll: RollCall, where: Where) -> dict[AgentKey, _Ending]:
 def _zombie(
     row: AgentRow, place: _Place, end: ReportedEnd | None, refused: Mapping[str, str]
 ) -> Issue:
-    gone = "its session is gone" if row.session is None else row.note
+    is_session = row.session is None and row.record.pid is None
+    gone = "its session is gone" if is_session else row.note
     if end is not None:
         gone += f", and it reported {end.status}"
     return Issue(
@@ -303,8 +304,8 @@ def _stalled(row: AgentRow, place: _Place, ending: _Ending) -> Issue:
         row.key.id,
         f"{place.table}last_update",
         row.record.last_update,
-        f"is {row.record.status}, its session exists, and {row.note}",
-        advice=ending.advice("if the agent does not wait for input, end its session"),
+        f"is {row.record.status}, its {_what(row)}, and {row.note}",
+        advice=ending.advice(f"if the agent does not wait for input, end its {_ended(row)}"),
     )
 
 
@@ -315,9 +316,19 @@ def _leaked(row: AgentRow, place: _Place, ending: _Ending) -> Issue:
         row.key.id,
         f"{place.table}status",
         row.record.status,
-        f"is {row.record.status}, but its session still exists",
-        advice=ending.advice("end its session"),
+        f"is {row.record.status}, but its {_what(row, 'still ')}",
+        advice=ending.advice(f"end its {_ended(row)}"),
     )
+
+
+def _what(row: AgentRow, still: str = "") -> str:
+    if row.record.pid is None:
+        return f"session {still}exists"
+    return f"process {row.record.pid} {still}runs"
+
+
+def _ended(row: AgentRow) -> str:
+    return "session" if row.record.pid is None else "process"
 
 
 _OF_SESSIONS = {

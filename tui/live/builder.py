@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from registry.dataclass import dataclass, replace
+from registry.schema import END_DELAY
 from registry.storage import Instant, is_believed
 from tui.host import host_name
 from tui.host.asker import Asker, NoAnswerError
@@ -20,7 +21,7 @@ from tui.model.call import call_task, starts_of_zombies
 from tui.model.evidence import Evidence, MissingSince, ProcessEvidence
 from tui.model.mass_death import find_mass_death
 from tui.model.orphans import find_orphans
-from tui.model.policy import ENDING_TIME, Policy
+from tui.model.policy import Policy
 from tui.model.roll import RollCall, TaskRoll, TaskState, Verdict, WorkspaceRoll
 from tui.model.spellings import Spellings
 from tui.model.suspects import Candidate, find_renamed, is_claimed
@@ -377,7 +378,7 @@ def _last_activities(
 
 def _ending_since(evidence: Evidence, now: float) -> float:
     """Returns the earliest time of a report because of which an agent may be ending now."""
-    return now - ENDING_TIME - sum(jump.seconds for jump in evidence.jumps)
+    return now - END_DELAY - sum(jump.seconds for jump in evidence.jumps)
 
 
 def _with_unread(roll: TaskRoll, unread: Collection[Verdict]) -> TaskRoll:

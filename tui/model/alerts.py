@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from registry.dataclass import dataclass, field
+from registry.schema import is_terminal
 from registry.text import shown_name
 from tui.model.roll import AgentKey, AgentRow, RollCall, TaskRoll, Verdict
 
@@ -26,10 +27,13 @@ class Seen:
         tasks: Maps each task's registry to the last roll of the task, and the kinds of its agents.
         first: Agents of the first roll call whose kind is not known yet. Their first known kind
             is not reported.
+        restored: The ids of agents to which the operator gives an active status again. Their first
+            known kind with an active status is not reported.
     """
 
     tasks: Mapping[Path, tuple[TaskRoll, Kinds]] = field(default_factory=dict)
     first: frozenset[AgentKey] = frozenset()
+    restored: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +75,7 @@ def news(before: Seen | None, roll: RollCall) -> tuple[Seen, tuple[Item, ...]]:
     """
     tasks: dict[Path, tuple[TaskRoll, Kinds]] = {}
     waiting = set(before.first) if before is not None else set()
+    restored = set(before.restored) if before is not None else set()
     items: list[Item] = []
     for task in roll.tasks():
         at = task.state.registry
@@ -87,8 +92,11 @@ def news(before: Seen | None, roll: RollCall) -> tuple[Seen, tuple[Item, ...]]:
             key = row.key
             was = known[1].get(key) if known is not None else None
             now = kind_of(row)
-            kinds[key] = was if now is None else now
             is_first = before is None or key in before.first
+            if key.id in restored and not is_terminal(row.record.meaning):
+                restored.remove(key.id)
+                is_first, was = True, None
+            kinds[key] = was if now is None else now
             if is_first and now is None and was is None:
                 waiting.add(key)
             else:
@@ -96,7 +104,7 @@ def news(before: Seen | None, roll: RollCall) -> tuple[Seen, tuple[Item, ...]]:
                 if now and now != was and not (is_first and was is None):
                     items.append(Item(now, key))
         tasks[at] = task, kinds
-    return Seen(tasks, frozenset(waiting)), tuple(items)
+    return Seen(tasks, frozenset(waiting), frozenset(restored)), tuple(items)
 
 
 def _changed(before: Sequence[AgentRow], rows: Sequence[AgentRow]) -> list[AgentRow] | None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from registry.sources import Dialect
 from tui.model.evidence import Evidence
 from tui.model.hierarchy import Place, places_of
 from tui.model.policy import Policy
@@ -51,12 +52,15 @@ def call_task(
             otherwise be zombies need an entry.
     """
     rows: list[AgentRow] = []
+    may_linger = state.source.dialect is Dialect.SQLITE
     counts = dict.fromkeys(Verdict, 0)
     for place, row in places_of(state, before):
         end = ends.get(place.record.id)
         if end or row is None or row.verdict in _JUDGED_ANEW or row.record != place.record:
             last_activity = reported.get(place.record.id, 0.0)
-            judgement = judge(place.record, evidence, policy, now, last_activity, end)
+            judgement = judge(
+                place.record, evidence, policy, now, last_activity, end, may_linger=may_linger
+            )
             row = _row(place, judgement, last_activity, state)
         rows.append(row)
         counts[row.verdict] += 1

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from registry.schema import (
+    END_DELAY,
     AgentRecord,
     is_active,
     is_terminal,
@@ -17,7 +18,7 @@ from registry.text import shown_name
 from tui.host.tmux_types import DeadPane, Session, TmuxState
 from tui.model.clock_jumps import ClockJump, seconds_between
 from tui.model.evidence import Evidence, is_proven_missing, proof_needed
-from tui.model.policy import ENDING_TIME, Policy
+from tui.model.policy import Policy
 from tui.model.process_verdict import ProcessState, judge_process
 from tui.model.roll import Verdict
 from tui.model.spellings import why_shared
@@ -36,8 +37,11 @@ JUST_STARTED = "just started; its session does not exist yet"
 """The note on an agent that has no session yet, during `Policy.start_grace` after its start."""
 
 ENDING = "the agent reported its end; within seconds, the registry will say so, too"
-"""The note on an agent that reported its end less than `ENDING_TIME` before."""
+"""The note on an agent that reported its end less than `END_DELAY` before."""
 
+
+JUST_ENDED = "the agent has just ended; its session or process may end by itself"
+"""The note on an agent that ended less than `Policy.leak_grace` before."""
 
 NO_STATUS = "the registry has no status for this agent"
 """The note on an agent without a status."""
@@ -69,6 +73,8 @@ def judge(
     now: float,
     reported: float = 0.0,
     end: ReportedEnd | None = None,
+    *,
+    may_linger: bool = False,
 ) -> Judgement:
     """Returns the verdict on one agent.
 
@@ -81,8 +87,12 @@ def judge(
             unknown.
         end: The end that the agent itself reported. Only an agent that would otherwise be a zombie
             needs it.
+        may_linger: Whether an agent's session normally exists for a moment after the agent has
+            ended, as with the agents of a database.
     """
     judgement = _judge(record, evidence, policy, now, reported)
+    if may_linger and judgement.verdict is Verdict.LEAKED and _just_ended(record, policy, now):
+        return judgement._replace(verdict=Verdict.FINISHED, note=JUST_ENDED)
     if (
         judgement.verdict is Verdict.ZOMBIE
         and end is not None
@@ -92,15 +102,22 @@ def judge(
     return judgement
 
 
+def _just_ended(record: AgentRecord, policy: Policy, now: float) -> bool:
+    """Returns whether an agent ended less than `Policy.leak_grace` before."""
+    times = (record.ended, record.updated)
+    ended = max((time for time in times if time is not None and time <= now), default=None)
+    return ended is not None and now - ended < policy.leak_grace
+
+
 def is_ending(end: ReportedEnd, now: float, jumps: Iterable[ClockJump] = ()) -> bool:
-    """Returns whether an agent reported its end less than `ENDING_TIME` before `now`.
+    """Returns whether an agent reported its end less than `END_DELAY` before `now`.
 
     Args:
         end: The end that the agent reported.
         now: Seconds since the epoch.
         jumps: The known jumps of the system clock.
     """
-    return seconds_between(end.written, now, jumps) < ENDING_TIME
+    return seconds_between(end.written, now, jumps) < END_DELAY
 
 
 def _judge(

@@ -56,7 +56,9 @@ def end_in(task: Path, started: float = STARTED, **options: Any) -> ReportedEnd 
     return reported_ends(task, {ID: started}, **options).get(ID)
 
 
-@pytest.mark.parametrize("status", ["completed", "failed", "error", "terminated"])
+@pytest.mark.parametrize(
+    "status", ["completed", "failed", "error", "terminated", "killed", "phase_completed"]
+)
 def test_a_terminal_last_line_is_the_reported_end(task: Path, status: str) -> None:
     put(task, line("working", 30) + line(status), after=61)
     end = end_in(task)

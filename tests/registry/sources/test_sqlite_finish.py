@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import sqlite3
 from contextlib import closing
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
 import pytest
 
@@ -17,6 +20,7 @@ from registry.errors import LockTimeoutError
 from registry.schema import Workspace
 from registry.sources import SqliteTask, SqliteWorkspace, TaskSource
 from tests.support.databases import JANUARY, TODAY, Database, agent_row, progress_lines
+from tests.support.registries import agent, task_registry, write
 
 EARLIER = "2026-03-01T10:00:00"
 
@@ -184,3 +188,46 @@ def test_a_database_with_a_trigger_is_not_written(built: Database) -> None:
     )
     with pytest.raises(RegistryError, match="trigger"):
         _task(built).finish(["one"], status="terminated")
+
+
+def test_a_text_that_is_no_unicode_never_reaches_the_database(built: Database) -> None:
+    """The orchestrator could not read such a row."""
+    built.agent("one")
+    built.agent("two")
+    end = ReportedEnd("failed", "\ud800 half", EARLIER, 0.0)
+    _task(built).finish(["one"], status="completed", ends={"one": end})
+    _task(built).finish(["two"], status="completed", reason="\udcff half")
+    assert _row(built, "agent_progress_latest")["message"] == "? half"
+    assert _row(built, "agent_progress_latest", "two")["message"] == "? half"
+
+
+def test_what_json_refuses_leaves_the_rest_written(built: Database) -> None:
+    """For some days, orchestrators kept agents in both."""
+    built.agent("one")
+    path = built.workspace / "TASK-1" / "AGENT_REGISTRY.json"
+    write(path, task_registry(agent("paper")))
+    refused = mock.patch(
+        "registry.operations.finish.change_pair", side_effect=LockTimeoutError(path, 1.0)
+    )
+    with refused:
+        report = _task(built).finish(["one", "paper"], status="completed")
+        with pytest.raises(LockTimeoutError):
+            _task(built).finish(["paper"], status="completed")
+    assert [change.agent_id for change in report.changed] == ["one"]
+    assert report.written == (built.path,)
+    assert "could not acquire lock" in report.untouched["paper"]
+    assert _row(built, "agents")["status"] == "completed"
+
+
+def test_a_report_that_others_may_write_ends_no_agent_of_the_database(built: Database) -> None:
+    built.agent("one", started_at=EARLIER)
+    progress = built.workspace / "TASK-1" / "progress" / "one_progress.jsonl"
+    progress.parent.mkdir()
+    line = {"timestamp": datetime.now().isoformat(), "agent_id": "one", "status": "completed"}
+    progress.write_text(json.dumps(line) + "\n")
+    started = {"one": 0.0}
+    (built.workspace / "TASK-1" / "AGENT_REGISTRY.json").chmod(0o666)
+    assert _task(built).reported_ends(started)["one"].status == "completed"
+    # Who may write this file may write the JSON registry, but not the database.
+    progress.chmod(0o666)
+    assert _task(built).reported_ends(started) == {}

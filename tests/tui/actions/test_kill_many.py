@@ -104,7 +104,7 @@ def test_the_monitor_weighs_and_kills_a_tree(files: Files, crew: RealTmux, tmp_p
     all_there(files, crew)
     with terminal(tmp_path, ["-S", str(crew.socket), str(files.path)], 110, 40) as screen:
         screen.shows("5 live", "1 leaked")
-        screen.press("Down", "K")
+        screen.press("Down", "X")
         screen.shows(
             "Kill 4 agents?",
             "Ends 4 sessions and 8 processes",

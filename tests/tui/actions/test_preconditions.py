@@ -111,6 +111,11 @@ def reported_again(known: ActionEvidence) -> ActionEvidence:
     return replace(known, ends=dict.fromkeys(steps, replace(END, message="again")))
 
 
+def process_runs(known: ActionEvidence) -> ActionEvidence:
+    steps = (*KILLS.steps, *COMPLETES.steps)
+    return replace(known, processes={step: "runs" for step in steps if step.label == "dead"})
+
+
 def started_again(known: ActionEvidence) -> ActionEvidence:
     now = replace(ENDED, dead=(), ended=None, pids=(8,))
     return replace(known, sessions={ENDED: now})
@@ -132,6 +137,7 @@ SPOILED: dict[str, tuple[str, Spoil]] = {
     "report_is_the_planned_one": ("dead", reported_again),
     "session_is_the_planned_one": ("live", another_of_its_name),
     "process_has_ended": ("ended", started_again),
+    "process_is_as_planned": ("dead", process_runs),
     "is_not_our_session": ("live", lambda e: replace(e, holding_us=frozenset({LIVE.id}))),
     "panes_are_its_own": ("live", lambda e: replace(e, sharing={LIVE.id: "view"})),
     "panes_were_made_in_it": ("live", lambda e: replace(e, mixed={LIVE.id: "mixed"})),

@@ -150,7 +150,7 @@ async def test_details_follow_the_cursor() -> None:
         assert "tracked_files" in shown
 
 
-@pytest.mark.parametrize(("key", "question"), [("k", "Kill 2 agents"), ("c", "Mark 2 agents")])
+@pytest.mark.parametrize(("key", "question"), [("x", "Kill 2 agents"), ("c", "Mark 2 agents")])
 async def test_an_action_shows_its_plan_and_escape_changes_nothing(
     key: str, question: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -161,7 +161,7 @@ async def test_an_action_shows_its_plan_and_escape_changes_nothing(
         await pilot.pause()
         assert isinstance(app.screen, ConfirmScreen)
         assert question in str(app.screen.query_one("Vertical").border_title)
-        await pilot.press("k", "q", "escape")
+        await pilot.press("x", "q", "escape")
         await pilot.pause()
         assert not isinstance(app.screen, ConfirmScreen)
         assert not done
@@ -184,7 +184,7 @@ async def test_enter_carries_the_plan_out_with_the_reason_and_reports_each_agent
     monkeypatch.setattr("tui.actions.execute.carry_out", carry_out)
     async with opened() as (app, view, pilot):
         app.roll_screen._tmux = object()  # type: ignore[assignment]
-        await pilot.press("z", "k")
+        await pilot.press("z", "x")
         await pilot.press(*"stuck", "enter")
         await app.workers.wait_for_complete()
         await pilot.pause()
@@ -316,7 +316,7 @@ async def test_enter_that_was_typed_ahead_or_pasted_confirms_nothing(
     async with opened() as (app, _, pilot):
         answers: list[Any] = []
         monkeypatch.setattr(app.roll_screen, "_carry_out", lambda *given: answers.append(given))
-        await pilot.press("down", "k")
+        await pilot.press("down", "x")
         await drawn_whole(pilot)
         shown = app.screen.query_one(Input)
         assert isinstance(shown, ReasonInput)
@@ -344,7 +344,7 @@ async def test_escape_with_another_key_right_behind_it_cancels(
     async with opened() as (app, _, pilot):
         screen = app.roll_screen
         monkeypatch.setattr(screen, "_carry_out", lambda *_: pytest.fail("nobody confirmed"))
-        await pilot.press("down", "k")
+        await pilot.press("down", "x")
         await drawn_whole(pilot)
         app.post_message(_key("alt+j", 1e9))
         while isinstance(app.screen, ConfirmScreen):
@@ -354,7 +354,7 @@ async def test_escape_with_another_key_right_behind_it_cancels(
 
 async def test_without_an_agent_to_act_on_a_message_is_shown() -> None:
     async with opened(call(alive=())) as (app, _, pilot):
-        await pilot.press("k", "K", "c")
+        await pilot.press("x", "X", "c")
         await pilot.pause()
         assert not isinstance(app.screen, ConfirmScreen)
         said = [each.message.split(";")[0] for each in app._notifications]
@@ -374,7 +374,7 @@ async def asked_by(pilot: Pilot[None], *keys: str) -> str:
 async def test_kill_on_a_tasks_line_is_about_all_its_agents() -> None:
     async with opened() as (_, view, pilot):
         assert current_row(view) == "TaskKey"
-        said = await asked_by(pilot, "k")
+        said = await asked_by(pilot, "x")
         assert "Kill 4 agents?" in said
         assert "Not touched" not in said
         order = [said.index(each) for each in ("tester-4", "writer-3", "architect-1", "porter-5")]
@@ -385,7 +385,7 @@ async def test_kill_on_the_line_of_the_orphans_is_about_all_of_them() -> None:
     async with opened() as (_, view, pilot):
         await pilot.press("end", "up")
         assert current_row(view) == "OrphansKey"
-        said = await asked_by(pilot, "k")
+        said = await asked_by(pilot, "x")
         assert "Kill 1 orphaned session?" in said
         assert "agent_stranger-8 (3 processes, 250 MB)" in said
 
@@ -394,7 +394,7 @@ async def test_a_capital_k_kills_all_beneath_as_well() -> None:
     async with opened() as (_, view, pilot):
         await pilot.press("down")
         assert current_row(view) == "architect-1"
-        said = await asked_by(pilot, "K")
+        said = await asked_by(pilot, "X")
         assert "Kill 3 agents?" in said
         assert "designer-2" not in said, "who is through needs no killing"
         assert "Ends 2 sessions and 6 processes" in said
@@ -405,14 +405,14 @@ async def test_a_capital_k_is_about_the_trees_of_the_marked_ones() -> None:
     async with opened() as (_, view, pilot):
         view.go_to(next(line.key for line in view.lines if "writer-3" in str(line.key)))
         await pilot.press("space", "down", "space", "home")
-        said = await asked_by(pilot, "K")
+        said = await asked_by(pilot, "X")
         assert "Kill 3 agents?" in said
         assert "writer-3" in said and "tester-4" in said and "architect-1" not in said
 
 
 async def test_finished_agents_are_refused_with_the_reason() -> None:
     async with opened() as (app, _, pilot):
-        await pilot.press("down", "down", "k")
+        await pilot.press("down", "down", "x")
         await pilot.pause()
         assert any("is finished" in each.message for each in app._notifications)
 
@@ -420,7 +420,7 @@ async def test_finished_agents_are_refused_with_the_reason() -> None:
 async def test_where_all_of_many_are_refused_only_some_are_named() -> None:
     many = task_of("TASK-over", *(agent(f"done-{n}", "completed") for n in range(40)))
     async with opened(call(many, alive=())) as (app, _, pilot):
-        await pilot.press("k")
+        await pilot.press("x")
         await pilot.pause()
         (said,) = [each.message for each in app._notifications]
         assert said.startswith("done-0 is finished")
@@ -435,7 +435,7 @@ async def test_keys_without_use_are_not_offered_while_a_question_is_open() -> No
         shown = str(app.screen.query_one("VerticalScroll Static").render())
         assert "Mark all zombies" in shown
         assert "proven twice" in shown
-        assert not {"k", "c", "z"} & app.screen.active_bindings.keys()
+        assert not {"x", "c", "z"} & app.screen.active_bindings.keys()
 
 
 async def test_nothing_is_drawn_when_a_roll_call_says_the_same(
@@ -467,7 +467,7 @@ def test_snapshot_160x50(snap_compare: SnapCompare) -> None:
 
 def test_snapshot_of_the_plan_of_a_kill(snap_compare: SnapCompare) -> None:
     app = StillApp(call(SEARCH, SPEED))
-    keys = ["down", "space", "space", "z", "k"]
+    keys = ["down", "space", "space", "z", "x"]
     assert snap_compare(app, run_before=pressing(*keys), terminal_size=(100, 30))
 
 

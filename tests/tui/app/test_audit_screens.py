@@ -26,6 +26,8 @@ async def test_undo_shows_its_plan_and_takes_the_last_change_back(files: Files) 
         assert isinstance(app.screen, ReportScreen)
         assert "taken back" in text_of(app)
         assert files.bytes() == before
+        seen = app._notifier._seen
+        assert seen is not None and seen.restored == {"a"}, "the undo is no news"
         await press(app, pilot, "escape", "l")
         log = text_of(app)
         assert log.index("undo: done") < log.index("complete: done, undone later")

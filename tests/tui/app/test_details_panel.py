@@ -332,7 +332,7 @@ async def settled(app: MusterApp, pilot: Pilot[None]) -> None:
 
 @pytest.mark.parametrize(
     ("key", "command"),
-    [("a", "attach-session -t"), ("enter", "attach-session -t"), ("A", "attach-session -r -t")],
+    [("a", "attach-session -t"), ("A", "attach-session -r -t")],
 )
 async def test_a_key_goes_into_the_session_and_comes_back_to_the_same_place(
     files: Files, lent: list[list[str]], key: str, command: str
@@ -348,11 +348,10 @@ async def test_a_key_goes_into_the_session_and_comes_back_to_the_same_place(
 
 async def test_in_read_only_mode_one_only_looks(files: Files, lent: list[list[str]]) -> None:
     async with opened(files, read_only=True) as (app, _, pilot):
-        for key in ("a", "enter"):
-            await pilot.press(key)
-            await settled(app, pilot)
-        assert all("attach-session -r -t" in " ".join(words) for words in lent)
-        assert len(lent) == 2
+        await pilot.press("a")
+        await settled(app, pilot)
+        (words,) = lent
+        assert "attach-session -r -t" in " ".join(words)
 
 
 @pytest.mark.parametrize(
@@ -363,7 +362,7 @@ async def test_a_session_that_cannot_be_attached_is_explained(
     files: Files, lent: list[list[str]], answer: TmuxSnapshot, says: str
 ) -> None:
     async with opened(files, PaneTmux(answer)) as (app, _, pilot):
-        for key in ("a", "A", "enter"):
+        for key in ("a", "A"):
             await pilot.press(key)
             await settled(app, pilot)
         assert not lent
@@ -393,6 +392,32 @@ async def test_without_a_terminal_a_message_is_shown(
         await pilot.press("o")
         await settled(app, pilot)
         assert any("cannot show the file" in each for each in app.said)
+
+
+@pytest.mark.parametrize("back", ["enter", "escape"])
+@pytest.mark.parametrize(("answer", "tab"), [(answered(LIVE), Tab.PANE), (no_server(), Tab.LOG)])
+async def test_enter_shows_what_an_agent_does_and_types_nothing(
+    files: Files, lent: list[list[str]], answer: TmuxSnapshot, tab: Tab, back: str
+) -> None:
+    async with opened(files, PaneTmux(answer)) as (app, _, pilot):
+        body, panel = app.query_one(Body), app.query_one(Panel)
+        await pilot.press("right_square_bracket")
+        before = panel.tab
+        await pilot.press("enter")
+        await settled(app, pilot)
+        assert panel.tab is tab and body.has_class("large") and panel.has_focus_within
+        await pilot.press(back)
+        await settled(app, pilot)
+        assert panel.tab is before and not body.has_class("large")
+        assert app.query_one(RollView).has_focus and current(app) == "a"
+        assert not lent
+
+
+async def test_enter_leaves_a_panel_large_that_was_large(files: Files) -> None:
+    async with opened(files) as (app, _, pilot):
+        await pilot.press("p", "enter", "enter")
+        await settled(app, pilot)
+        assert app.query_one(Body).has_class("large") and app.query_one(RollView).has_focus
 
 
 async def test_enter_on_a_task_folds_and_unfolds(files: Files, lent: list[list[str]]) -> None:

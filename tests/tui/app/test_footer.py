@@ -31,11 +31,11 @@ async def test_a_click_on_a_key_presses_it_and_one_between_two_does_nothing() ->
     async with opened() as (app, _, pilot):
         await drawn_whole(pilot)
         await pilot.press("down")
-        await pilot.click(Footer, offset=(column(app, "k Kill") - 1, 0))
+        await pilot.click(Footer, offset=(column(app, "x Kill") - 1, 0))
         await pilot.click(Footer, offset=(99, 0))
         await pilot.pause()
         assert isinstance(app.screen, RollScreen)
-        await pilot.click(Footer, offset=(column(app, "k Kill") + 5, 0))
+        await pilot.click(Footer, offset=(column(app, "x Kill") + 5, 0))
         await pilot.pause()
         assert isinstance(app.screen, ConfirmScreen)
 

@@ -8,7 +8,7 @@ import pytest
 from textual.binding import Binding
 
 from tui.app.bindings import CHANGING, declared, keys_of, normal_keys
-from tui.app.keymap import PLACES, all_bindings, documented, key_problems
+from tui.app.keymap import PLACES, all_bindings, documented, effective_keys, key_problems
 from tui.app.screens.roll import RollScreen
 from tui.app.widgets.roll_list import RollView
 
@@ -38,17 +38,28 @@ def test_what_is_bound_as_it_is_has_no_conflict() -> None:
     "keys",
     [
         {"kill": "x"},
-        {"kill": "c", "complete": "k"},
+        {"kill": "c", "complete": "x"},
+        {"kill": "k", "kill.tree": "K"},
+        {"complete": "j"},
         {"kill": "ctrl+k,f5"},
         {"roll.down": "down,n", "filter": "?", "help": "H"},
         {"confirm.accept": "ctrl+y"},
         {"palette": "ctrl+o"},
         {"kill": "ä"},
-        {"doctor.fix": "k"},
+        {"doctor.fix": "x"},
     ],
 )
 def test_other_keys_may_be_set(keys: dict[str, str]) -> None:
     assert key_problems(keys) == ()
+
+
+def test_a_key_that_is_set_is_no_default_key_of_another_action() -> None:
+    keys = effective_keys({"kill": "k", "kill.tree": "K"})
+    assert keys == {"kill": "k", "kill.tree": "K", "roll.up": "up", "panel.up": "up"}
+
+
+def test_the_only_default_key_of_another_action_is_not_taken() -> None:
+    assert effective_keys({"kill": "c"}) == {"kill": "c"}
 
 
 @pytest.mark.parametrize(
@@ -95,6 +106,6 @@ def test_a_problem_with_a_key_is_described(keys: dict[str, str], said: str) -> N
 def test_keys_are_called_as_textual_calls_them() -> None:
     assert normal_keys("?,/,k,K,f1") == ["question_mark", "slash", "k", "K", "f1"]
     kill = next(each for each in declared(RollScreen) if each.id == "kill")
-    assert keys_of(kill, {}) == ["k"]
+    assert keys_of(kill, {}) == ["x"]
     assert keys_of(kill, {"kill": "x,!"}) == ["x", "exclamation_mark"]
     assert declared(RollView)[0].id == "roll.up"

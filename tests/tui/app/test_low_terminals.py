@@ -15,7 +15,7 @@ from tui.app.screens.confirm import ConfirmScreen, ReasonInput
 @pytest.mark.parametrize("size", [(40, 12), (80, 15), (80, 8), (80, 17), (80, 18), (100, 30)])
 async def test_the_field_for_the_reason_is_on_the_screen(size: tuple[int, int]) -> None:
     async with opened(size=size) as (app, _, pilot):
-        await pilot.press("k")
+        await pilot.press("x")
         await drawn_whole(pilot)
         assert isinstance(app.screen, ConfirmScreen)
         field = app.screen.query_one(ReasonInput)

@@ -73,7 +73,7 @@ async def test_no_widget_is_kept_of_what_a_key_changes(keys: tuple[str, ...]) ->
 
 
 @pytest.mark.parametrize(
-    "opens", ["k", *in_torture("question_mark", "l", "m", "d", "c", "ctrl+p")]
+    "opens", ["x", *in_torture("question_mark", "l", "m", "d", "c", "ctrl+p")]
 )
 async def test_no_widget_is_kept_of_a_closed_screen(
     opens: str, monkeypatch: pytest.MonkeyPatch

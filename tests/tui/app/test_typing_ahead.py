@@ -23,8 +23,8 @@ from tui.app.widgets.progress_line import ProgressLine
 from tui.app.widgets.roll_list import RollView
 
 WORKED_OUT_BY = {
-    "k": "tui.actions.footprint.weighed_kill",
-    "K": "tui.actions.footprint.weighed_kill",
+    "x": "tui.actions.footprint.weighed_kill",
+    "X": "tui.actions.footprint.weighed_kill",
     "U": "tui.actions.undo.plan_undo",
     "l": "registry.audit.read_logs",
 }
@@ -121,9 +121,9 @@ async def test_escape_cancels_a_worker_and_a_late_result_opens_nothing(
 async def test_what_is_worked_out_is_not_opened_over_something_else(
     files: Files, held: Held
 ) -> None:
-    held.hold("k")
+    held.hold("x")
     async with opened(files) as (app, pilot):
-        await pilot.press("k")
+        await pilot.press("x")
         app.roll_screen._carried_out(Outcome(Verb.KILL, (), (), ()))
         await shows(pilot, ReportScreen)
         held.let_go()
@@ -133,10 +133,10 @@ async def test_what_is_worked_out_is_not_opened_over_something_else(
 
 
 async def test_longer_work_is_shown_until_its_result_is_there(files: Files, held: Held) -> None:
-    held.hold("k")
+    held.hold("x")
     async with opened(files) as (app, pilot):
         said = app.query_one(ProgressLine)
-        await pilot.press("k")
+        await pilot.press("x")
         assert not said.has_class("shown"), "what takes a moment is not said"
         while not said.has_class("shown"):
             await pilot.pause()
@@ -151,9 +151,9 @@ async def test_longer_work_is_shown_until_its_result_is_there(files: Files, held
 async def test_one_can_quit_while_something_is_worked_out(
     files: Files, held: Held, key: str
 ) -> None:
-    held.hold("k")
+    held.hold("x")
     async with opened(files) as (app, pilot):
-        await pilot.press("k", key)
+        await pilot.press("x", key)
         held.let_go()
     assert app.return_code == 0
 
@@ -169,12 +169,12 @@ async def test_nothing_is_planned_while_a_session_is_attached(
 
     monkeypatch.setattr("tui.app.terminal.attach.attach", attach)
     async with opened(files) as (app, pilot):
-        await pilot.press("a", "k", "c", "l", "space")
+        await pilot.press("a", "x", "c", "l", "space")
         assert not app.query_one(RollView).marks
         go.set()
         await app.workers.wait_for_complete()
         await pilot.pause()
         assert len(app.screen_stack) == 1
         assert [each.message for each in app._notifications] == ["been there"]
-        await pilot.press("k")
+        await pilot.press("x")
         await shows(pilot, ConfirmScreen)

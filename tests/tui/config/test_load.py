@@ -88,7 +88,9 @@ def test_everything_that_is_wrong_is_named_at_once(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     home.parent.mkdir(parents=True)
-    home.write_text('theme = "no"\n[keys]\n"kill.tree" = "k"\n"no.such" = "x"\n"quit" = "!!!"\n')
+    home.write_text(
+        'theme = "no"\n[keys]\n"kill.tree" = "space"\n"no.such" = "x"\n"quit" = "!!!"\n'
+    )
     assert main(["config", "--check"]) == 2
     said = capsys.readouterr().err
     for wrong in ("theme", "keys.kill.tree", "keys.no.such", "keys.quit"):

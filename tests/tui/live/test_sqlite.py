@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from registry.schema import END_DELAY
 from registry.schema.layout import Workspace
 from tests.support.commands import lines_until, running
 from tests.support.databases import Database, agent_row
@@ -280,3 +282,33 @@ def test_a_session_of_a_nearby_database_is_no_orphan(
     near = {session.name for session in roll.orphans} & {"agent_near", "agent_nobodys"}
     assert near == {"agent_nobodys"}
     assert roll.orphans_known and roll.nearby_databases == ()
+
+
+def test_a_session_is_leaked_only_a_minute_after_the_end_of_its_agent(
+    built: Database, server: RealTmux, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    patient = replace(YOUNG, leak_grace=60.0)
+    monkeypatch.setattr("tui.cli.commands.kill.policy_of", lambda _: patient)
+    place = [Workspace(built.workspace.resolve())]
+    row = row_of(take_roll(place, server.client(), patient), "ended")
+    assert row.verdict is Verdict.FINISHED and "just ended" in row.note
+    before = server.names()
+    run("kill", "--leaked", "--yes", "-S", str(server.socket))
+    assert server.names() == before
+    built.run("UPDATE agents SET last_update = ? WHERE agent_id = 'ended'", stamp(61))
+    row = row_of(take_roll(place, server.client(), patient), "ended")
+    assert row.verdict is Verdict.LEAKED
+
+
+@pytest.mark.parametrize("folder", ["progress", "archive"])
+@pytest.mark.parametrize("status", ["completed", "killed", "phase_completed"])
+def test_an_agent_that_reported_its_end_is_ending_for_ten_seconds(
+    built: Database, server: RealTmux, folder: str, status: str
+) -> None:
+    path = built.workspace / "TASK-1" / folder / "gone_progress.jsonl"
+    path.parent.mkdir()
+    line = {"timestamp": stamp(5), "agent_id": "gone", "status": status, "message": "done"}
+    path.write_text(json.dumps(line) + "\n")
+    for ago, verdict in ((END_DELAY - 5, Verdict.UNKNOWN), (END_DELAY + 1, Verdict.ZOMBIE)):
+        os.utime(path, (time.time() - ago,) * 2)
+        assert row_of(taken(built, server), "gone").verdict is verdict

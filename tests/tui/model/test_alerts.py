@@ -110,6 +110,32 @@ def test_nothing_is_told_twice_in_a_row_nor_of_the_first_roll(
     assert told(*(each for one in calls for each in (one, one)))[1::2] == [[] for _ in calls]
 
 
+ENDED = row("a", Verdict.FINISHED, "completed")
+
+
+@pytest.mark.parametrize(
+    ("rows", "kinds"),
+    [
+        ([DEAD], []),
+        ([ENDED, DEAD], []),
+        ([UNSURE, DEAD], []),
+        ([ALIVE, DEAD], ["zombie"]),
+        ([UNSURE, DEAD, ALIVE, DEAD], ["zombie"]),
+        ([STUCK, DEAD], ["zombie"]),
+    ],
+)
+def test_an_agent_that_the_operator_restores_is_no_news(
+    rows: Sequence[AgentRow], kinds: list[str]
+) -> None:
+    seen, _ = news(None, call(ENDED))
+    seen = replace(seen, restored=frozenset({"a"}))
+    found = []
+    for each in rows:
+        seen, items = news(seen, call(each))
+        found += [item.kind for item in items]
+    assert found == kinds
+
+
 def test_who_is_not_so_any_more_is_left_out() -> None:
     items = [Item("zombie", DEAD.key), Item("zombie", DEAD.key), Item("stalled", DEAD.key)]
     assert [each.key.id for _, each in still_true(items, call(DEAD))] == ["a"]

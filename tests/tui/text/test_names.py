@@ -78,7 +78,7 @@ def test_advice_about_an_agent_is_not_a_command_about_another_one(
             # What is offered is exactly the id, and nothing else is.
             assert shlex.split(command[0])[-1] == name
         else:
-            assert "in the monitor and press k" in said
+            assert "in the monitor and press x" in said
     assert "muster kill" not in advice["good\ufe0f"] + advice["g\u043e\u043ed"]
     assert advice["-good"].endswith("muster kill -- -good")
     assert advice["good "].endswith("muster kill 'good '")

@@ -19,7 +19,9 @@ from tui.app.widgets.progress_line import ProgressLine
 from tui.app.widgets.roll_bindings import LINE_KEYS
 from tui.app.widgets.roll_box import RollPane
 from tui.app.widgets.roll_list import RollView
+from tui.app.widgets.tab_bar import Tab
 from tui.app.widgets.text_view import TextView
+from tui.host.tmux_types import Session
 from tui.model.roll import AgentRow, RollCall, TaskRoll, WorkspaceRoll
 from tui.text.sanitize import harmless, named
 from tui.view.outline import Line
@@ -48,6 +50,7 @@ class Body(Container):
         self._read_only = read_only
         self.roll: RollCall | None = None
         self._tmux: Tmux | None = None
+        self._tab_before: Tab | None = None
 
     def compose(self) -> ComposeResult:
         """Yields the agent list and the details panel."""
@@ -81,6 +84,10 @@ class Body(Container):
     @on(Panel.Left)
     def _to_the_roll(self) -> None:
         self.query_one(RollView).focus()
+        if self._tab_before is not None:
+            self._panel.open_tab(self._tab_before)
+            self._tab_before = None
+            self.remove_class("large")
 
     @on(TextView.Jumped)
     def _jump(self, message: TextView.Jumped) -> None:
@@ -108,16 +115,29 @@ class Body(Container):
     # Attaching
 
     def action_enter(self) -> None:
-        """Attaches to the session of an agent or orphan; folds or unfolds a task or workspace."""
+        """Shows what an agent does now, in the enlarged panel; folds or unfolds a task.
+
+        If the panel already takes the keys, the roll takes them again. Then the panel gets its
+        former tab and size back.
+        """
         line = self._line
-        if line is not None and isinstance(line.item, TaskRoll | WorkspaceRoll):
-            view = self.query_one(RollView)
-            if line.folded:
-                view.action_unfold()
-            elif line.folded is False:
-                view.action_fold()
+        if line is None:
             return
-        self.action_attach()
+        if self._panel.has_focus_within:
+            self._to_the_roll()
+        elif isinstance(line.item, AgentRow | Session):
+            if self._has_room():
+                self._show_activity()
+        elif line.folded:
+            self.query_one(RollView).action_unfold()
+        elif line.folded is False:
+            self.query_one(RollView).action_fold()
+
+    def _show_activity(self) -> None:
+        if not self.has_class("large"):
+            self._tab_before = self._panel.tab
+            self.add_class("large")
+        self._panel.show_activity()
 
     def action_attach(self, read_only: bool = False) -> None:
         """Attaches to the session of the line under the cursor.

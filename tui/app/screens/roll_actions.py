@@ -75,6 +75,13 @@ class RollActions(Screen[None]):
             """Returns whether this message replaces an older message that was not handled yet."""
             return isinstance(message, RollActions.Progressed)
 
+    @dataclass
+    class Restoring(Message):
+        """The message that the operator gives agents their former status again."""
+
+        agents: frozenset[str]
+        """The ids of the agents."""
+
     def __init__(
         self, workspaces: Sequence[Workspace], live: LiveRoll, settings: Settings
     ) -> None:
@@ -276,7 +283,11 @@ class RollActions(Screen[None]):
             self._nothing_to_undo(undo_refusal(plan))
             return
 
-        self._confirm(plan.preview, lambda reason: self._take_back(plan, reason))
+        def take_back(reason: str) -> None:
+            self.post_message(self.Restoring(plan.agents))
+            self._take_back(plan, reason)
+
+        self._confirm(plan.preview, take_back)
 
     @work(thread=True, group="actions")
     def _take_back(self, plan: UndoPlan, reason: str) -> None:

@@ -1,7 +1,7 @@
 """A queue of keys: each key waits until the previous key has taken effect.
 
 Textual sends a key to the widget that has the focus when the key arrives. Over a slow connection,
-several keys arrive at once. If the user types ``/k``, the "k" would then start a kill, because
+several keys arrive at once. If the user types ``/x``, the "x" would then start a kill, because
 the "/" has not moved the focus to the filter field yet.
 """
 

@@ -142,6 +142,11 @@ class Panel(Vertical):
             self.tab = tab
             self._look()
 
+    def show_activity(self) -> None:
+        """Opens the tab that shows what the agent does now, or did last, and takes the keys."""
+        self.open_tab(Tab.PANE if self._session() is not None else Tab.LOG)
+        self.query_one(TextView).focus()
+
     def action_tab(self, number: int) -> None:
         """Opens the tab with this number; the first tab has the number 0."""
         self.open_tab(TABS[number])

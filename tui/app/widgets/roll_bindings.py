@@ -23,7 +23,7 @@ def _counter(number: int, verdict: Verdict) -> Binding:
 
 
 _MOVING = (
-    _hidden("up", "move(-1)", "Up", "up"),
+    _hidden("up,k", "move(-1)", "Up", "up"),
     _hidden("down,j", "move(1)", "Down", "down"),
     _hidden("pageup", "page(-1)", "Page up", "page-up"),
     _hidden("pagedown", "page(1)", "Page down", "page-down"),
@@ -83,9 +83,9 @@ LINE_KEYS: list[BindingType] = [
     Binding(
         "enter",
         "enter",
-        "Attach",
+        "Look",
         show=False,
-        tooltip="Go into the session; fold or unfold a task",
+        tooltip="Show what the agent does now, and go back; fold or unfold a task",
         id="enter",
     ),
     Binding(
@@ -115,9 +115,9 @@ The actions of these keys are methods of `Body`.
 """
 
 ACTION_KEYS: list[BindingType] = [
-    Binding("k", "kill", "Kill", id="kill"),
+    Binding("x", "kill", "Kill", id="kill"),
     Binding(
-        "K",
+        "X",
         "kill(True)",
         "Kill tree",
         show=False,

@@ -61,7 +61,7 @@ class TextView(ScrollView, can_focus=True):
         )
     }
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "move(-1)", "Up", show=False, id="panel.up"),
+        Binding("up,k", "move(-1)", "Up", show=False, id="panel.up"),
         Binding("down,j", "move(1)", "Down", show=False, id="panel.down"),
         Binding("left", "shift(-8)", "Left", show=False, id="panel.left"),
         Binding("right", "shift(8)", "Right", show=False, id="panel.right"),
