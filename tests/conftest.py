@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import textual._wait
 import textual.app
+import textual.constants
 import textual.pilot
 from hypothesis import HealthCheck, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
@@ -63,6 +64,8 @@ settings.load_profile("muster")
 # Nothing depends on the user who runs the tests.
 seclude(in_memory=True)
 parse_style_sheets_once()
+# The colours of snapshots do not depend on the user's terminal.
+textual.constants.COLOR_SYSTEM = "truecolor"  # type: ignore[misc]
 
 # Shells make programs ignore these signals, for example with nohup and `&`.
 for number in (signal.SIGHUP, signal.SIGQUIT):

@@ -307,3 +307,40 @@ def test_a_terminal_that_goes_away_takes_muster_along(
         assert is_running()
         screen.press(*["Down"] * round_ * 10)
     until(lambda: not is_running(), "muster has ended")
+
+
+def test_the_terminal_has_its_own_size_whatever_the_environment_says(
+    workspace: Path, tmp_path: Path
+) -> None:
+    arguments = ["-S", str(tmp_path / "none"), str(workspace)]
+    with terminal(tmp_path, arguments, 100, 30, COLUMNS="40", LINES="10") as screen:
+        screen.shows("26 finished", "q Quit", "TASK-")
+        assert "q Quit" in screen.screen().rstrip("\n").split("\n")[29]
+        screen.resize(90, 20)
+        until(lambda: "q Quit" in screen.screen().split("\n")[19], "the footer at the new end")
+
+
+def test_a_terminal_without_an_alternate_screen_keeps_no_picture(
+    workspace: Path, tmp_path: Path
+) -> None:
+    arguments = ["-S", str(tmp_path / "none"), str(workspace)]
+    with terminal(tmp_path, arguments, 80, 24) as screen:
+        screen.tmux("set-option", "-g", "alternate-screen", "off")
+        screen.shows("26 finished", "q Quit")
+        screen.press("q")
+        assert screen.exit_code() == 0
+        assert "finished" not in screen.screen()
+
+
+def test_redrawing_repairs_what_another_program_wrote(workspace: Path, tmp_path: Path) -> None:
+    arguments = ["-S", str(tmp_path / "none"), str(workspace)]
+    with terminal(tmp_path, arguments, 80, 24) as screen:
+        screen.shows("26 finished", "q Quit")
+        before = screen.screen().split("\n")[2:5]
+        device = screen.tmux("display-message", "-p", "-t", "%0", "#{pane_tty}").strip()
+        with open(device, "w", encoding="utf-8") as other:
+            other.write("\x1b[3;3Hbroadcast message\x1b[5;1H\x1b[2K")
+        screen.shows("broadcast message")
+        screen.press("C-l")
+        screen.hides("broadcast message")
+        until(lambda: screen.screen().split("\n")[2:5] == before, "the lines again")

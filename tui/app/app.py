@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, cast
@@ -15,17 +17,20 @@ from textual._compositor import ChopsUpdate, LayoutUpdate
 from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.command import CommandPalette
+from textual.screen import ModalScreen
 
 from registry.schema import Workspace
 from tui.app.bindings import HELP, declared, keys_of
 from tui.app.garbage import Collector, forget_sizes
 from tui.app.notifier import Notifier
 from tui.app.screens.roll import RollScreen
+from tui.app.terminal.driver import ClearingDriver
 from tui.app.terminal.job_control import keep_no_drawings, stop, take_stops
 from tui.app.terminal.key_queue import Followed, TypeAhead
 from tui.app.terminal.picture import CellsUpdate, Picture
 from tui.app.theme import OURS
 from tui.app.widgets.ascii_filter import ascii_filters
+from tui.app.widgets.contrast_filter import ContrastFilter
 from tui.app.widgets.progress_line import opening_workers
 from tui.app.widgets.toasts import ToastHandler
 from tui.config.settings import Settings
@@ -35,6 +40,7 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
     from textual.await_complete import AwaitComplete
     from textual.filter import LineFilter
+    from textual.notifications import SeverityLevel
     from textual.screen import Screen
 
     from tui.live.collector import LiveRoll
@@ -49,6 +55,9 @@ TALL = 34
 """If the terminal has at least this many lines, the panel below the agent list is higher."""
 
 _PUBLISH_EVERY = 15.0
+
+# The number of toasts that wait until a dialog is closed; older ones are dropped.
+_TOASTS_AT_MOST = 10
 
 # Seconds after the start at which the modules in `_LATER` are imported. Usually, the agent list
 # is on the screen by then.
@@ -126,12 +135,14 @@ class MusterApp(App[None]):
         settings: Settings | None = None,
         notices: Sequence[str] = (),
     ) -> None:
-        super().__init__()
+        super().__init__(driver_class=ClearingDriver)
         self._notices = notices
         keep_no_drawings()
         self.animation_level = "none"
         self._settings = settings or Settings()
         self._ascii = ascii_filters(self._settings.ascii)
+        colors = self.console._color_system
+        self._contrast = () if colors is None or self.no_color else (ContrastFilter(colors),)
         for theme in OURS:
             self.register_theme(theme)
         self.theme = self._settings.theme
@@ -143,6 +154,7 @@ class MusterApp(App[None]):
         self._ending: tuple[None, int, RenderableType | None] | None = None
         self._collector = Collector(self.set_timer)
         self._picture = Picture()
+        self._held_toasts: deque[Callable[[], None]] = deque(maxlen=_TOASTS_AT_MOST)
         self._homes = tuple(workspace.path for workspace in workspaces)
         self._notifier = Notifier(self, self._settings.notify)
         self.roll_screen = RollScreen(workspaces, live, self._settings, self._notifier.see)
@@ -189,22 +201,54 @@ class MusterApp(App[None]):
         """Lets an undo by the operator raise no alarm."""
         self._notifier.expect(message.agents)
 
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = True,
+    ) -> None:
+        """Shows a toast; if a dialog is open, after the dialog is closed."""
+        show = partial(
+            super().notify, message, title=title, severity=severity, timeout=timeout, markup=markup
+        )
+        if self._is_dialog_open:
+            self._held_toasts.append(show)
+        else:
+            show()
+
+    def _refresh_notifications(self) -> None:
+        # A toast must not cover a dialog or the dialog's keys.
+        if not self._is_dialog_open:
+            super()._refresh_notifications()
+
+    @property
+    def _is_dialog_open(self) -> bool:
+        return bool(self.screen_stack) and isinstance(self.screen_stack[-1], ModalScreen)
+
     def on_resize(self) -> None:
         """Frees the memory of results that Textual cached for the previous terminal size."""
         forget_sizes()
 
     def pop_screen(self) -> AwaitComplete:
-        """Closes the top screen, and schedules a garbage collection."""
+        """Closes the top screen, shows held toasts, and schedules a garbage collection."""
         self._collector.note_closed()
-        return super().pop_screen()
+        closed = super().pop_screen()
+        if not self._is_dialog_open:
+            self._refresh_notifications()
+            while self._held_toasts:
+                self._held_toasts.popleft()()
+        return closed
 
     async def on_followed(self, message: Followed) -> None:
         """Lets `TypeAhead` handle the next key."""
         await self._type_ahead.followed(message)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        """Returns Textual's line filters, and in ASCII mode also the ASCII filter."""
-        return [*super().get_line_filters(), *self._ascii]
+        """Returns Textual's filters, and those for readable colours and for ASCII mode."""
+        return [*super().get_line_filters(), *self._contrast, *self._ascii]
 
     def get_key_display(self, binding: Binding) -> str:
         """Returns the text that stands for a key on the screen; in ASCII mode, only ASCII text."""

@@ -71,6 +71,9 @@ def run_monitor(
     # Textual draws at fixed intervals; a shorter interval halves the delay of a change, and
     # costs nothing without a change. Textual reads the variable when it is imported.
     os.environ.setdefault("TEXTUAL_FPS", "120")
+    # Textual would take these for the size of the terminal, and ignore changes of the size.
+    for name in ("COLUMNS", "LINES"):
+        os.environ.pop(name, None)
     tmux = Tmux(socket, set_aside=set_aside)
     live = LiveRoll(workspaces, tmux, policy, recover=not settings.read_only)
     live.start()

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -57,15 +61,36 @@ def test_the_filter_keeps_styles_and_widths() -> None:
         ({"LANG": "C", "LC_ALL": ""}, True),
     ],
 )
-def test_the_locale_decides(
-    environment: dict[str, str], is_ascii: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_locale_decides(environment: dict[str, str], is_ascii: bool) -> None:
     assert is_ascii_locale(environment) is is_ascii
-    for name in ("LC_ALL", "LC_CTYPE", "LANG"):
-        monkeypatch.delenv(name, raising=False)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    assert bool(ascii_filters(None)) is is_ascii
+
+
+@pytest.mark.processes
+@pytest.mark.parametrize(
+    ("environment", "is_ascii"),
+    [
+        ({"LANG": "C"}, True),
+        ({"LANG": "POSIX"}, True),
+        ({"LANG": "C", "LC_CTYPE": "C.UTF-8"}, False),
+        ({}, False),
+    ],
+)
+def test_the_locale_of_the_user_decides_and_not_the_one_that_python_sets(
+    environment: dict[str, str], is_ascii: bool
+) -> None:
+    code = (
+        "import os; from tui.app.widgets.ascii_filter import ascii_filters\n"
+        "print(bool(ascii_filters(None)), os.environ.get('LC_CTYPE'))"
+    )
+    command = [sys.executable, "-c", code]
+    root = Path(__file__).parents[3]
+    done = subprocess.run(
+        command, env=environment, cwd=root, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == [str(is_ascii), "C.UTF-8"]
+
+
+def test_a_setting_goes_before_the_locale() -> None:
     assert ascii_filters(True) and not ascii_filters(False)
 
 

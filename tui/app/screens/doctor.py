@@ -90,7 +90,8 @@ class DoctorScreen(ModalScreen[None]):
         if examination is None or fix is None:
             return
         if not examination.fixable:
-            self.notify("muster cannot repair any of these findings.", markup=False)
+            none = Content("muster cannot repair any of these findings")
+            self.query_one(Vertical).border_subtitle = none
             return
 
         def answered(reason: str | None) -> None:
