@@ -8,6 +8,7 @@ Each picture is what the app drew (SVG), and the same as PNG.
 from __future__ import annotations
 
 import asyncio
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -92,6 +93,8 @@ async def take(demo: Demo, picture: Picture) -> None:
 
 def main() -> int:
     """Takes all pictures, or those that are named."""
+    # The pictures have all colours, whatever the terminal has.
+    os.environ |= {"TERM": "xterm-256color", "COLORTERM": "truecolor"}
     wanted = sys.argv[1:]
     chosen = [picture for picture in PICTURES if not wanted or picture.name in wanted]
     for sqlite in (False, True):
