@@ -21,6 +21,7 @@ from registry.dataclass import dataclass, field
 from tui.host.process import procfs
 from tui.host.process.process_tree import Look, Process, look
 from tui.host.process.procfs import PaneEnvironment
+from tui.host.process.socket_path import is_socket
 from tui.host.tmux_servers import panes_of
 from tui.host.tmux_types import TmuxSnapshot
 
@@ -148,7 +149,8 @@ def find_strays(answer: TmuxSnapshot, watched: Watched) -> tuple[Stray, ...]:
             named = named._replace(pane="")
         if is_former or _is_gone(process.pid, named, asked, alive, now, panes):
             surely, maybe = _written_by(process.pid, watched, procfs.open_files(process.pid))
-            is_here = is_ours or _is_same_socket(named.socket, answer, trusted.issuperset(own))
+            may_follow = None if trusted.issuperset(own) else trusted
+            is_here = is_ours or is_socket(named.socket, answer.socket, may_follow)
             users = frozenset(own)
             other_runs = not is_ours and named.server_pid in now.servers
             strays.append(
@@ -260,21 +262,6 @@ def _is_gone(
         return False
     panes = panes_of(named.server_pid)
     return panes is None or named.pane not in panes
-
-
-def _is_same_socket(named: str, answer: TmuxSnapshot, may_follow: bool) -> bool:
-    """Returns whether a process names the queried socket.
-
-    Args:
-        named: The path that the process names.
-        answer: The snapshot of the queried server.
-        may_follow: Whether symbolic links in the path may be followed. False for an untrusted
-            user, because the path may lead anywhere.
-    """
-    socket = os.fspath(answer.socket)
-    if os.path.normpath(named) in (os.path.normpath(socket), os.path.realpath(socket)):
-        return True
-    return may_follow and os.path.realpath(named) == os.path.realpath(socket)
 
 
 def _at_most(

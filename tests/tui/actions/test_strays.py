@@ -532,6 +532,52 @@ def test_what_an_agent_ran_as_another_user_may_be_it(
 
 
 @needs_another_user
+@pytest.mark.parametrize("named", ["s", "link/s", "alias"])
+def test_what_another_user_runs_counts_by_every_path_of_the_socket(
+    files: Files, server: RealTmux, slept: Slept, named: str
+) -> None:
+    (server.directory / "link").symlink_to(server.directory)
+    (server.directory / "alias").symlink_to(server.socket)
+    server.start("agent_x")
+    write(files, "x")
+    kill_server(server)
+    path = server.directory / named
+    says = {"TMUX": f"{path},1,0", "TMUX_PANE": "%0", "PATH": os.environ["PATH"]}
+    left = subprocess.Popen(["sleep", "1000"], env=says, user=OTHER, group=OTHER)
+    try:
+        for asked in ("s", "link/s", "alias"):
+            answer = replace(server.client().ask(), socket=server.directory / asked)
+            (found,) = (
+                stray
+                for stray in strays.find_strays(answer, strays.Watched())
+                if stray.process.pid == left.pid
+            )
+            assert found.is_here, asked
+        (why, *_) = refusals(files, server)
+        assert f"sleep ({left.pid})" in why
+    finally:
+        left.kill()
+        left.wait()
+
+
+@needs_another_user
+def test_a_third_users_own_link_to_the_socket_is_no_reason(
+    files: Files, server: RealTmux, slept: Slept
+) -> None:
+    link = server.directory / "theirs"
+    link.symlink_to(server.directory)
+    os.chown(link, OTHER, OTHER, follow_symlinks=False)
+    server.start("agent_x")
+    write(files, "x")
+    kill_server(server)
+    says = {"TMUX": f"{link}/s,1,0", "TMUX_PANE": "%0", "PATH": os.environ["PATH"]}
+    with subprocess.Popen(["sleep", "1000"], env=says, user=OTHER, group=OTHER) as liar:
+        whys = refusals(files, server)
+        liar.kill()
+    assert whys == []
+
+
+@needs_another_user
 def test_a_third_users_pane_of_another_socket_is_no_reason(
     files: Files, server: RealTmux, slept: Slept
 ) -> None:
