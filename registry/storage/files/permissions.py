@@ -17,7 +17,7 @@ from registry.storage.files import access_list
 from registry.storage.files.access_list import AccessList
 from registry.storage.files.interruption import hand_on, tolerating
 
-_READ, _WRITE = 4, 2
+_READ, _WRITE, _SEARCH = 4, 2, 1
 
 _USUAL_OVERFLOW = 65534
 """The id that Linux shows for unknown users, unless the administrator changed it."""
@@ -336,6 +336,24 @@ def journal_access(user: int, group: int, registry: Access) -> Access:
     if group != registry.group:
         bits = bits & ~0o070 | (bits & 0o007) << 3
     return Access(user, group, bits)
+
+
+def reachable(file: Access, directory: Access) -> Access:
+    """Returns a file's permissions without those that the file's directory prevents.
+
+    Args:
+        file: The permissions of the file.
+        directory: The permissions of the directory.
+    """
+    searchers, known = directory.allowed(_SEARCH), frozenset({file.owner, directory.owner, 0})
+    for left_out in (0, stat.S_IRWXO, stat.S_IRWXG | stat.S_IRWXO):
+        listed = file.listed
+        if listed is not None and left_out:
+            listed = None if left_out & stat.S_IRWXG else {**listed, _OTHERS: 0}
+        narrowed = replace(file, mode=file.mode & ~left_out, listed=listed)
+        if _beyond(narrowed.allowed(_READ), searchers, known) is None:
+            break
+    return narrowed
 
 
 _OWNER = access_list.OWNER, access_list.UNNAMED
