@@ -27,7 +27,7 @@ from registry.storage.files.safe_open import is_safe_name, open_beneath
 from registry.storage.files.writers import is_believed
 
 READ_AT_MOST = 30.0
-"""The time, in seconds, after which no further agent's files are read.
+"""The time, in seconds, after which one `TraceReader` reads no further agent's files.
 
 Without the limit, a user could stall muster for hours with the files of agents that no registry
 lists.
@@ -80,36 +80,63 @@ class Trace:
     strangers: bool = False
 
 
-def traces_in(
-    registry: Path, wanted: Callable[[str], bool]
-) -> tuple[tuple[Trace, ...], tuple[tuple[Path, str], ...]]:
-    """Reads the files of agents in a task's directory. Follows no symlinks; takes no lock.
+_Traces = tuple[tuple[Trace, ...], tuple[tuple[Path, str], ...]]
 
-    Args:
-        registry: The path of the task's registry.
-        wanted: A function that returns whether to read the files of the agent with a given id.
 
-    Returns:
-        The traces of these agents, sorted by id. Then pairs of a directory that could not be read
-        completely, and the reason.
+class TraceReader:
+    """Reads the files of agents in several tasks.
+
+    All tasks together take at most `READ_AT_MOST` seconds. The files of each task are read only once. Follows no symlinks; takes no lock.
     """
-    directory = registry.parent
-    listing = list_files(directory)
-    traces: list[Trace] = []
-    agent_ids = sorted(filter(wanted, listing.files))
-    give_up_at = time.monotonic() + READ_AT_MOST
-    for agent_id in agent_ids:
-        if time.monotonic() > give_up_at:
-            left = len(agent_ids) - len(traces)
-            why = f"reading took too long: the files of {left} agents were not read"
-            return tuple(traces), (*listing.problems, (directory, why))
-        files = listing.files[agent_id]
-        own = [
-            file for file in files if is_believed(directory.joinpath(*file.parts), about=registry)
-        ]
-        history = _history(directory, agent_id, own)
-        traces.append(Trace(agent_id, files, history, len(own) < len(files)))
-    return tuple(traces), listing.problems
+
+    def __init__(self) -> None:
+        self._left = READ_AT_MOST
+        self._read: dict[Path, _Traces] = {}
+
+    def traces_in(self, registry: Path, wanted: Callable[[str], bool]) -> _Traces:
+        """Reads the files of agents in a task's directory.
+
+        Args:
+            registry: The path of the task's registry.
+            wanted: A function that returns whether to read the files of the agent with a given id.
+
+        Returns:
+            The traces of these agents, sorted by id. Then pairs of a directory that could not be
+            read completely, and the reason. If this reader has read this task before, the result
+            has only those agents of the first result that are wanted now.
+        """
+        if registry not in self._read:
+            began = time.monotonic()
+            self._read[registry] = self._new_traces_in(registry, wanted, began + self._left)
+            self._left -= time.monotonic() - began
+        traces, problems = self._read[registry]
+        return tuple(trace for trace in traces if wanted(trace.agent)), problems
+
+    def _new_traces_in(
+        self, registry: Path, wanted: Callable[[str], bool], give_up_at: float
+    ) -> _Traces:
+        directory = registry.parent
+        if time.monotonic() >= give_up_at:
+            return (), ((directory, "reading other tasks took too long: no agent was searched"),)
+        listing = list_files(directory)
+        traces: list[Trace] = []
+        agent_ids = sorted(filter(wanted, listing.files))
+        for agent_id in agent_ids:
+            if time.monotonic() >= give_up_at:
+                left = len(agent_ids) - len(traces)
+                why = f"reading took too long: the files of {left} agents were not read"
+                return tuple(traces), (*listing.problems, (directory, why))
+            files = listing.files[agent_id]
+            paths = {file: directory.joinpath(*file.parts) for file in files}
+            own = [file for file, path in paths.items() if is_believed(path, about=registry)]
+            history = _history(directory, agent_id, own)
+            traces.append(Trace(agent_id, files, history, len(own) < len(files)))
+        return tuple(traces), listing.problems
+
+
+def traces_in(registry: Path, wanted: Callable[[str], bool]) -> _Traces:
+    """Reads the files of agents in the directory of one task; see `TraceReader.traces_in`."""
+    return TraceReader().traces_in(registry, wanted)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from registry.agent_output.history import Trace, traces_in
+from registry.agent_output.history import Trace, TraceReader
 from registry.audit.diff import MISSING
 from registry.audit.kept_state import offer
 from registry.checks.consistency import (
@@ -83,6 +83,7 @@ def find_issues(
     workspaces: Iterable[WorkspaceSource],
     tasks: Iterable[TaskSource],
     unread: Mapping[Path, str],
+    reader: TraceReader | None = None,
 ) -> Found:
     """Returns the issues of tasks and workspaces. Changes no file, and takes no lock.
 
@@ -90,8 +91,9 @@ def find_issues(
         workspaces: The workspaces that the user named.
         tasks: All tasks of these workspaces.
         unread: Maps the path of each registry that must not be opened to the reason.
+        reader: Reads the files of lost agents; None for a new reader.
     """
-    found = _find(workspaces, tasks, unread)
+    found = _find(workspaces, tasks, unread, reader or TraceReader())
     found.files = _without_locks(found.files)
     found.tasks = [
         replace(job, findings=tuple(_without_locks(job.findings))) for job in found.tasks
@@ -106,6 +108,7 @@ def _find(
     workspaces: Iterable[WorkspaceSource],
     tasks: Iterable[TaskSource],
     unread: Mapping[Path, str],
+    reader: TraceReader,
 ) -> Found:
     found = Found()
     lists = {source.path: source for source in workspaces if not source.is_single_task}
@@ -144,7 +147,7 @@ def _find(
         global_ = decoded.get(global_path) if global_path is not None else None
         lost: list[Issue] = []
         if kept and twice[global_path, task_id] == 1:
-            traces = _traces(path, task, found.files)
+            traces = _traces(path, task, found.files, reader)
             others = listed_by.get(global_path, {})
             lost = lost_findings(path, task, traces, global_path, global_, now, others=others)
         issues = task_findings(path, task, kept=path not in unkept, lost=lost)
@@ -231,13 +234,13 @@ def _broken(path: Path, why: str) -> Issue:
     return Issue(IssueKind.UNREADABLE, path, None, None, MISSING, says)
 
 
-def _traces(path: Path, task: Json, files: list[Issue]) -> tuple[Trace, ...]:
+def _traces(path: Path, task: Json, files: list[Issue], reader: TraceReader) -> tuple[Trace, ...]:
     """Reads the files of agents that a task's registry does not list.
 
     Appends an issue to `files` for each directory that cannot be read completely.
     """
     listed = {id_ for id_, _ in agent_entries(task)}
-    traces, problems = traces_in(path, lambda agent_id: agent_id not in listed)
+    traces, problems = reader.traces_in(path, lambda agent_id: agent_id not in listed)
     for directory, why in problems:
         files.append(
             Issue(

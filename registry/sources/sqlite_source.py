@@ -44,6 +44,7 @@ from registry.text import shown_name
 
 if TYPE_CHECKING:
     from registry.agent_output.files import AgentFile, FileFacts
+    from registry.agent_output.history import TraceReader
     from registry.agent_output.lines import Line
     from registry.agent_output.lines import Source as OutputKind
     from registry.agent_output.reported_end import ReportedEnd
@@ -265,7 +266,13 @@ class SqliteTask:
         """Raises `NotSupportedError`."""
         self._refuse("an agent cannot be removed")
 
-    def repair(self, planned: Sequence[Issue], *, on_record: AuditContext | None) -> Made[Fixed]:
+    def repair(
+        self,
+        planned: Sequence[Issue],
+        *,
+        on_record: AuditContext | None,
+        reader: TraceReader | None = None,
+    ) -> Made[Fixed]:
         """Raises `NotSupportedError`."""
         self._refuse("issues cannot be repaired")
 
