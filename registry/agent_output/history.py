@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from registry.agent_output.lines import PROGRESS, STREAM_LOG
+from registry.agent_output.lines import FINDINGS, PROGRESS, STREAM_LOG
 from registry.agent_output.listing import PROMPT, FoundFile, list_files
 from registry.dataclass import dataclass
 from registry.errors import RegistryError
@@ -37,6 +37,9 @@ _HEAD = 64 * 1024
 _TAIL = 1024 * 1024
 _LINE_AT_MOST = 256 * 1024
 _STATUS_AT_MOST = 80
+
+# A line of these files proves that the agent worked, but not its status.
+_NAMING = (STREAM_LOG.name, FINDINGS.name)
 
 _PROMPT_ID = re.compile(r"^[\s*-]*Agent ID:\s*(\S+)\s*$", re.MULTILINE)
 _PROMPT_PARENT = re.compile(r"^[\s*-]*Parent Agent:\s*(\S+)\s*$", re.MULTILINE)
@@ -86,7 +89,8 @@ _Traces = tuple[tuple[Trace, ...], tuple[tuple[Path, str], ...]]
 class TraceReader:
     """Reads the files of agents in several tasks.
 
-    All tasks together take at most `READ_AT_MOST` seconds. The files of each task are read only once. Follows no symlinks; takes no lock.
+    All tasks together take at most `READ_AT_MOST` seconds. The files of each task are read only
+    once. Follows no symlinks; takes no lock.
     """
 
     def __init__(self) -> None:
@@ -164,7 +168,7 @@ def _history(directory: Path, agent_id: str, files: Sequence[FoundFile]) -> Hist
                 for line in _objects(directory, file)
                 if line.get("agent_id") == agent_id
             )
-        elif file.kind == STREAM_LOG.name and not named:
+        elif file.kind in _NAMING and not named:
             named = any(_names(line, agent_id) for line in _objects(directory, file))
     if not reports and not named:
         return None
@@ -215,7 +219,7 @@ def _parent(line: dict[str, Any]) -> str | None:
 
 
 def _names(line: dict[str, Any], agent_id: str) -> bool:
-    """Returns whether a line of a stream log contains the agent's id, also in a tool's input."""
+    """Returns whether a line contains the agent's id; in a stream log, also in a tool's input."""
     if line.get("agent_id") == agent_id:
         return True
     message = line.get("message")

@@ -157,7 +157,7 @@ def _why_unproven(trace: Trace) -> str:
             "remove the file by hand if you do not need it"
         )
     return (
-        "no line of the progress file or the log names the agent, so it is unknown whether the "
+        "no line of the agent's files names the agent, so it is unknown whether the "
         "agent worked: add the agent to the registry by hand, or remove the agent's files"
     )
 

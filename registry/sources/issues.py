@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 from registry.agent_output.history import Trace, TraceReader
 from registry.audit.diff import MISSING
 from registry.audit.kept_state import offer
+from registry.audit.log import denial, log_of
 from registry.checks.consistency import (
     global_findings,
     pair_findings,
@@ -27,6 +29,7 @@ from registry.snapshots import read_registry
 from registry.sources.source import Dialect, Source, TaskSource, WorkspaceSource
 from registry.storage.codec import Json
 from registry.storage.files.interruption import hand_on
+from registry.storage.files.permissions import is_denied
 from registry.storage.files.presence import may_exist
 from registry.storage.files.safe_open import is_safe_name
 from registry.storage.hot_journal import is_hot
@@ -94,12 +97,10 @@ def find_issues(
         reader: Reads the files of lost agents; None for a new reader.
     """
     found = _find(workspaces, tasks, unread, reader or TraceReader())
-    found.files = _without_locks(found.files)
-    found.tasks = [
-        replace(job, findings=tuple(_without_locks(job.findings))) for job in found.tasks
-    ]
+    found.files = _possible(found.files)
+    found.tasks = [replace(job, findings=tuple(_possible(job.findings))) for job in found.tasks]
     found.globals_ = [
-        replace(job, findings=tuple(_without_locks(job.findings))) for job in found.globals_
+        replace(job, findings=tuple(_possible(job.findings))) for job in found.globals_
     ]
     return found
 
@@ -170,16 +171,29 @@ def _find(
     return found
 
 
-def _without_locks(issues: Iterable[Issue]) -> list[Issue]:
-    """Returns issues; an issue in a file that cannot be locked is not fixable."""
-    refusing: dict[Path | None, bool] = {None: False}
+def _possible(issues: Iterable[Issue]) -> list[Issue]:
+    """Returns issues; an issue that this user certainly cannot repair is not fixable."""
+    reason_of = functools.cache(_why_not_repairable)
     result: list[Issue] = []
     for issue in issues:
-        if issue.fixable and issue.file is not None and issue.file not in refusing:
-            refusing[issue.file] = refuses_locks(issue.file)
-        without = issue.fixable and refusing[issue.file]
-        result.append(replace(issue, advice=_NO_LOCKS) if without else issue)
+        why = None
+        if issue.fixable and issue.file is not None:
+            # The completion of an interrupted commit is not logged.
+            why = reason_of(issue.file, issue.kind is not IssueKind.JOURNAL)
+        result.append(issue if why is None else replace(issue, advice=why))
     return result
+
+
+def _why_not_repairable(path: Path, is_logged: bool) -> str | None:
+    if refuses_locks(path):
+        return _NO_LOCKS
+    if is_denied(path):
+        return (
+            "this user cannot write the registry: make the file writable for this user, or run "
+            "muster as its owner"
+        )
+    denied = denial(log_of(path)) if is_logged else None
+    return None if denied is None else f"the repair cannot be logged: {denied.brief}"
 
 
 def _open(path: Path, decoded: dict[Path, Json], files: list[Issue]) -> None:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from registry.storage.files.path_walk import others_may_replace as others_may_replace
     from registry.storage.files.path_walk import others_may_replace_in as others_may_replace_in
     from registry.storage.files.path_walk import steps as steps
+    from registry.storage.files.permissions import is_denied as is_denied
     from registry.storage.files.permissions import is_unmapped as is_unmapped
     from registry.storage.files.presence import may_exist as may_exist
     from registry.storage.files.safe_open import is_safe_name as is_safe_name
@@ -59,7 +60,10 @@ else:
                 "others_may_replace_in",
                 "steps",
             ),
-            "files.permissions": ("is_unmapped",),
+            "files.permissions": (
+                "is_denied",
+                "is_unmapped",
+            ),
             "files.presence": ("may_exist",),
             "recovery": ("recover_registry",),
             "files.safe_open": (

@@ -13,6 +13,7 @@ from registry.sources import TaskSource
 from tui.actions.leftovers import find_leftovers
 from tui.actions.plan import Plan, Step, Verb
 from tui.actions.preconditions import ActionEvidence, TaskEvidence, session_now, takes_for_dead
+from tui.actions.record_permission import denied_records
 from tui.actions.reported_ends import ends_now
 from tui.actions.running_processes import find_running
 from tui.host.process import process_tree
@@ -96,7 +97,7 @@ def evidence_now(plan: Plan, snapshot: TmuxSnapshot) -> ActionEvidence:
 
 
 def looked_at(plan: Plan, evidence: ActionEvidence) -> ActionEvidence:
-    """Adds data of this host to evidence: `leftovers`, `mixed`, `claims`, `ends` and `ending`.
+    """Adds data of this host to evidence, such as `leftovers`, `ends` and `denied`.
 
     This function is called when the plan is made, and again before the plan is executed.
     """
@@ -115,7 +116,9 @@ def looked_at(plan: Plan, evidence: ActionEvidence) -> ActionEvidence:
     ends = {} if snapshot.state is TmuxState.UNKNOWN else ends_now(_gone(plan, evidence))
     at = time.time()
     ending = frozenset(step for step, end in ends.items() if end and is_ending(end, at))
-    evidence = replace(evidence, leftovers=leftovers, ends=ends, ending=ending)
+    evidence = replace(
+        evidence, leftovers=leftovers, ends=ends, ending=ending, denied=denied_records(plan)
+    )
     if plan.verb is not Verb.KILL or snapshot.state is TmuxState.UNKNOWN:
         return evidence
     nearby, sessions = plan.nearby or NearbyWorkspaces(), snapshot.sessions.values()

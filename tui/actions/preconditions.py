@@ -75,6 +75,7 @@ class ActionEvidence:
         ends: Maps the step of an active agent that is gone to the end that the agent itself
             reported, or to None.
         ending: The steps of agents that reported their end a moment ago (`is_ending`).
+        denied: Maps a step that this user has no permission to record to the reason.
     """
 
     snapshot: TmuxSnapshot
@@ -92,6 +93,7 @@ class ActionEvidence:
     alone: bool = False
     ends: Mapping[Step, ReportedEnd | None] = field(default_factory=dict)
     ending: frozenset[Step] = frozenset()
+    denied: Mapping[Step, str] = field(default_factory=dict)
 
 
 Check = Callable[[Step, ActionEvidence], str | None]
@@ -393,6 +395,11 @@ def is_not_claimed(step: Step, evidence: ActionEvidence) -> str | None:
 # --- Checks before registries are written ---------------------------------------------------
 
 
+def may_be_recorded(step: Step, evidence: ActionEvidence) -> str | None:
+    """Requires that this user may write the audit log, and the registry that the step changes."""
+    return evidence.denied.get(step)
+
+
 def no_session_has_its_name(step: Step, evidence: ActionEvidence) -> str | None:
     """Requires that no session has the name of the agent's session."""
     if not step.session_names.isdisjoint(evidence.snapshot.sessions):
@@ -426,6 +433,7 @@ KILL: tuple[tuple[Check, Result], ...] = (
     (tmux_answers, Result.FAILED),
     (end_is_still_recorded, Result.LEFT),
     (registry_can_be_locked, Result.LEFT),
+    (may_be_recorded, Result.FAILED),
     (registry_has_its_owner, Result.LEFT),
     (deployment_is_same, Result.LEFT),
     (is_not_at_work_again, Result.LEFT),
@@ -446,6 +454,7 @@ KILL: tuple[tuple[Check, Result], ...] = (
 
 COMPLETE: tuple[tuple[Check, Result], ...] = (
     (tmux_answers, Result.FAILED),
+    (may_be_recorded, Result.FAILED),
     (session_is_not_elsewhere, Result.LEFT),
     (process_has_ended, Result.LEFT),
     (nothing_is_left_over, Result.LEFT),

@@ -117,6 +117,20 @@ class Access:
         )
 
 
+def is_denied(path: Path) -> bool:
+    """Returns whether this user has no permission to write an existing file.
+
+    The result is False if nobody can write the file system.
+    """
+    effective = os.access in os.supports_effective_ids
+    try:
+        is_read_only = os.statvfs(path).f_flag & os.ST_RDONLY
+    except OSError as error:
+        hand_on(error)
+        return False
+    return not is_read_only and not os.access(path, os.W_OK, effective_ids=effective)
+
+
 def is_unmapped(number: int, *, kind: str = "uid") -> bool:
     """Returns whether an id stands for all users or groups that the user namespace does not know.
 

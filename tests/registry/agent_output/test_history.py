@@ -56,6 +56,13 @@ def history(task: Path) -> History:
     return found
 
 
+def test_findings_alone_prove_that_the_agent_worked(tmp_path: Path) -> None:
+    for agent_id, found in ((ID, History()), ("another", None)):
+        finding = {"agent_id": agent_id, "finding_type": "issue", "message": "odd"}
+        put(tmp_path, f"findings/{ID}_findings.jsonl", json.dumps(finding) + "\n")
+        assert one(tmp_path).history == found
+
+
 def test_all_files_of_an_agent_are_found_also_in_the_archive(tmp_path: Path) -> None:
     names = [
         f"agent_prompt_{ID}.txt",

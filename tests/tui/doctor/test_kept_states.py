@@ -101,7 +101,12 @@ def test_a_broken_registry_is_set_right_on_record_and_undo_brings_it_back(
     undo = plan_undo(states, (files.path.resolve(),), None)
     ((label, says), *_) = [each for each in undo.preview.steps if path.name in each[0]]
     assert "TASK-1" in label and "broken text" in says
-    assert carry_out_undo(undo, "").complete
+    path.write_bytes(whole + b" ")
+    again = plan_undo(states, (files.path.resolve(),), None)
+    assert "was changed after it was restored" in dict(again.preview.refused)[label]
+    path.write_bytes(whole)
+    undone = carry_out_undo(undo, "")
+    assert undone.complete and label in {step.label for step in undone.steps}
     assert path.read_bytes() == broken
 
 
