@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING
 from registry.exports import exports
 
 if TYPE_CHECKING:
+    from registry.database.connection import USUAL as USUAL
+    from registry.database.connection import Limits as Limits
     from registry.database.files import DatabaseStamp as DatabaseStamp
     from registry.database.files import stamp_of as stamp_of
     from registry.database.rows import lists_task as lists_task
@@ -17,6 +19,10 @@ else:
     __getattr__, __dir__ = exports(
         __name__,
         {
+            "connection": (
+                "Limits",
+                "USUAL",
+            ),
             "files": (
                 "DatabaseStamp",
                 "stamp_of",

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from registry.database.connection import Transaction, reading
+from registry.database.connection import TEXT, USUAL, Limits, Transaction, reading
 from registry.database.files import UnpairedFilesError
 from registry.database.tables import Row, Rows
 from registry.errors import BusyRegistryError, RegistryError, UnreadableDatabaseError
@@ -65,18 +65,19 @@ _PAUSE = 0.003
 _UNPAIRED_FOR = 0.1
 
 
-def read_rows(path: Path) -> Rows:
+def read_rows(path: Path, limits: Limits = USUAL) -> Rows:
     """Reads the rows of a database in one transaction, and closes the database.
 
     Args:
         path: The database.
+        limits: The limits of the reading.
 
     Raises:
         BusyRegistryError: Processes opened and closed the database during all attempts.
         UnreadableDatabaseError: The database is damaged, or has an unknown schema.
         RegistryError: The database does not exist, is not accessible, or is not trusted.
     """
-    return _patiently(path, _all_rows)
+    return _patiently(path, _all_rows, limits)
 
 
 def read_agent(path: Path, task_id: str, agent_id: str) -> Row | None:
@@ -120,7 +121,7 @@ def lists_task(path: Path, task_id: str) -> bool:
         tables = ["agents"]
         if "task_id" in transaction.columns("tasks") and transaction.table("tasks") is not None:
             tables.append("tasks")
-        queries = [f"SELECT 1 FROM {table} WHERE task_id = ? LIMIT 1" for table in tables]  # noqa: S608
+        queries = [f"SELECT 1 FROM {table} WHERE task_id = {TEXT} LIMIT 1" for table in tables]  # noqa: S608
         return any(transaction.select(query, (task_id,)) for query in queries)
 
     return _patiently(path, read)
@@ -132,9 +133,10 @@ def _of_agent(
     columns = transaction.columns(table) if transaction.table(table) is not None else ()
     if not {"task_id", "agent_id"} <= set(columns):
         return None
-    query = f"SELECT * FROM {table} WHERE task_id = ? AND agent_id = ? LIMIT 1"  # noqa: S608
+    names = ", ".join(f'"{column}"' for column in columns)
+    query = f"SELECT {names} FROM {table} WHERE task_id = {TEXT} AND agent_id = {TEXT} LIMIT 1"  # noqa: S608
     for row in transaction.select(query, (task_id, agent_id)):
-        return dict(zip(columns, row, strict=False))
+        return dict(zip(columns, row, strict=True))
     return None
 
 
@@ -185,13 +187,15 @@ def _rows(transaction: Transaction, table: str) -> tuple[Row, ...]:
     return tuple(dict(zip(columns, row, strict=True)) for row in rows)
 
 
-def _patiently(path: Path, read: Callable[[Transaction], Result]) -> Result:
+def _patiently(
+    path: Path, read: Callable[[Transaction], Result], limits: Limits = USUAL
+) -> Result:
     """Calls `read` in a transaction, again if a process opens or closes the database meanwhile."""
     started = time.monotonic()
     while True:
         problem: RegistryError
         try:
-            with reading(path) as transaction:
+            with reading(path, limits) as transaction:
                 return read(transaction)
         except BusyRegistryError as error:
             hand_on(error)
@@ -199,6 +203,7 @@ def _patiently(path: Path, read: Callable[[Transaction], Result]) -> Result:
         except UnpairedFilesError as error:
             hand_on(error)
             problem, patience = error, _UNPAIRED_FOR
-        if time.monotonic() - started > patience:
+        now = time.monotonic()
+        if now - started > patience or now >= limits.give_up_at:
             raise problem
         time.sleep(_PAUSE)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 from registry import database
 from registry.dataclass import dataclass
-from registry.errors import BusyRegistryError, RegistryError
+from registry.errors import BusyRegistryError, RegistryError, UnreadableDatabaseError
 from registry.schema.database_records import WorkspaceRecord, workspace_record
 from registry.schema.layout import UnreadDatabase
 from registry.snapshots import Signature
 from registry.storage.codec import Json
 from registry.storage.files.interruption import hand_on
 from registry.storage.files.presence import may_exist
+
+_SLOW = 1.0
+"""After this many seconds, a reading has failed because of the content, not of the permissions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +37,15 @@ class DatabaseCache:
 
     Args:
         path: The database, which may be missing.
+
+    Attributes:
+        limits: The limits of the next readings.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.limits = database.USUAL
+        self._failed: tuple[Signature, UnreadableDatabaseError] | None = None
         self._state: DatabaseState | None = None
 
     def is_there(self) -> bool:
@@ -54,10 +63,21 @@ class DatabaseCache:
         Raises:
             RegistryError: The database cannot be read.
         """
-        state = self._state
-        if state is not None and state.signature == self.stamp():
+        state, stamp = self._state, self.stamp()
+        if state is not None and state.signature == stamp:
             return state
-        rows = database.read_rows(self.path)
+        if self._failed is not None and stamp is not None and self._failed[0] == stamp:
+            # This reading took long. So the same content is not read again.
+            raise self._failed[1].with_traceback(None)
+        self._failed, began = None, time.monotonic()
+        try:
+            rows = database.read_rows(self.path, self.limits)
+        except UnreadableDatabaseError as error:
+            hand_on(error)
+            is_slow = time.monotonic() - began > _SLOW
+            if is_slow and stamp is not None and self.limits == database.USUAL:
+                self._failed = stamp, error
+            raise
         self._state = state = DatabaseState(workspace_record(rows), _signature(rows.stamp))
         return state
 

@@ -43,6 +43,10 @@ _NO_LOCKS = (
 )
 
 
+_DATABASES_AT_MOST = 30.0
+"""The time, in seconds, after which no further database is searched for tasks."""
+
+
 @dataclass(frozen=True, slots=True)
 class Job:
     """The issues of one task, or of one workspace's global registry.
@@ -136,7 +140,7 @@ def _find(
     for path, source in sources.items():
         for agent_id, _ in agent_entries(decoded.get(path, {})):
             listed_by.setdefault(source.global_registry, {})[agent_id or ""] = path
-    unkept: set[Path | None] = {path for path in decoded if database_beside(path) is not None}
+    unkept = _unkept(decoded)
     by_global: dict[Path, list[tuple[Path, Json]]] = {}
     for path, source in sources.items():
         task = decoded.get(path)
@@ -169,6 +173,19 @@ def _find(
             issues = global_findings(path, decoded[path], pairs, known, now=now, kept=kept)
             found.globals_.append(Job(home, tuple(issues)))
     return found
+
+
+def _unkept(registries: Iterable[Path]) -> set[Path | None]:
+    """Returns the registries that the orchestrator does not keep, because of a database.
+
+    After `_DATABASES_AT_MOST` seconds, all further registries are in the result.
+    """
+    unkept: set[Path | None] = set()
+    give_up_at = time.monotonic() + _DATABASES_AT_MOST
+    for path in registries:
+        if time.monotonic() > give_up_at or database_beside(path) is not None:
+            unkept.add(path)
+    return unkept
 
 
 def _possible(issues: Iterable[Issue]) -> list[Issue]:

@@ -296,6 +296,9 @@ class JsonWorkspace(_JsonSource):
         """See `Source.unread_database`."""
         return find_database(self.directory)
 
+    def limit_database(self, largest: int, give_up_at: float) -> None:
+        """See `WorkspaceSource.limit_database`; this source reads no database."""
+
     def tasks(self, listed: Mapping[str, GlobalTask]) -> tuple[TaskSource, ...]:
         """See `WorkspaceSource.tasks`."""
         return tuple(map(JsonTask.at, task_places(self.workspace, listed)))

@@ -334,6 +334,14 @@ class WorkspaceSource(Source, Protocol):
             RegistryError: The list cannot be read.
         """
 
+    def limit_database(self, largest: int, give_up_at: float) -> None:
+        """Limits the next readings of the workspace's database.
+
+        Args:
+            largest: The size of the largest database that is read, in bytes.
+            give_up_at: When a reading must end, in seconds of the monotonic clock.
+        """
+
     def directories(self) -> frozenset[Path]:
         """Returns the directories to watch, besides the directories of the workspace's tasks."""
 

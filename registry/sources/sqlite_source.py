@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 
 from registry import agent_output
 from registry import audit as auditing
+from registry.database import Limits
 from registry.dataclass import dataclass, field, replace
 from registry.errors import (
     NotSupportedError,
@@ -326,6 +327,10 @@ class SqliteWorkspace(JsonWorkspace):
     def unread_database(self) -> UnreadDatabase | None:
         """See `Source.unread_database`."""
         return self._cache.unread() if self._cache.is_there() else None
+
+    def limit_database(self, largest: int, give_up_at: float) -> None:
+        """See `WorkspaceSource.limit_database`."""
+        self._cache.limits = Limits(largest, give_up_at)
 
     def tasks(self, listed: Mapping[str, GlobalTask]) -> tuple[TaskSource, ...]:
         """See `WorkspaceSource.tasks`."""
