@@ -460,7 +460,7 @@ def test_nothing_is_set_right_where_a_database_comes_before(tmp_path: Path) -> N
 def test_a_reading_with_limits_reads_no_database_beyond_them(tmp_path: Path) -> None:
     workspace = tmp_path / ".agent-workspace"
     size = make_database(workspace, CREW).stat().st_size
-    for left, is_read in ((size - 1, False), (size, True)):
+    for left, is_read in ((size - 1, False), (size + 1, True)):
         registries = Registries((Workspace(workspace),))
         registries.rescan(bounds=Bounds(left=left, until=time.monotonic() + 1e9))
         (branch,) = registries.branches()
