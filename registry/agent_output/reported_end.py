@@ -51,7 +51,10 @@ class ReportedEnd:
 
 
 def reported_ends(
-    registry: Path, started: Mapping[str, float], written_after: float = 0.0
+    registry: Path,
+    started: Mapping[str, float],
+    written_after: float = 0.0,
+    about: Path | None = None,
 ) -> dict[str, ReportedEnd]:
     """Returns the ends that agents of a task reported. Follows no symlinks, and takes no lock.
 
@@ -60,7 +63,7 @@ def reported_ends(
     - It is the last line of the agent's progress file, also in the archive.
     - The line is complete, names the agent, and has a known terminal status.
     - The line was written after the agent's start, by its own timestamp and by the file's mtime.
-    - Each user that may write the file may also write the task's registry.
+    - Each user that may write the file may also write the task's registry, or `about`.
 
     Args:
         registry: The path of the task's registry.
@@ -68,6 +71,7 @@ def reported_ends(
             that cannot be part of a file name is skipped.
         written_after: A time in seconds since the epoch. The files of an agent are not opened if
             none of them was written after this time.
+        about: The file with the agents' statuses; None if this is `registry`.
 
     Returns:
         Maps the id of each agent that reported its end to the end.
@@ -88,7 +92,9 @@ def reported_ends(
                 close_read(opened)
     ends: dict[str, ReportedEnd] = {}
     for agent_id in changed:
-        end = _reported_end(registry, agent_id, names[agent_id], started[agent_id])
+        end = _reported_end(
+            registry, about or registry, agent_id, names[agent_id], started[agent_id]
+        )
         if end is not None:
             ends[agent_id] = end
     return ends
@@ -133,7 +139,9 @@ class _LastLine:
         return self.fields.get("agent_id")
 
 
-def _reported_end(registry: Path, agent_id: str, name: str, started: float) -> ReportedEnd | None:
+def _reported_end(
+    registry: Path, about: Path, agent_id: str, name: str, started: float
+) -> ReportedEnd | None:
     # The usual folder is read first. So a file that another process moves to the archive meanwhile
     # is not missed.
     lines = [_last_line(registry.parent, (folder, name)) for folder in _FOLDERS]
@@ -141,7 +149,7 @@ def _reported_end(registry: Path, agent_id: str, name: str, started: float) -> R
     if not any(is_terminal(line.fields.get("status")) for line in found):
         return None
     # A line that an untrusted user may have written counts for nothing, whatever it says.
-    found = [line for line in found if is_believed(line.path, about=registry)]
+    found = [line for line in found if is_believed(line.path, about=about)]
     timed = [(line.at or 0.0, -number, line) for number, line in enumerate(found)]
     if not timed or not all(at and line.agent_id == agent_id for at, _, line in timed):
         return None

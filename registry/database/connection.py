@@ -142,20 +142,18 @@ class Transaction:
     _connection: sqlite3.Connection
     _cost: int = 0
 
-    def select(self, query: str, values: Sequence[str] = ()) -> list[tuple[Any, ...]]:
+    def select(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
         """Returns the rows of a query. Errors are converted by `reading`.
 
         Args:
-            query: The query. Each placeholder must be `TEXT`.
+            query: The query. A placeholder for a text must be `TEXT`.
             values: The values of the placeholders.
 
         Raises:
             UnreadableDatabaseError: The rows of this transaction need too much memory.
         """
-        # A text may contain bytes that are not valid UTF-8; see `_text`.
-        texts = [value.encode("utf-8", "surrogateescape") for value in values]
         rows: list[tuple[Any, ...]] = []
-        for row in self._connection.execute(query, texts):
+        for row in self._connection.execute(query, [*map(_bound, values)]):
             self._cost += _VALUE_COST * len(row)
             self._cost += sum(len(value) for value in row if isinstance(value, (str, bytes)))
             if self._cost > MEMORY_AT_MOST:
@@ -195,7 +193,7 @@ class Transaction:
 
 
 TEXT = "CAST(? AS TEXT)"
-"""A placeholder in a query."""
+"""A placeholder for a text, which may contain bytes that are not valid UTF-8."""
 
 
 @contextmanager
@@ -307,6 +305,23 @@ def _prepare(connection: sqlite3.Connection, give_up_at: float) -> None:
 
 def _text(data: bytes) -> str:
     return data.decode("utf-8", "surrogateescape")
+
+
+def _bound(value: object) -> object:
+    """Returns a value that `sqlite3` accepts; bytes for a text that is not valid Unicode."""
+    if not isinstance(value, str) or value.isascii():
+        return value
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        hand_on(error)
+        try:
+            return value.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError as other:
+            hand_on(other)
+            # No text in a database has this value.
+            return value.encode("utf-8", "surrogatepass")
+    return value
 
 
 def _now(files: DatabaseFiles) -> DatabaseFiles:

@@ -220,7 +220,7 @@ class SqliteTask:
         """See `TaskSource.reported_ends`."""
         if self.problem is not None:
             return {}
-        return agent_output.reported_ends(self.path, started, written_after)
+        return agent_output.reported_ends(self.path, started, written_after, self.database)
 
     def output(self, agent_id: str, kind: OutputKind[Line]) -> AgentFile[Line]:
         """See `TaskSource.output`."""
