@@ -233,6 +233,18 @@ def test_a_process_that_may_not_be_examined_may_be_an_agents(
     assert_late(files, server, 90, may_be=False)
 
 
+@pytest.mark.parametrize(
+    ("since", "began", "may_be"),
+    [(100.0, 100.0, True), (161.0, 500.0, False), (159.0, 500.0, True), (0.0, 84.0, False)],
+)
+def test_a_hidden_process_may_be_an_agents_if_its_process_session_may_be(
+    since: float, began: float, may_be: bool
+) -> None:
+    process = Process(7, 1, "sleep", 0)
+    hidden = strays.Stray(process, frozenset(), began, None, is_hidden=True, since=since)
+    assert leftovers._may_have_begun_at((100.0, 9000.0), [hidden]) is may_be
+
+
 OVERWRITES = """
 import ctypes, signal, time
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
