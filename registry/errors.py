@@ -408,13 +408,51 @@ class UnreadableDatabaseError(RegistryError, OSError):
     Attributes:
         path: The database, or a file beside it.
         remedy: The advice for the user.
+        field: The table, or the table and column, that the database lacks; None for another
+            problem.
     """
 
-    def __init__(self, path: Path, why: str, remedy: str) -> None:
+    def __init__(self, path: Path, why: str, remedy: str, field: str | None = None) -> None:
         super().__init__(f"{_shown(path)} {why}; nothing was changed. {remedy}")
         self.path = path
         self.reason = why
         self.remedy = remedy
+        self.field = field
+
+
+class UnwritableDatabaseError(RegistryError, OSError):
+    """The database of a workspace can be read, but must not or cannot be written.
+
+    Attributes:
+        path: The database, which was not changed.
+        remedy: The advice for the user.
+    """
+
+    def __init__(self, path: Path, why: str, remedy: str) -> None:
+        self._brief = f"{_shown(path)} {why}. {remedy}"
+        super().__init__(f"{_shown(path)} {why}; nothing was changed. {remedy}")
+        self.path = path
+        self.reason = why
+        self.remedy = remedy
+
+
+class UncertainCommitError(RegistryError, OSError):
+    """The disk failed during the commit of a database, so the outcome is not known.
+
+    Check the database before you repeat the change.
+
+    Attributes:
+        path: The database.
+    """
+
+    def __init__(self, path: Path, why: str) -> None:
+        super().__init__(
+            f"{_shown(path)} {why}. It is not known whether the change was written: the next "
+            "process that opens the database finishes or drops it. Check the agents before you "
+            "repeat the change"
+        )
+        self.path = path
+        self.reason = why
 
 
 class NotSupportedError(RegistryError, RuntimeError):

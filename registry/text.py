@@ -49,6 +49,20 @@ def is_invisible(character: str) -> bool:
     return character in _BLANK or any(first <= code <= last for first, last in _IGNORABLE)
 
 
+def may_join(character: str) -> bool:
+    """Returns whether some terminals join a character with the character before it.
+
+    These are the skin tones, and the letters of which two are a flag (regional indicators).
+    Terminals and versions of tmux measure the joined sign differently.
+    """
+    return "\U0001f3fb" <= character <= "\U0001f3ff" or is_flag_letter(character)
+
+
+def is_flag_letter(character: str) -> bool:
+    """Returns whether a character is a regional indicator: a letter of which two are a flag."""
+    return "\U0001f1e6" <= character <= "\U0001f1ff"
+
+
 def is_plain(name: str, limit: int = NAME_AT_MOST) -> bool:
     """Returns whether a name can be shown unchanged, because no other name looks the same."""
     if not name or len(name) > limit or not name.isprintable():
@@ -59,7 +73,9 @@ def is_plain(name: str, limit: int = NAME_AT_MOST) -> bool:
         return True
     # Two spellings of one text, such as U+00C5 and U+212B, look the same in every font.
     return unicodedata.is_normalized("NFC", name) and not any(
-        unicodedata.category(character) in ("Mn", "Me") or is_invisible(character)
+        unicodedata.category(character) in ("Mn", "Me")
+        or is_invisible(character)
+        or may_join(character)
         for character in name
     )
 

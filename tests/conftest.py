@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import textual._wait
 import textual.app
+import textual.constants
 import textual.pilot
 from hypothesis import HealthCheck, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
@@ -42,7 +43,7 @@ from tests.support.two_tasks import two_tasks
 from tests.support.zoo import Zoo
 from tui.actions import leftovers
 from tui.host import tmux_servers
-from tui.host.process import process_kill
+from tui.host.process import process_kill, procfs
 from tui.host.strays import Stray, Watched, find_strays
 from tui.host.tmux_types import TmuxSnapshot
 
@@ -63,6 +64,8 @@ settings.load_profile("muster")
 # Nothing depends on the user who runs the tests.
 seclude(in_memory=True)
 parse_style_sheets_once()
+# The colours of snapshots do not depend on the user's terminal.
+textual.constants.COLOR_SYSTEM = "truecolor"  # type: ignore[misc]
 
 # Shells make programs ignore these signals, for example with nohup and `&`.
 for number in (signal.SIGHUP, signal.SIGQUIT):
@@ -233,7 +236,7 @@ def nobody_elses_servers(monkeypatch: pytest.MonkeyPatch, nobody_elses_tmux: Pat
 
     monkeypatch.setattr(tmux_servers, "servers_of", ours)
     # Nothing depends on whether the tests run in a container.
-    monkeypatch.setattr(tmux_servers, "sees_the_host", lambda: True)
+    monkeypatch.setattr(procfs, "sees_the_host", lambda: True)
 
 
 @pytest.fixture

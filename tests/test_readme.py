@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from registry.checks import IssueKind
 from tui.app.keymap import documented
 from tui.cli.main import COMMANDS
 from tui.model.roll import Verdict
@@ -70,6 +71,13 @@ def test_every_key_that_a_document_names_is_one() -> None:
         keys = _key_table(document)
         assert len(keys) >= 10
         assert not set(keys) - bound, document
+
+
+def test_the_guide_has_every_kind_of_the_doctors_findings_and_no_other() -> None:
+    chapter = DOCUMENTS["tui/README.md"].split("\n## The doctor\n", 1)[1].split("\n## ", 1)[0]
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+)[:| ]", chapter, re.M)
+    told = {kind for row in rows for kind in re.findall(r"`(\w+)`", row)}
+    assert told == {kind.value for kind in IssueKind}
 
 
 @pytest.mark.parametrize("document", DOCUMENTS)

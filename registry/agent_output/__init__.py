@@ -7,6 +7,9 @@ from registry.exports import exports
 if TYPE_CHECKING:
     from registry.agent_output.archived import ArchivedAgentFile as ArchivedAgentFile
     from registry.agent_output.archived import archived_facts_of as archived_facts_of
+    from registry.agent_output.deployments import (
+        find_database_deployment as find_database_deployment,
+    )
     from registry.agent_output.files import AgentFile as AgentFile
     from registry.agent_output.files import Batch as Batch
     from registry.agent_output.files import FileFacts as FileFacts
@@ -37,6 +40,7 @@ else:
                 "ArchivedAgentFile",
                 "archived_facts_of",
             ),
+            "deployments": ("find_database_deployment",),
             "files": (
                 "AgentFile",
                 "Batch",

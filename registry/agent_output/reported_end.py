@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,8 @@ def reported_ends(
     registry: Path,
     started: Mapping[str, float],
     written_after: float = 0.0,
-    about: Path | None = None,
+    *,
+    about: Collection[Path] | None = None,
 ) -> dict[str, ReportedEnd]:
     """Returns the ends that agents of a task reported. Follows no symlinks, and takes no lock.
 
@@ -63,7 +64,7 @@ def reported_ends(
     - It is the last line of the agent's progress file, also in the archive.
     - The line is complete, names the agent, and has a known terminal status.
     - The line was written after the agent's start, by its own timestamp and by the file's mtime.
-    - Each user that may write the file may also write the task's registry, or `about`.
+    - Each user that may write the file may also write the files in `about`.
 
     Args:
         registry: The path of the task's registry.
@@ -71,7 +72,7 @@ def reported_ends(
             that cannot be part of a file name is skipped.
         written_after: A time in seconds since the epoch. The files of an agent are not opened if
             none of them was written after this time.
-        about: The file with the agents' statuses; None if this is `registry`.
+        about: The files that list the agents; None for the task's registry.
 
     Returns:
         Maps the id of each agent that reported its end to the end.
@@ -93,7 +94,7 @@ def reported_ends(
     ends: dict[str, ReportedEnd] = {}
     for agent_id in changed:
         end = _reported_end(
-            registry, about or registry, agent_id, names[agent_id], started[agent_id]
+            registry.parent, about or (registry,), agent_id, names[agent_id], started[agent_id]
         )
         if end is not None:
             ends[agent_id] = end
@@ -140,16 +141,16 @@ class _LastLine:
 
 
 def _reported_end(
-    registry: Path, about: Path, agent_id: str, name: str, started: float
+    directory: Path, about: Collection[Path], agent_id: str, name: str, started: float
 ) -> ReportedEnd | None:
     # The usual folder is read first. So a file that another process moves to the archive meanwhile
     # is not missed.
-    lines = [_last_line(registry.parent, (folder, name)) for folder in _FOLDERS]
+    lines = [_last_line(directory, (folder, name)) for folder in _FOLDERS]
     found = [line for line in lines if line is not None]
     if not any(is_terminal(line.fields.get("status")) for line in found):
         return None
     # A line that an untrusted user may have written counts for nothing, whatever it says.
-    found = [line for line in found if is_believed(line.path, about=about)]
+    found = [line for line in found if all(is_believed(line.path, path) for path in about)]
     timed = [(line.at or 0.0, -number, line) for number, line in enumerate(found)]
     if not timed or not all(at and line.agent_id == agent_id for at, _, line in timed):
         return None

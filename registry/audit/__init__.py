@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from registry.audit.diff import WHOLE_FILE as WHOLE_FILE
     from registry.audit.diff import FieldChange as FieldChange
     from registry.audit.diff import Reverted as Reverted
+    from registry.audit.diff import revert as revert
     from registry.audit.entries import EndedSession as EndedSession
     from registry.audit.entries import Entry as Entry
     from registry.audit.entries import Log as Log
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from registry.audit.undo import KILLED as KILLED
     from registry.audit.undo import UNDO as UNDO
     from registry.audit.undo import Undoable as Undoable
+    from registry.audit.undo import check_writers as check_writers
     from registry.audit.undo import last_actions as last_actions
     from registry.audit.undo import preview as preview
     from registry.audit.undo import take_back as take_back
@@ -45,6 +47,7 @@ else:
                 "MISSING",
                 "Reverted",
                 "WHOLE_FILE",
+                "revert",
             ),
             "kept_state": (
                 "Restored",
@@ -78,6 +81,7 @@ else:
                 "KILLED",
                 "UNDO",
                 "Undoable",
+                "check_writers",
                 "last_actions",
                 "preview",
                 "take_back",

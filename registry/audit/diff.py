@@ -25,6 +25,10 @@ WHOLE_FILE = "(whole file)"
 """The value of `FieldChange.field` if the whole text of a registry was replaced."""
 
 
+STATUS_FIELDS = frozenset({"status", "agents.status"})
+"""The names of the field with an agent's status: in a JSON registry, and in a database."""
+
+
 @dataclass(frozen=True, slots=True)
 class FieldChange:
     """The change of one field of a registry, or of one field of an agent's entry.
@@ -141,7 +145,7 @@ def _fields(
     for field in dict.fromkeys((*before, *after)):
         old, new = before.get(field, MISSING), after.get(field, MISSING)
         if _exact(old) != _exact(new):
-            of_agent = agent is not None and field == "status"
+            of_agent = agent is not None and field in STATUS_FIELDS
             deployed = Deployment.of(after) if of_agent else None
             yield FieldChange(file, agent, nth, field, old, new, deployed=deployed)
 

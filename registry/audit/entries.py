@@ -68,6 +68,7 @@ class EndedSession:
         server_started: When the server started, in seconds since the epoch.
         panes: The ids of the session's panes. They identify processes of the session that still
             run after the kill.
+        pid: The pid of the process that was killed, if the agent had no session; otherwise None.
         told_by: The ids of the users that own the logs with this record. None if the record was
             not read from a log.
         ended_at: The time of the kill's intent in the log, in seconds since the epoch, or None.
@@ -82,6 +83,7 @@ class EndedSession:
     server_pid: int | None = None
     server_started: int = 0
     panes: tuple[str, ...] = ()
+    pid: int | None = None
     told_by: frozenset[int] | None = field(default=None, compare=False, repr=False)
     ended_at: float | None = field(default=None, compare=False, repr=False)
     log: str = field(default="", compare=False, repr=False)
@@ -241,6 +243,8 @@ def _session(session: EndedSession) -> dict[str, Any]:
     record = asdict(session)
     told_by, ended_at = record.pop("told_by"), record.pop("ended_at")
     del record["log"]
+    if session.pid is None:
+        del record["pid"]
     if told_by is not None:
         # The record repeats facts from another log. It names the owners of that log, so that
         # the facts do not seem to come from the user that writes this record.
@@ -358,6 +362,7 @@ def _read_session(
         None if raw.get("server_pid") is None else _whole(raw["server_pid"]),
         _whole(raw.get("server_started", 0)),
         tuple(map(_text, raw.get("panes", ()))),
+        None if raw.get("pid") is None else _whole(raw["pid"]),
         writers.union(map(_whole, raw.get("told_by", ()))),
         _seconds(raw["ended_at"]) if raw.get("ended_at") is not None else at,
     )

@@ -13,7 +13,13 @@ from registry.audit.diff import FieldChange, differences, snapshot
 from registry.audit.entries import Entry, State
 from registry.audit.log import Audit
 from registry.dataclass import dataclass, field, replace
-from registry.errors import AuditError, BusyRegistryError, HalfWrittenError, UntrustedFileError
+from registry.errors import (
+    AuditError,
+    BusyRegistryError,
+    HalfWrittenError,
+    UncertainCommitError,
+    UntrustedFileError,
+)
 from registry.pair import editing_pair
 from registry.storage.codec import Json
 from registry.storage.files.interruption import hand_on
@@ -104,24 +110,56 @@ def change_pair(
     if on_record is None:
         alone = partial(_pass, task, global_, change, log=None, expected=None, owners=owners)
         return until_kept(alone, timeout)[0]
-    audit, log = on_record.audit, auditing.log_of(task)
+    log = auditing.log_of(task)
+
+    def one_pass(
+        expected: tuple[FieldChange, ...], owners: Mapping[Path, int], left: float
+    ) -> tuple[Made[Result], tuple[FieldChange, ...]]:
+        alone = partial(_pass, task, global_, change, log=log, expected=expected, owners=owners)
+        return until_kept(alone, left)
+
+    return logged(one_pass, task, owners, timeout=timeout, on_record=on_record)
+
+
+OnePass = Callable[
+    [tuple[FieldChange, ...], Mapping[Path, int], float],
+    tuple[Made[Result], tuple[FieldChange, ...]],
+]
+"""A function that makes one pass of a change: finds the changed fields, and writes them if they
+are the expected ones. Its arguments are these fields, the ids of the users that must own the
+files, and how long to wait in seconds."""
+
+
+def logged(
+    one_pass: OnePass[Result],
+    place: Path,
+    owners: Mapping[Path, int],
+    *,
+    timeout: float,
+    on_record: AuditContext,
+) -> Made[Result]:
+    """Makes a change in two passes, and logs it between them; see `change_pair`.
+
+    Args:
+        one_pass: Makes one pass.
+        place: The registry or database that is changed.
+        owners: Maps the paths of files to the ids of the users that must own them.
+        timeout: How long to wait for other writers in total, in seconds.
+        on_record: The context for the audit log.
+
+    Raises:
+        AuditError: The audit log cannot be written; nothing was changed.
+        RegistryError: See `one_pass`.
+    """
+    audit, log = on_record.audit, auditing.log_of(place)
     deadline = time.monotonic() + timeout
     expected: tuple[FieldChange, ...] = ()
     entry: Entry | None = None
     while True:
         left = max(0.0, deadline - time.monotonic())
         try:
-            one_pass = partial(
-                _pass,
-                task,
-                global_,
-                change,
-                log=log,
-                expected=expected,
-                owners=owners,
-            )
-            done, made = until_kept(one_pass, left)
-        except HalfWrittenError:
+            done, made = one_pass(expected, owners, left)
+        except (HalfWrittenError, UncertainCommitError):
             # The next process that opens the registry finishes or drops the write. The outcome
             # is not known yet, so it is not logged.
             raise
@@ -132,19 +170,19 @@ def change_pair(
             if entry is not None:
                 _end(audit, log, entry, State.FAILED, str(error) or type(error).__name__)
             raise
-        if _same(made, expected):
+        if same_changes(made, expected):
             if entry is not None:
                 # The changes are logged again only if other processes changed the counters between
                 # the two passes.
                 counted = () if made == expected else made
-                problem = _end(audit, log, entry, State.DONE, "", counted)
+                problem = _end(audit, log, entry, State.DONE, "; ".join(done.problems), counted)
                 if problem is not None:
                     done = replace(done, problems=(*done.problems, problem))
             return done
         if entry is not None:
             _end(audit, log, entry, State.VOID, "the registry was changed meanwhile")
             if not left:
-                raise BusyRegistryError(task)
+                raise BusyRegistryError(place)
         expected, owners = made, {**done.owners, **owners}
         entry = None
         if expected:
@@ -169,7 +207,8 @@ def _end(
     return None
 
 
-def _same(made: Sequence[FieldChange], expected: Sequence[FieldChange]) -> bool:
+def same_changes(made: Sequence[FieldChange], expected: Sequence[FieldChange]) -> bool:
+    """Returns whether the same fields were changed in the same way."""
     return [change.means_the_same() for change in made] == [
         change.means_the_same() for change in expected
     ]
@@ -223,7 +262,7 @@ def _pass(
             made += changes
             if changes:
                 written.append(edit.path)
-        if expected is None or _same(made, expected):
+        if expected is None or same_changes(made, expected):
             for edit in edits:
                 edit.changed = edit.path in written
         present_owners = {edit.path: edit.owner for edit in edits}

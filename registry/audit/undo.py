@@ -147,6 +147,17 @@ def _why_forgeable(entry: Entry, path: Path) -> str | None:
     )
 
 
+def check_writers(entry: Entry, path: Path) -> None:
+    """Requires that an entry was not forged to change a registry or database of another user.
+
+    Raises:
+        RegistryError: The entry may be forged.
+    """
+    why = _why_forgeable(entry, path)
+    if why is not None:
+        raise RegistryError(f"{why}; nothing was taken back")
+
+
 def _places(entry: Entry) -> Mapping[Path, str]:
     """Returns a mapping from the path of each changed registry to its `FieldChange.file`."""
     base = auditing.base_of(Path(entry.log))
@@ -198,9 +209,7 @@ def take_back(step: Undoable, audit: Audit, *, timeout: float = DEFAULT_TIMEOUT)
 
     def check() -> None:
         for path in filter(None, (first, second)):
-            why = _why_forgeable(step.entry, path)
-            if why is not None:
-                raise RegistryError(f"{why}; nothing was taken back")
+            check_writers(step.entry, path)
 
     check()
     if kept_state.is_restoration(step.entry):

@@ -76,10 +76,10 @@ def task_findings(
     if shape is not None:
         return [shape]
     if not kept:
-        return list(_agents_alone(file, task))
+        return list(agents_alone(file, task))
     will_be = with_lost(file, task, lost)
     return [
-        *_agents_alone(file, task),
+        *agents_alone(file, task),
         *lost,
         *hierarchy_findings(file, will_be),
         *_counters(file, task, will_be),
@@ -115,8 +115,13 @@ def _shape(file: Path, registry: Json, is_other: bool, what: str) -> Issue | Non
     return None
 
 
-def _agents_alone(file: Path, registry: Json) -> Iterator[Issue]:
-    """Yields issues for agents without a unique id."""
+def agents_alone(file: Path, registry: Json) -> Iterator[Issue]:
+    """Yields issues for agents without a unique id.
+
+    Args:
+        file: The path of the registry, for the issues.
+        registry: The decoded registry.
+    """
     ids = Counter(id_ for id_, _ in agent_entries(registry))
     for id_, count in ids.items():
         if not id_:
@@ -311,12 +316,12 @@ def global_findings(
     if shape is not None:
         return [shape]
     if not kept:
-        return list(_agents_alone(file, global_))
+        return list(agents_alone(file, global_))
     will_be = snapshot(global_)
     for task_file, task in pairs:
         apply_fixes(will_be, file, pair_findings(task_file, task, file, will_be, now))
     return [
-        *_agents_alone(file, global_),
+        *agents_alone(file, global_),
         *(_missing_tasks(file, global_, known) if known is not None else ()),
         *_counters(file, global_, will_be),
     ]

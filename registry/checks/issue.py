@@ -20,7 +20,9 @@ class IssueKind(StrEnum):
     """The kind of an issue."""
 
     UNREADABLE = "unreadable"
-    """A registry cannot be read, so further issues cannot be known."""
+    """A registry or database cannot be read, so further issues cannot be known."""
+    DAMAGED = "damaged"
+    """A database can be read, but its pages are damaged."""
     JOURNAL = "hot_journal"
     """A commit was interrupted, and is neither finished nor dropped yet."""
     SHAPE = "shape"
@@ -36,15 +38,17 @@ class IssueKind(StrEnum):
     HIERARCHY = "hierarchy"
     """`agent_hierarchy` and `parent` differ."""
     NOT_LISTED = "task_not_listed"
-    """The global registry does not list a task."""
+    """The global registry, or the database, does not list a task."""
     TASK_MISSING = "task_missing"
-    """The global registry lists a task whose registry does not exist."""
+    """The global registry, or the database, lists a task whose registry does not exist."""
     NOT_IN_GLOBAL = "not_in_global"
     """The global registry does not list an agent of a task."""
     NOT_IN_TASK = "not_in_task"
     """The global registry lists an agent that the task's registry does not list."""
     STATUS = "status"
-    """The two registries have different statuses for an agent."""
+    """Two registries, or the database and a newer report, have different statuses for an agent."""
+    UNKNOWN_STATUS = "unknown_status"
+    """Agents have a status that is not a known word."""
     COUNTER = "counter"
     """A counter is wrong."""
     ZOMBIE = "zombie"
@@ -63,16 +67,16 @@ class Issue:
 
     Attributes:
         kind: The kind of the issue.
-        file: The path of the registry; None for a session that belongs to no registry.
+        file: The path of the registry or database; None for a session that belongs to none.
         agent: The id of the agent; None if the issue is not about an agent.
-        field: The name of the field; None if the issue is about the whole file or a session.
+        field: The name of the field, with the table in a database; None if the issue is about the
+            whole file or a session.
         found: The present value, or `MISSING`.
         says: The problem, as the end of a sentence about the agent, field or file.
         fix: The right value, or `MISSING`.
         advice: Why muster cannot repair the issue, and what the user can do; empty if muster can
             repair the issue.
-        reported: Whether the right value of a zombie's status is the end that the agent itself
-            reported.
+        reported: Whether the right value of a status is the end that the agent itself reported.
     """
 
     kind: IssueKind

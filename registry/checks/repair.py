@@ -114,21 +114,38 @@ def fix(registries: Mapping[Path, Json], planned: Sequence[Issue], now: Iterable
         planned: The issues to repair.
         now: The issues that the registries have at present.
     """
+    unlocked = [issue for issue in planned if issue.file not in registries]
+    locked = [issue for issue in planned if issue.file in registries]
+    done, left = still_present(locked, now)
+    left += [(issue, "the registry cannot be locked or read") for issue in unlocked]
+    for file, registry in registries.items():
+        apply_fixes(registry, file, done)
+    return Fixed(tuple(done), tuple(left))
+
+
+def still_present(
+    planned: Iterable[Issue], now: Iterable[Issue]
+) -> tuple[list[Issue], list[tuple[Issue, str]]]:
+    """Compares planned issues with the present ones.
+
+    Args:
+        planned: The issues to repair.
+        now: The issues that exist at present.
+
+    Returns:
+        The present issues that are planned, and the other planned issues with the reasons.
+    """
     by_place = {issue.place: issue for issue in now}
-    done: list[Issue] = []
+    found: list[Issue] = []
     left: list[tuple[Issue, str]] = []
     for issue in planned:
         present = by_place.get(issue.place)
-        if issue.file not in registries:
-            left.append((issue, "the registry cannot be locked or read"))
-        elif present is None:
+        if present is None:
             left.append((issue, "the issue no longer exists: the registry was changed meanwhile"))
         elif present.identity != issue.identity:
             reason = f"the registry was changed meanwhile; the present issue: {present.says}"
             left.append((issue, reason))
         else:
             # If the agent has reported meanwhile, `present` has newer values than the plan.
-            done.append(present)
-    for file, registry in registries.items():
-        apply_fixes(registry, file, done)
-    return Fixed(tuple(done), tuple(left))
+            found.append(present)
+    return found, left

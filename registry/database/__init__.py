@@ -1,20 +1,34 @@
-"""Reads the SQLite database of a workspace without blocking its writers and without a trace."""
+"""Reads and writes the SQLite database of a workspace, beside the orchestrator.
+
+A reading blocks no writer and leaves no trace. A write is one short, guarded transaction.
+"""
 
 from typing import TYPE_CHECKING
 
 from registry.exports import exports
 
 if TYPE_CHECKING:
+    from registry.database.agent_rows import FIELDS as FIELDS
+    from registry.database.agent_rows import AgentTables as AgentTables
+    from registry.database.agent_rows import agent_tables as agent_tables
+    from registry.database.agent_rows import is_storable as is_storable
+    from registry.database.agent_rows import read_tables as read_tables
+    from registry.database.agent_rows import touch_tasks as touch_tasks
+    from registry.database.agent_rows import why_unwritable as why_unwritable
+    from registry.database.agent_rows import write_entries as write_entries
     from registry.database.connection import USUAL as USUAL
     from registry.database.connection import Limits as Limits
     from registry.database.files import DatabaseStamp as DatabaseStamp
     from registry.database.files import stamp_of as stamp_of
+    from registry.database.rows import find_damage as find_damage
     from registry.database.rows import lists_task as lists_task
     from registry.database.rows import read_agent as read_agent
     from registry.database.rows import read_rows as read_rows
     from registry.database.tables import Row as Row
     from registry.database.tables import Rows as Rows
     from registry.database.tables import grouped as grouped
+    from registry.database.transaction import WriteTransaction as WriteTransaction
+    from registry.database.transaction import writing as writing
 else:
     __getattr__, __dir__ = exports(
         __name__,
@@ -23,11 +37,22 @@ else:
                 "Limits",
                 "USUAL",
             ),
+            "agent_rows": (
+                "AgentTables",
+                "FIELDS",
+                "agent_tables",
+                "is_storable",
+                "read_tables",
+                "touch_tasks",
+                "why_unwritable",
+                "write_entries",
+            ),
             "files": (
                 "DatabaseStamp",
                 "stamp_of",
             ),
             "rows": (
+                "find_damage",
                 "lists_task",
                 "read_agent",
                 "read_rows",
@@ -36,6 +61,10 @@ else:
                 "Row",
                 "Rows",
                 "grouped",
+            ),
+            "transaction": (
+                "WriteTransaction",
+                "writing",
             ),
         },
     )

@@ -1,4 +1,6 @@
-"""Opens the database of a workspace for one short reading. The one door to `sqlite3`.
+"""Opens the database of a workspace for one short reading.
+
+This module and `registry.database.transaction` are the one door to `sqlite3`.
 
 A writer is never blocked, and no file is created: the write-ahead log and its index stay as they
 are. A connection that stayed open would keep the log from being removed, so each reading closes
@@ -16,7 +18,7 @@ from contextlib import contextmanager
 from itertools import chain, repeat
 from operator import or_
 from pathlib import Path
-from threading import Lock
+from threading import Lock, Timer
 from typing import Any
 from urllib.parse import quote
 from weakref import WeakValueDictionary
@@ -53,7 +55,12 @@ The number of steps does not limit the time alone: the text of a schema is parse
 """
 
 MEMORY_AT_MOST = 640 * 1024 * 1024
-"""The largest estimated size in memory of all rows of one reading, in bytes."""
+"""The largest estimated size in memory of all rows of one query, in bytes."""
+
+DAMAGES_AT_MOST = 5
+"""The largest number of damages that one check of a database returns."""
+
+_QUICK_CHECK = f"PRAGMA quick_check({DAMAGES_AT_MOST})"
 
 _BUSY_TIMEOUT = 0.2
 _STEPS_OF_A_LOOK = 2_000
@@ -118,45 +125,49 @@ class Limits:
     Attributes:
         largest: The largest size of the database and its write-ahead log together, in bytes.
         give_up_at: When the reading must end, in seconds of the monotonic clock.
+        seconds: The longest time of the reading in seconds; None for `SECONDS_AT_MOST`.
     """
 
     largest: int = BYTES_AT_MOST
     give_up_at: float = math.inf
+    seconds: float | None = None
+
+    @property
+    def end(self) -> float:
+        """When a reading that begins now must end, in seconds of the monotonic clock."""
+        seconds = SECONDS_AT_MOST if self.seconds is None else self.seconds
+        return min(self.give_up_at, time.monotonic() + seconds)
 
 
 USUAL = Limits()
 """The limits of a workspace that the user named."""
 
 
-@dataclass(slots=True)
-class Transaction:
-    """An open read transaction, which sees one state of the database.
+class Queries:
+    """The queries of read transactions and of write transactions."""
 
-    Attributes:
-        path: The database.
-        stamp: The metadata of the files before the transaction began.
-    """
+    __slots__ = ()
 
     path: Path
     stamp: DatabaseStamp
     _connection: sqlite3.Connection
-    _cost: int = 0
 
     def select(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """Returns the rows of a query. Errors are converted by `reading`.
+        """Returns the rows of a query. Errors are converted by the transaction.
 
         Args:
             query: The query. A placeholder for a text must be `TEXT`.
             values: The values of the placeholders.
 
         Raises:
-            UnreadableDatabaseError: The rows of this transaction need too much memory.
+            UnreadableDatabaseError: The rows need too much memory.
         """
+        cost = 0
         rows: list[tuple[Any, ...]] = []
         for row in self._connection.execute(query, [*map(_bound, values)]):
-            self._cost += _VALUE_COST * len(row)
-            self._cost += sum(len(value) for value in row if isinstance(value, (str, bytes)))
-            if self._cost > MEMORY_AT_MOST:
+            cost += _VALUE_COST * len(row)
+            cost += sum(len(value) for value in row if isinstance(value, (str, bytes)))
+            if cost > MEMORY_AT_MOST:
                 raise UnreadableDatabaseError(
                     self.path,
                     f"cannot be read in {MEMORY_AT_MOST // 1024**2} MB of memory",
@@ -196,6 +207,49 @@ TEXT = "CAST(? AS TEXT)"
 """A placeholder for a text, which may contain bytes that are not valid UTF-8."""
 
 
+@dataclass(frozen=True, slots=True)
+class Transaction(Queries):
+    """An open read transaction, which sees one state of the database.
+
+    Attributes:
+        path: The database.
+        stamp: The metadata of the files before the transaction began.
+    """
+
+    path: Path
+    stamp: DatabaseStamp
+    _connection: sqlite3.Connection
+
+    def quick_check(self, seconds: float, query: str = _QUICK_CHECK) -> tuple[str, ...] | None:
+        """Checks the pages of the database.
+
+        Args:
+            seconds: The time after which the check is stopped.
+            query: The check; tests use another one.
+
+        Returns:
+            At most `DAMAGES_AT_MOST` damages; None if the check was stopped.
+        """
+        # In older versions, the check of one table does not call the progress handler.
+        stop = Timer(seconds, self._connection.interrupt)
+        stop.start()
+        try:
+            rows = self.select(query)
+        except sqlite3.DatabaseError as error:
+            hand_on(error)
+            code = error.sqlite_errorcode & 0xFF
+            if code == sqlite3.SQLITE_INTERRUPT:
+                return None
+            if code in _DAMAGED:
+                return (str(error),)
+            raise
+        finally:
+            # The connection must not be closed while the timer uses it.
+            stop.cancel()
+            stop.join()
+        return tuple(str(damage) for (damage,) in rows if damage != "ok")
+
+
 @contextmanager
 def reading(path: Path, limits: Limits = USUAL) -> Iterator[Transaction]:
     """Opens a database and one read transaction, and closes both after the ``with`` block.
@@ -210,18 +264,19 @@ def reading(path: Path, limits: Limits = USUAL) -> Iterator[Transaction]:
         RegistryError: The database cannot be read; see `registry.database.files.examine`.
     """
     first = examine(path)
-    with _alone(first), HeldDatabase(first) as held:
+    with alone(first), HeldDatabase(first) as held:
         # The files may have changed before the lock was taken.
-        files = _now(first)
-        _check(files, limits)
+        files = now_of(first)
+        check(files, limits)
+        _check_settled(files)
         connection = _connect(files)
         try:
             with _converting(path):
-                _prepare(connection, limits.give_up_at)
+                _prepare(connection, limits.end)
                 connection.execute("BEGIN")
                 # The transaction begins with its first query.
                 connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-                held.check_opened(_now(files))
+                held.check_opened(now_of(files))
                 yield Transaction(path, files.stamp, connection)
                 connection.execute("ROLLBACK")
         finally:
@@ -230,12 +285,12 @@ def reading(path: Path, limits: Limits = USUAL) -> Iterator[Transaction]:
             _check_unchanged(files)
 
 
-def _check(files: DatabaseFiles, limits: Limits) -> None:
-    """Requires files that SQLite can read without creating any file.
+def check(files: DatabaseFiles, limits: Limits = USUAL) -> None:
+    """Requires files that belong together, and a database that is not too large.
 
     Raises:
         UnreadableDatabaseError: The log or its index is missing, or the database is too large.
-        BusyRegistryError: A process has just written the database.
+        BusyRegistryError: A process is perhaps creating the database.
     """
     if time.monotonic() >= limits.give_up_at:
         raise UnreadableDatabaseError(files.path, "was not read: no time was left", "Try again")
@@ -252,7 +307,7 @@ def _check(files: DatabaseFiles, limits: Limits) -> None:
     if size > limits.largest:
         why = f"is too large: {size} bytes, and the limit is {limits.largest} bytes"
         raise UnreadableDatabaseError(files.path, why, "Let the orchestrator remove old tasks")
-    if (files.stamp.log is None) != (files.index is None):
+    if files.is_in_use != (files.index is not None):
         there, missing = ("-wal", "-shm") if files.index is None else ("-shm", "-wal")
         raise UnpairedFilesError(
             files.path,
@@ -260,12 +315,17 @@ def _check(files: DatabaseFiles, limits: Limits) -> None:
             "does not, so the newest changes are unknown",
             "Let the orchestrator open the database; it creates the missing file",
         )
+
+
+def _check_settled(files: DatabaseFiles) -> None:
+    """Requires that a database that is read without locks was not written a moment ago."""
     if not files.is_in_use and not files.stamp.settled:
         raise BusyRegistryError(files.path)
 
 
 @contextmanager
-def _alone(files: DatabaseFiles) -> Iterator[None]:
+def alone(files: DatabaseFiles) -> Iterator[None]:
+    """Lets only one thread of this process use a database; see `HeldDatabase`."""
     with _choosing:
         reading_now = _locks.setdefault(files.stamp.main.identity, _Reading())
     with reading_now.lock:
@@ -275,10 +335,9 @@ def _alone(files: DatabaseFiles) -> Iterator[None]:
 def _connect(files: DatabaseFiles) -> sqlite3.Connection:
     # Nothing that SQLite would create may appear: without a log the files cannot change unseen.
     mode = "mode=ro" if files.is_in_use else "mode=ro&immutable=1"
-    address = f"file:{quote(str(files.path))}?{mode}"
     with _converting(files.path):
         return sqlite3.connect(
-            address,
+            address_of(files.path, mode),
             uri=True,
             timeout=_BUSY_TIMEOUT,
             isolation_level=None,
@@ -287,23 +346,37 @@ def _connect(files: DatabaseFiles) -> sqlite3.Connection:
         )
 
 
-def _prepare(connection: sqlite3.Connection, give_up_at: float) -> None:
+def address_of(path: Path, mode: str) -> str:
+    """Returns the URI with which SQLite opens a database."""
+    return f"file:{quote(str(path))}?{mode}"
+
+
+def set_limits(connection: sqlite3.Connection, give_up_at: float = math.inf) -> None:
+    """Limits what SQLite reads and does for one connection.
+
+    Args:
+        connection: The connection.
+        give_up_at: When the last query must end, in seconds of the monotonic clock.
+    """
     for limit, value in _LIMITS.items():
         connection.setlimit(limit, value)
-    # Each byte sequence keeps its own text, so that two names never become one.
-    connection.text_factory = _text
     # SQLite would lose the exception of a signal handler in a callback that is written in Python.
     too_many = chain(repeat(False, STEPS_AT_MOST // _STEPS_OF_A_LOOK), repeat(True))
-    give_up_at = min(give_up_at, time.monotonic() + SECONDS_AT_MOST)
     too_late = map(give_up_at.__le__, iter(time.monotonic, None))
     connection.set_progress_handler(map(or_, too_many, too_late).__next__, _STEPS_OF_A_LOOK)
+
+
+def _prepare(connection: sqlite3.Connection, give_up_at: float) -> None:
+    set_limits(connection, give_up_at)
+    connection.text_factory = as_text
     for pragma in ("query_only = ON", "trusted_schema = OFF", "cell_size_check = ON"):
         connection.execute(f"PRAGMA {pragma}")
     # 0: file content is read by calls, never from a mapping that another process may truncate.
     connection.execute("PRAGMA mmap_size = 0")
 
 
-def _text(data: bytes) -> str:
+def as_text(data: bytes) -> str:
+    """Decodes a text. Each byte sequence has its own text, so that two names never become one."""
     return data.decode("utf-8", "surrogateescape")
 
 
@@ -324,15 +397,20 @@ def _bound(value: object) -> object:
     return value
 
 
-def _now(files: DatabaseFiles) -> DatabaseFiles:
+def now_of(files: DatabaseFiles, *, in_use: bool | None = None) -> DatabaseFiles:
     """Returns the files again, after SQLite has opened them.
+
+    Args:
+        files: The files as they were before.
+        in_use: Whether the database must have a log and an index now; None for the same as before.
 
     Raises:
         BusyRegistryError: The database was replaced, opened or closed in between.
     """
     now = examine(files.path)
     same = now.stamp.main.identity == files.stamp.main.identity
-    if not same or (now.is_in_use, now.index is None) != (files.is_in_use, files.index is None):
+    before = (files.is_in_use, files.index is not None) if in_use is None else (in_use, in_use)
+    if not same or (now.is_in_use, now.index is not None) != before:
         raise BusyRegistryError(files.path)
     return now
 
@@ -357,10 +435,11 @@ def _converting(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         hand_on(error)
-        raise _converted(path, error) from error
+        raise converted(path, error) from error
 
 
-def _converted(path: Path, error: sqlite3.Error) -> RegistryError:
+def converted(path: Path, error: sqlite3.Error) -> RegistryError:
+    """Returns the error of this library for an error of SQLite during a reading."""
     code = getattr(error, "sqlite_errorcode", 0) & 0xFF
     if code in _BUSY:
         return BusyRegistryError(path)

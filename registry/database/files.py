@@ -21,15 +21,17 @@ from registry.errors import (
     InaccessibleRegistryError,
     LinkedRegistryError,
     NotARegularFileError,
+    RegistryError,
     RegistryNotFoundError,
     ReplacedWorkspaceError,
     UnreadableDatabaseError,
+    UnwritableDatabaseError,
 )
 from registry.storage.files.descriptor import close_read, open_owned
 from registry.storage.files.file_age import seconds_since_write
 from registry.storage.files.interruption import hand_on, tolerating
 from registry.storage.files.mounts import owner_of
-from registry.storage.files.permissions import Access, why_unbelievable
+from registry.storage.files.permissions import Access, why_unbelievable, why_unusable
 from registry.storage.files.safe_open import (
     folder_of,
     kind_name,
@@ -42,6 +44,9 @@ from registry.storage.files.safe_open import (
 _SHARED_LOCK = struct.pack("@hhqqi", fcntl.F_RDLCK, os.SEEK_SET, 0x40000002, 510, 0)
 
 _LOG, _INDEX, _JOURNAL = "-wal", "-shm", "-journal"
+
+# The header of a database has the numbers of its file format here; 2 is a write-ahead log.
+_MODE_AT, _WAL_MODE = 18, b"\2\2"
 
 # Linux updates mtime once per tick (at most 10 ms). So two states of the same size that are
 # written in one tick can have the same mtime.
@@ -117,13 +122,19 @@ class DatabaseFiles:
 
     @property
     def is_in_use(self) -> bool:
-        """Whether a process uses the database, or ended without closing it."""
-        return self.stamp.log is not None
+        """Whether a process uses the database, or ended without closing it.
+
+        An empty log without an index has no changes: the process that created it was killed before
+        it created the index.
+        """
+        log = self.stamp.log
+        return log is not None and (log.size > 0 or self.index is not None)
 
     @property
     def identities(self) -> set[tuple[int, int]]:
         """The device and inode of each file that SQLite must have opened."""
-        states = (self.stamp.main, self.stamp.log, self.index)
+        log = self.stamp.log if self.is_in_use else None
+        states = (self.stamp.main, log, self.index)
         return {state.identity for state in states if state is not None}
 
 
@@ -243,6 +254,48 @@ def _check_users(folder: int, path: Path, has_log: bool, has_index: bool) -> Non
                     raise _untrusted(_beside(path, end), why)
 
 
+def own_names(path: Path) -> tuple[str, str]:
+    """Returns the names of a database's log and index."""
+    return name_of(path) + _LOG, name_of(path) + _INDEX
+
+
+def check_new_files(path: Path) -> None:
+    """Requires that the users of a database could use the log and the index of this process.
+
+    SQLite gives both files the mode of the database. If this process runs as root, it also gives
+    them the database's owner and group.
+
+    Raises:
+        UnwritableDatabaseError: Some users of the database could not use the files.
+        RegistryError: The directory is not accessible.
+    """
+    try:
+        with folder_of(path) as folder:
+            database, own_folder = _access(folder, name_of(path)), os.fstat(folder)
+    except RegistryError:
+        raise
+    except OSError as error:
+        hand_on(error)
+        raise InaccessibleRegistryError(path, error, "read") from error
+    user, group = os.geteuid(), os.getegid()
+    if own_folder.st_mode & stat.S_ISGID:
+        group = own_folder.st_gid
+    if user == 0:
+        user, group = database.owner, database.group
+    new = Access(user, group, database.mode & 0o777)
+    if database.listed is not None:
+        # SQLite gives the files no access control list, and the mode contains the list's mask.
+        new = replace(new, mode=database.mode & 0o700)
+    why = why_unusable(new, database, "the log")
+    if why is not None:
+        raise UnwritableDatabaseError(
+            path,
+            f"cannot be written: {why}",
+            "Write as the database's owner or as root, or while the orchestrator has the database "
+            "open",
+        )
+
+
 def _access(folder: int, name: str) -> Access:
     opened = open_owned(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=folder)
     try:
@@ -269,19 +322,20 @@ class HeldDatabase:
     only one thread of a process may use one database at a time.
 
     Args:
-        files: The database. Without a write-ahead log, no lock is taken: SQLite creates nothing
-            then, because it is told that the database does not change.
+        files: The database.
+        always: Whether the lock is taken without a write-ahead log, too. A reader needs no lock
+            then: SQLite creates nothing, because it is told that the database does not change.
 
     Raises:
         BusyRegistryError: A process is creating or closing the database.
         RegistryError: The database cannot be opened or locked.
     """
 
-    def __init__(self, files: DatabaseFiles) -> None:
+    def __init__(self, files: DatabaseFiles, *, always: bool = False) -> None:
         path = files.path
         self._opened = open_file(path, os.O_RDONLY)
         try:
-            if files.is_in_use:
+            if files.is_in_use or always:
                 fcntl.fcntl(self._opened.fileno(), fcntl.F_OFD_SETLK, _SHARED_LOCK)
         except OSError as error:
             close_read(self._opened)
@@ -296,6 +350,25 @@ class HeldDatabase:
 
     def __exit__(self, *_: object) -> None:
         close_read(self._opened)
+
+    def check_mode(self) -> None:
+        """Requires that the database uses a write-ahead log.
+
+        Raises:
+            UnwritableDatabaseError: It uses a rollback journal. A write would lock out readers.
+            BusyRegistryError: The file cannot be read at this moment.
+        """
+        try:
+            header = os.pread(self._opened.fileno(), len(_WAL_MODE), _MODE_AT)
+        except OSError as error:
+            hand_on(error)
+            raise BusyRegistryError(self._path) from error
+        if header != _WAL_MODE:
+            raise UnwritableDatabaseError(
+                self._path,
+                "does not use a write-ahead log, which the orchestrator always uses",
+                "Let the orchestrator open the database; it sets the mode",
+            )
 
     def check_opened(self, files: DatabaseFiles) -> None:
         """Requires that SQLite has opened the examined files, not others at the same paths.

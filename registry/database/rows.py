@@ -7,7 +7,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-from registry.database.connection import TEXT, USUAL, Limits, Transaction, reading
+from registry.database.connection import (
+    SECONDS_AT_MOST,
+    TEXT,
+    USUAL,
+    Limits,
+    Queries,
+    Transaction,
+    reading,
+)
 from registry.database.files import UnpairedFilesError
 from registry.database.tables import Row, Rows
 from registry.errors import BusyRegistryError, RegistryError, UnreadableDatabaseError
@@ -49,15 +57,22 @@ _WANTED: Mapping[str, tuple[str, ...]] = {
     "task_config": ("task_id", "max_agents", "max_concurrent", "max_depth"),
 }
 
+# The table with the last reports, which no verdict needs.
+_REPORTS = "agent_progress_latest"
+_WANTED_REPORTS: Mapping[str, tuple[str, ...]] = {
+    _REPORTS: ("task_id", "agent_id", "timestamp", "status", "progress", "message"),
+}
+
 _NEEDED: Mapping[str, tuple[str, ...]] = {
     "tasks": ("task_id",),
     "agents": AGENTS_NEED,
     "agent_hierarchy": ("task_id", "parent_agent_id", "child_agent_id"),
     "phases": ("task_id", "phase_index"),
     "task_config": ("task_id",),
+    _REPORTS: ("task_id", "agent_id", "timestamp", "status"),
 }
 
-_OPTIONAL = frozenset(_WANTED) - {"agents"}
+_OPTIONAL = frozenset(_NEEDED) - {"agents"}
 
 # A process that opens or closes the database needs less than this many seconds.
 _PATIENCE = 0.5
@@ -65,19 +80,38 @@ _PAUSE = 0.003
 _UNPAIRED_FOR = 0.1
 
 
-def read_rows(path: Path, limits: Limits = USUAL) -> Rows:
+def read_rows(path: Path, limits: Limits = USUAL, *, reports: bool = False) -> Rows:
     """Reads the rows of a database in one transaction, and closes the database.
 
     Args:
         path: The database.
         limits: The limits of the reading.
+        reports: Whether to read the table with the last reports, too.
 
     Raises:
         BusyRegistryError: Processes opened and closed the database during all attempts.
         UnreadableDatabaseError: The database is damaged, or has an unknown schema.
         RegistryError: The database does not exist, is not accessible, or is not trusted.
     """
-    return _patiently(path, _all_rows, limits)
+    wanted = {**_WANTED, **_WANTED_REPORTS} if reports else _WANTED
+    return patiently(path, lambda transaction: _all_rows(transaction, wanted), limits)
+
+
+def find_damage(path: Path, seconds: float) -> tuple[str, ...] | None:
+    """Checks the pages of a database, as ``PRAGMA quick_check`` does.
+
+    Args:
+        path: The database.
+        seconds: How long the check may take. Meanwhile no writer can shorten the log.
+
+    Returns:
+        What SQLite found; empty if the database is whole. None if the time was too short.
+
+    Raises:
+        RegistryError: See `read_rows`.
+    """
+    limits = Limits(seconds=seconds + SECONDS_AT_MOST)
+    return patiently(path, lambda transaction: transaction.quick_check(seconds), limits)
 
 
 def read_agent(path: Path, task_id: str, agent_id: str) -> Row | None:
@@ -95,14 +129,14 @@ def read_agent(path: Path, task_id: str, agent_id: str) -> Row | None:
     """
 
     def read(transaction: Transaction) -> Row | None:
-        _check_schema(transaction)
+        check_schema(transaction)
         agents = _of_agent(transaction, "agents", task_id, agent_id)
         if agents is None:
             return None
         latest = _of_agent(transaction, "agent_progress_latest", task_id, agent_id)
         return agents if latest is None else {**agents, "latest": latest}
 
-    return _patiently(path, read)
+    return patiently(path, read)
 
 
 def lists_task(path: Path, task_id: str) -> bool:
@@ -117,14 +151,14 @@ def lists_task(path: Path, task_id: str) -> bool:
     """
 
     def read(transaction: Transaction) -> bool:
-        _check_schema(transaction)
+        check_schema(transaction)
         tables = ["agents"]
         if "task_id" in transaction.columns("tasks") and transaction.table("tasks") is not None:
             tables.append("tasks")
         queries = [f"SELECT 1 FROM {table} WHERE task_id = {TEXT} LIMIT 1" for table in tables]  # noqa: S608
         return any(transaction.select(query, (task_id,)) for query in queries)
 
-    return _patiently(path, read)
+    return patiently(path, read)
 
 
 def _of_agent(
@@ -140,42 +174,51 @@ def _of_agent(
     return None
 
 
-def _all_rows(transaction: Transaction) -> Rows:
-    _check_schema(transaction)
-    rows = {table: _rows(transaction, table) for table in _WANTED}
-    return Rows(transaction.path, transaction.stamp, **rows)
+def _all_rows(transaction: Transaction, wanted: Mapping[str, tuple[str, ...]]) -> Rows:
+    check_schema(transaction)
+    rows = {table: _rows(transaction, table, columns) for table, columns in wanted.items()}
+    present = {table: found for table, found in rows.items() if found is not None}
+    return Rows(
+        transaction.path,
+        transaction.stamp,
+        absent=frozenset(rows.keys() - present.keys()),
+        **{table: present.get(table, ()) for table in rows},
+    )
 
 
-def _check_schema(transaction: Transaction) -> None:
+def check_schema(transaction: Queries) -> None:
     """Requires the table `agents` with the columns without which no verdict is possible.
 
     Raises:
         UnreadableDatabaseError: The schema is unknown.
     """
     if transaction.table("agents") is None:
-        raise _unknown(transaction.path, "it has no table 'agents'")
+        raise _unknown(transaction.path, "it has no table 'agents'", "agents")
     columns = transaction.columns("agents")
-    missing = [f"'agents.{column}'" for column in AGENTS_NEED if column not in columns]
+    missing = [f"agents.{column}" for column in AGENTS_NEED if column not in columns]
     if missing:
-        raise _unknown(transaction.path, f"it has no column {', '.join(missing)}")
+        why = f"it has no column {', '.join(map(repr, missing))}"
+        raise _unknown(transaction.path, why, missing[0])
 
 
-def _unknown(path: Path, why: str) -> UnreadableDatabaseError:
+def _unknown(path: Path, why: str, field: str) -> UnreadableDatabaseError:
     return UnreadableDatabaseError(
         path,
         f"has a schema that muster does not know: {why}",
         "Use a version of muster that knows this schema, or check that the file is the database "
         "of the orchestrator",
+        field,
     )
 
 
-def _rows(transaction: Transaction, table: str) -> tuple[Row, ...]:
+def _rows(transaction: Transaction, table: str, wanted: tuple[str, ...]) -> tuple[Row, ...] | None:
+    """Returns the rows of a table; None if the table or a needed column does not exist."""
     if table in _OPTIONAL and transaction.table(table) is None:
-        return ()
+        return None
     present = frozenset(transaction.columns(table))
     if not present.issuperset(_NEEDED[table]):
-        return ()
-    columns = [column for column in _WANTED[table] if column in present]
+        return None
+    columns = [column for column in wanted if column in present]
     query = f"SELECT {', '.join(columns)} FROM {table} LIMIT {ROWS_AT_MOST + 1}"  # noqa: S608
     rows = transaction.select(query)
     if len(rows) > ROWS_AT_MOST:
@@ -187,9 +230,7 @@ def _rows(transaction: Transaction, table: str) -> tuple[Row, ...]:
     return tuple(dict(zip(columns, row, strict=True)) for row in rows)
 
 
-def _patiently(
-    path: Path, read: Callable[[Transaction], Result], limits: Limits = USUAL
-) -> Result:
+def patiently(path: Path, read: Callable[[Transaction], Result], limits: Limits = USUAL) -> Result:
     """Calls `read` in a transaction, again if a process opens or closes the database meanwhile."""
     started = time.monotonic()
     while True:

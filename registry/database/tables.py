@@ -22,6 +22,8 @@ class Rows:
         stamp: The metadata of the files before the rows were read.
         tasks, agents, agent_hierarchy, phases, task_config: The rows of these tables, in the order
             of the table; empty if the table does not exist.
+        absent: The names of the tables that do not exist, or lack a column that is needed.
+        agent_progress_latest: The rows of this table; empty unless `read_rows` was asked for them.
     """
 
     path: Path
@@ -31,6 +33,8 @@ class Rows:
     agent_hierarchy: tuple[Row, ...]
     phases: tuple[Row, ...]
     task_config: tuple[Row, ...]
+    absent: frozenset[str] = frozenset()
+    agent_progress_latest: tuple[Row, ...] = ()
 
 
 def grouped(rows: Sequence[Row], column: str) -> dict[Any, list[Row]]:

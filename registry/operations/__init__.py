@@ -20,6 +20,12 @@ if TYPE_CHECKING:
     from registry.operations.create import Created as Created
     from registry.operations.create import create_global_registry as create_global_registry
     from registry.operations.create import create_task_registry as create_task_registry
+    from registry.operations.database_finish import DatabaseTask as DatabaseTask
+    from registry.operations.database_finish import finish_in_database as finish_in_database
+    from registry.operations.database_finish import newest_time as newest_time
+    from registry.operations.database_report import report_in_database as report_in_database
+    from registry.operations.database_undo import preview_in_database as preview_in_database
+    from registry.operations.database_undo import take_back_in_database as take_back_in_database
     from registry.operations.finish import FinishReport as FinishReport
     from registry.operations.finish import Judged as Judged
     from registry.operations.finish import SessionEnd as SessionEnd
@@ -59,6 +65,16 @@ else:
                 "Created",
                 "create_global_registry",
                 "create_task_registry",
+            ),
+            "database_finish": (
+                "DatabaseTask",
+                "finish_in_database",
+                "newest_time",
+            ),
+            "database_report": ("report_in_database",),
+            "database_undo": (
+                "preview_in_database",
+                "take_back_in_database",
             ),
             "finish": (
                 "FinishReport",

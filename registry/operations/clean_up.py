@@ -16,6 +16,7 @@ from registry.dataclass import dataclass, field
 from registry.errors import RegistryError, RegistryNotFoundError, WrongShapeError
 from registry.operations import health
 from registry.operations.finish import end_fields, end_of
+from registry.operations.own_ends import OwnEnd, own_ends
 from registry.pair import edited_pair, left_out
 from registry.schema import counters, edits
 from registry.schema.arguments import RegistryPath, path_or_none
@@ -72,6 +73,10 @@ def clean_up_task(
 ) -> CleanUp:
     """Gives a terminal status to each active agent of a task if the agent's session is gone.
 
+    An agent that itself reported its end gets this end, with its message as the reason, instead of
+    `status` and `reason`. In the first ten seconds after its report, the agent is not changed,
+    because the orchestrator writes its end.
+
     The task's registry and the global registry are changed in one commit. In the global registry,
     two further kinds of agents are changed:
 
@@ -107,7 +112,7 @@ def clean_up_task(
         return CleanUp({}, (), {task: f"no agent was changed: {database}"})
 
     def clean_up(in_task: Edit, in_global: Edit | None, problems: list[str]) -> CleanUp:
-        ended = rule.end(in_task.registry)
+        ended = rule.end(task, in_task.registry)
         in_task.changed = bool(ended)
         if in_global is not None:
             # Both locks are held, so no other change comes in between.
@@ -180,7 +185,7 @@ def clean_up_workspace(
             problems[task] = f"{shown_name(task)} {place.problem}"
             continue
         try:
-            gone, agents = edited(task, rule.end_and_see, timeout)
+            gone, agents = edited(task, partial(rule.end_and_see, task), timeout)
         except RegistryError as error:
             hand_on(error)
             problems[task] = str(error)
@@ -251,22 +256,37 @@ class _CleanUpRule:
         counters.check_grace(grace)
         return cls(counters.session_names(live), status, fields, Instant.now(), grace)
 
-    def end(self, task: Json) -> tuple[str, ...]:
-        """Gives a terminal status to the dead agents in a task's registry; returns their ids."""
+    def end(self, path: Path, task: Json) -> tuple[str, ...]:
+        """Gives a terminal status to the dead agents in a task's registry; returns their ids.
+
+        Args:
+            path: The path of the registry.
+            task: The decoded registry; changed in place.
+        """
         edits.check_agents(task)
-        dead = self._dead(task)
-        done = edits.finish_each(
-            task, lambda _, entry: (self.status, self.fields) if id(entry) in dead else None
+        dead = counters.zombies_in(task, self.live, self.listed_at, self.grace)
+        ends: dict[int, OwnEnd] = dict.fromkeys(
+            (id(entry) for _, entry in dead), (self.status, self.fields)
         )
+        if dead:
+            # Only the files of dead agents are read while the lock is held.
+            ends |= own_ends(path, task, dead)
+        done = edits.finish_each(task, lambda _, entry: ends.get(id(entry)))
         return tuple(change.agent_id for change in done)
 
-    def end_and_see(self, edit: Edit) -> tuple[tuple[str, ...], dict[str, _TaskAgents]]:
-        """Gives a terminal status to the dead agents of a task whose registry is locked.
+    def end_and_see(
+        self, path: Path, edit: Edit
+    ) -> tuple[tuple[str, ...], dict[str, _TaskAgents]]:
+        """Gives a terminal status to the dead agents of a task.
+
+        Args:
+            path: The path of the registry.
+            edit: The registry, which this process has locked.
 
         Returns:
             The ids of these agents; and a mapping of the task's id to all agents of the task.
         """
-        gone = self.end(edit.registry)
+        gone = self.end(path, edit.registry)
         edit.changed = bool(gone)
         return gone, _by_task_id(edit.registry, gone, Instant.now())
 

@@ -21,7 +21,13 @@ from registry.schema.arguments import (
     timestamp,
 )
 from registry.schema.counters import ended_just_now
-from registry.schema.records import Deployment, agent_entries, is_active, is_terminal
+from registry.schema.records import (
+    Deployment,
+    agent_entries,
+    has_not_ended,
+    is_terminal,
+    meaning_of,
+)
 from registry.storage.codec import Json
 from registry.storage.locked_file import DEFAULT_TIMEOUT
 from registry.text import shown_name
@@ -96,8 +102,9 @@ def reported_end_fields(end: ReportedEnd) -> dict[str, str]:
     """
     if not is_terminal(end.status):
         raise WrongShapeError("status", f"must be a terminal status, not {end.status!r:.80}")
-    fields = {} if end.status == "terminated" else {END_FIELD[end.status]: end.timestamp}
-    word = "completion_reason" if end.status == "completed" else "termination_reason"
+    meaning = meaning_of(end.status)
+    fields = {} if meaning == "terminated" else {END_FIELD[meaning]: end.timestamp}
+    word = "completion_reason" if meaning == "completed" else "termination_reason"
     return fields | ({word: end.message} if end.message else {})
 
 
@@ -275,7 +282,7 @@ def _finish(
         status, fields = ends.of(agent_id)
         return status, {**extra, **fields}
 
-    in_task = edits.finish_each(task, end_of_wanted)
+    in_task = edits.finish_each(task, end_of_wanted, has_not_ended)
     ours = {change.agent_id for change in in_task}
     in_global = _follow(task, global_, wanted, ours, ends, judged) if global_ is not None else []
     entries = {id_: entry for id_, entry in agent_entries(task) if id_}
@@ -300,7 +307,7 @@ def _is_judged(agent_id: str | None, entry: Json, judged: Judged) -> bool:
 
 def _why_untouched(entry: Json) -> str:
     status = entry.get("status")
-    if is_active(status):
+    if has_not_ended({}, entry):
         return f"was deployed again meanwhile; its status stays {status!r}"
     return f"is already {status!r}"
 
@@ -340,4 +347,4 @@ def _follow(
             return ends.of(agent_id) if _is_judged(agent_id, listed, judged) else None
         return end_of(entry) if agent_id in ours or not ended_just_now(entry, now) else None
 
-    return edits.finish_each(global_, end_in_task)
+    return edits.finish_each(global_, end_in_task, has_not_ended)

@@ -18,6 +18,7 @@ from typing import Any
 
 from registry.dataclass import dataclass
 from registry.errors import WrongShapeError, naming
+from registry.operations.own_ends import ENDING, own_ends
 from registry.schema import edits
 from registry.schema.arguments import timestamp
 from registry.schema.counters import (
@@ -54,7 +55,8 @@ class HealthReport:
         path: The registry.
         sessions_known: Whether a list of sessions was given. If not, `zombies`, `leaked` and
             `orphans` are empty, because they cannot be known.
-        zombies: The ids of active agents whose session does not exist.
+        zombies: The ids of active agents whose session does not exist. Agents that reported their
+            end in the last ten seconds are left out.
         leaked: The ids of agents with a terminal status whose session still exists.
         orphans: The sessions that are named like an agent's session, but are neither in the
             registry nor in `other_sessions`.
@@ -143,7 +145,9 @@ def registry_health_check(
     orphans: tuple[str, ...] = ()
     if live_sessions is not None:
         live, others = session_names(live_sessions), session_names(other_sessions)
-        zombies = tuple(id_ or "" for id_, _ in zombies_in(registry, live, listed_at, grace))
+        dead = zombies_in(registry, live, listed_at, grace)
+        ends = own_ends(path, registry, dead)
+        zombies = tuple(id_ or "" for id_, entry in dead if ends.get(id(entry), ()) is not ENDING)
         entries = agent_entries(registry)
         listed = {str(entry.get("tmux_session")) for _, entry in entries}
         replaced, _ = replaced_spellings(listed | others)
@@ -227,7 +231,9 @@ def validate_and_repair_registry(
     """Terminates zombies in a registry, and repairs the registry's counters.
 
     A zombie is an active agent whose session does not exist. A zombie gets the status
-    `terminated`, the time `terminated_at`, and the `termination_reason` "session_not_found".
+    `terminated`, the time `terminated_at`, and the `termination_reason` "session_not_found". A
+    zombie that itself reported its end gets this end, with its message as the reason. In the first
+    ten seconds after its report, it is not changed, because the orchestrator writes its end.
 
     If a database may have newer data of the agents (`database_beside`), nothing is repaired.
 
@@ -273,13 +279,14 @@ def _repair(
         return []
     repairs = []
     if live is not None:
-        fields = {
-            "status": "terminated",
-            "terminated_at": timestamp(),
-            "termination_reason": GONE,
-        }
-        for agent_id, entry in zombies_in(registry, session_names(live), listed_at, grace):
-            for field, value in fields.items():
+        usual = "terminated", {"terminated_at": timestamp(), "termination_reason": GONE}
+        dead = zombies_in(registry, session_names(live), listed_at, grace)
+        ends = own_ends(path, registry, dead)
+        for agent_id, entry in dead:
+            end = ends.get(id(entry), usual)
+            if end is ENDING:
+                continue
+            for field, value in {"status": end[0], **end[1]}.items():
                 repairs.append(Repair(agent_id or "", field, entry.get(field), value))
                 entry[field] = value
     for drift in counter_drifts(registry):

@@ -31,7 +31,6 @@ from registry.schema.records import (
     ORCHESTRATOR,
     agent_entries,
     counts_as_active,
-    is_active,
 )
 from registry.schema.session_names import SESSION_PREFIX
 from registry.storage.codec import Json
@@ -178,7 +177,7 @@ def register_agent(
         TimeoutError, FileNotFoundError, json.JSONDecodeError: See `LockedRegistryFile`.
     """
     extra = _fields_of(fields)
-    if not is_active(status):
+    if not (isinstance(status, str) and status in ACTIVE_STATUSES):
         raise WrongShapeError("status", f"must be one of {', '.join(sorted(ACTIVE_STATUSES))}")
     if not isinstance(prompt, str):
         raise WrongShapeError("prompt", "must be a string")

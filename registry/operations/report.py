@@ -2,42 +2,28 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
-import os
-import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
 from registry.dataclass import dataclass
-from registry.errors import (
-    AgentNotFoundError,
-    InaccessibleRegistryError,
-    NotARegularFileError,
-    RegistryError,
-    UntrustedFileError,
-    WrongShapeError,
-)
+from registry.errors import AgentNotFoundError, WrongShapeError
 from registry.operations.finish import END_FIELD
+from registry.operations.progress_file import append_progress
 from registry.operations.register import is_of_task
 from registry.pair import edited_pair
 from registry.schema import edits
 from registry.schema.arguments import RegistryPath, further_fields, path_or_none, timestamp
-from registry.schema.layout import PROGRESS_FOLDER, agent_file
 from registry.schema.records import (
     ACTIVE_STATUSES,
     TERMINAL_STATUSES,
     agent_entries,
-    is_active,
-    is_terminal,
 )
 from registry.storage.codec import Json
-from registry.storage.files.descriptor import Descriptor, close_read, open_owned
-from registry.storage.files.interruption import hand_on, tolerating
-from registry.storage.files.new_file import give_away, make_file, make_folder
-from registry.storage.files.safe_open import is_safe_name, open_folder
+from registry.storage.files.interruption import hand_on
+from registry.storage.files.safe_open import is_safe_name
 from registry.storage.locked_file import DEFAULT_TIMEOUT, Edit
 from registry.text import quoted_name, shown_name
 
@@ -109,7 +95,7 @@ def report_progress(
     """
     if clamp and _is_number(progress) and not math.isnan(progress):
         progress = min(max(progress, 0), 100)
-    _check(agent_id, status, progress, message, any_status=any_status)
+    check_report(agent_id, status, progress, message, any_status=any_status)
     extra = further_fields(fields, _SET_HERE, "report_progress")
     task = Path(task_registry)
     global_ = path_or_none(global_registry)
@@ -147,14 +133,9 @@ def report_progress(
         "message": message,
         "progress": progress if progress is not None else entry.get("progress"),
     }
-    try:
-        _append(task.parent, agent_id, json.dumps(line) + "\n")
-    except (RegistryError, OSError) as error:
-        hand_on(error)
-        why = error.brief if isinstance(error, RegistryError) else str(error)
-        problems.append(
-            f"the registry has the report, but the agent's progress file was not written: {why}"
-        )
+    problem = append_progress(task.parent, line)
+    if problem is not None:
+        problems.append(f"the registry has the report, but {problem}")
     _log.info("Agent %s reported %s (%s %%)", agent_id, change.status, line["progress"])
     return Reported(agent_id, change.previous, change.status, tuple(problems))
 
@@ -163,7 +144,7 @@ def _is_number(value: object) -> TypeGuard[float]:
     return isinstance(value, (int, float)) and not isinstance(value, bool)
 
 
-def _check(
+def check_report(
     agent_id: str,
     status: str | None,
     progress: float | None,
@@ -171,6 +152,11 @@ def _check(
     *,
     any_status: bool,
 ) -> None:
+    """Requires valid arguments of a report; see `report_progress`.
+
+    Raises:
+        WrongShapeError: An argument has a wrong value.
+    """
     if not isinstance(agent_id, str) or not is_safe_name(agent_id):
         raise WrongShapeError(
             "id", f"is {quoted_name(agent_id, 80)}, which cannot be part of a file's name"
@@ -179,8 +165,10 @@ def _check(
         raise WrongShapeError("message", "must be a string")
     if any_status and (not isinstance(status, str | None) or status == ""):
         raise WrongShapeError("status", "must be a non-empty string")
-    if status is not None and not (any_status or is_active(status) or is_terminal(status)):
-        known = ", ".join(sorted(ACTIVE_STATUSES | TERMINAL_STATUSES))
+    accepted = ACTIVE_STATUSES | TERMINAL_STATUSES
+    refused = not isinstance(status, str) or status not in accepted
+    if status is not None and not any_status and refused:
+        known = ", ".join(sorted(accepted))
         raise WrongShapeError("status", f"is {quoted_name(status, 80)}, not one of {known}")
     if progress is None:
         return
@@ -209,60 +197,3 @@ def _reported(
     if stamp is not None and (wanted != kept or stamp not in entry):
         fields[stamp] = now
     return wanted, fields
-
-
-def _append(directory: Path, agent_id: str, line: str) -> None:
-    """Appends a line to an agent's progress file; follows no symlink.
-
-    Raises:
-        NotARegularFileError: The progress file is not a regular file.
-        UntrustedFileError: The progress file has a second hard link.
-        OSError: The file cannot be written.
-    """
-    folder = directory / PROGRESS_FOLDER
-    task = open_folder(directory)
-    try:
-        with tolerating(FileExistsError):
-            make_folder(PROGRESS_FOLDER, task.fileno())
-    finally:
-        close_read(task)
-    inside = open_folder(directory, (PROGRESS_FOLDER,))
-    path = folder / agent_file(agent_id, "progress")
-    try:
-        file = _open_or_make(path.name, inside.fileno())
-    except OSError as error:
-        hand_on(error)
-        raise InaccessibleRegistryError(path, error, "write") from error
-    finally:
-        close_read(inside)
-    try:
-        with file:
-            _append_to(file.fileno(), path, line.encode("ascii"))
-    except OSError as error:
-        hand_on(error)
-        if isinstance(error, RegistryError):
-            raise
-        raise InaccessibleRegistryError(path, error, "append to") from error
-
-
-def _open_or_make(name: str, folder: int) -> Descriptor:
-    """Opens a progress file for appending, and creates the file if it does not exist."""
-    flags = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
-    with tolerating(FileNotFoundError):
-        return open_owned(name, flags, dir_fd=folder)
-    with tolerating(FileExistsError):
-        close_read(make_file(name, folder, 0o644, lambda fd: give_away(fd, folder)))
-    return open_owned(name, flags, dir_fd=folder)
-
-
-def _append_to(fd: int, path: Path, data: bytes) -> None:
-    status = os.fstat(fd)
-    if not stat.S_ISREG(status.st_mode):
-        raise NotARegularFileError(path, "a FIFO, socket or device")
-    if status.st_nlink > 1:
-        raise UntrustedFileError(path, "has a second name (hard link); move the file aside")
-    if status.st_size and os.pread(fd, 1, status.st_size - 1) != b"\n":
-        # A process died during a write. Its incomplete line must not damage this one.
-        data = b"\n" + data
-    while data:
-        data = data[os.write(fd, data) :]

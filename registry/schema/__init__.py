@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from registry.exports import exports
 
 if TYPE_CHECKING:
+    from registry.schema.counters import END_DELAY as END_DELAY
     from registry.schema.counters import CounterDrift as CounterDrift
     from registry.schema.edits import StatusChange as StatusChange
     from registry.schema.ids import find_existing_agent as find_existing_agent
@@ -50,7 +51,10 @@ else:
     __getattr__, __dir__ = exports(
         __name__,
         {
-            "counters": ("CounterDrift",),
+            "counters": (
+                "CounterDrift",
+                "END_DELAY",
+            ),
             "edits": ("StatusChange",),
             "ids": (
                 "find_existing_agent",

@@ -29,11 +29,16 @@ two steps, the agent's session is missing from the list.
 """
 
 END_DELAY = 10.0
-"""For this many seconds after an agent's end, the end is not copied to the global registry.
+"""For this many seconds after an agent reported its end, the orchestrator may still write it.
 
-The orchestrator writes the end to the task's registry first, and to the global registry up to 4 s
-later. It then decreases `active_agents`, whatever status the agent's entry in the global registry
-has. If muster had already written the end to this entry, the counter would become too low.
+The orchestrator appends the report to the agent's progress file first. Then it ends the session,
+and writes the task's registry and the global registry up to 4 s later. In this time:
+
+- The agent is not called dead. The time counts from the report, not from the moment when the
+  session was first missing: a command that has just started cannot know that moment.
+- The end is not copied from the task's registry to the global registry. The orchestrator decreases
+  `active_agents`, whatever status the agent's entry in the global registry has. If muster had
+  already written the end to this entry, the counter would become too low.
 """
 
 

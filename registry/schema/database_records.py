@@ -8,58 +8,20 @@ from typing import Any
 from registry.database import Row, Rows, grouped
 from registry.dataclass import dataclass, replace
 from registry.schema.records import (
-    ACTIVE_STATUSES,
-    TERMINAL_STATUSES,
     AgentRecord,
     GlobalTask,
     Phase,
     TaskRecord,
     agent_record,
+    meaning_in_database,
+    meaning_of,
     text_of,
     whole_of,
 )
 from registry.schema.session_names import SESSION_PREFIX
 
-REVIEWER_PHASE = -1
-"""The `phase_index` of an agent that reviews a phase."""
-
-# The statuses that only a database has, and the pair of known statuses for the others.
-_MEANING = {
-    "reviewing": "working",
-    "pending": "running",
-    "starting": "running",
-    "phase_completed": "completed",
-    "killed": "terminated",
-}
-_UNKNOWN = ""
-_NO_STATUS = "working"
-
 # The limits of a task without own limits.
 _MAX_AGENTS, _MAX_CONCURRENT, _MAX_DEPTH = 50, 20, 5
-
-
-def known_status(status: object, progress: object) -> str:
-    """Returns the status that muster knows with the meaning of a status in a database.
-
-    The orchestrator treats a word that it does not know as working. With 100 percent it treats the
-    word as completed, but its own counters do not count such an agent as completed. So the meaning
-    of such a word is not known.
-
-    Args:
-        status: The value in the database.
-        progress: The percentage in the database.
-
-    Returns:
-        A word of `ACTIVE_STATUSES` or `TERMINAL_STATUSES`; empty if the meaning is not known.
-    """
-    word = (text_of(status) or "").lower()
-    if not word:
-        return _NO_STATUS
-    if word in ACTIVE_STATUSES or word in TERMINAL_STATUSES:
-        return word
-    if word in _MEANING:
-        return _MEANING[word]
-    return _UNKNOWN if progress == 100 else "working"
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,17 +129,8 @@ def _hierarchy(rows: Iterable[Row]) -> dict[str, tuple[str, ...]]:
 
 def database_agent(row: Mapping[str, Any]) -> AgentRecord:
     """Returns the record of a row of the table `agents`; never raises an error."""
-    status, progress = row.get("status"), row.get("progress")
-    known = known_status(status, progress)
-    phase = whole_of(row.get("phase_index"))
-    is_reviewer = phase == REVIEWER_PHASE or bool(row.get("review_id"))
-    return replace(
-        agent_record(text_of(row.get("agent_id")), row),
-        known_status=None if known == status else known,
-        phase=None if phase is None or phase < 0 else phase,
-        is_reviewer=is_reviewer,
-        cursor_pid=whole_of(row.get("cursor_pid")),
-    )
+    agent = agent_record(text_of(row.get("agent_id")), row)
+    return replace(agent, known_status=_known(agent.status, row.get("progress")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -217,7 +170,15 @@ def newest_of(
     reported = tuple(_with_report(agent, reports.get(agent.id)) for agent in agents)
     hierarchy = {**json.hierarchy, **database.hierarchy}
     warnings = (*database.warnings, *json.warnings)
-    return replace(database, agents=reported, hierarchy=hierarchy, warnings=warnings)
+    task = database if database.phases else json
+    return replace(
+        database,
+        agents=reported,
+        hierarchy=hierarchy,
+        warnings=warnings,
+        phase=task.phase,
+        phases=task.phases,
+    )
 
 
 def _newest(database: AgentRecord, json: AgentRecord | None) -> AgentRecord:
@@ -234,9 +195,9 @@ def _newest(database: AgentRecord, json: AgentRecord | None) -> AgentRecord:
         parent=database.parent or json.parent,
         depth=json.depth if database.depth is None else database.depth,
         tmux_session=json.tmux_session or database.tmux_session,
-        phase=database.phase,
-        is_reviewer=database.is_reviewer,
-        cursor_pid=database.cursor_pid,
+        phase=json.phase if database.phase is None else database.phase,
+        is_reviewer=database.is_reviewer or json.is_reviewer,
+        cursor_pid=json.cursor_pid or database.cursor_pid,
     )
 
 
@@ -255,6 +216,6 @@ def _with_report(agent: AgentRecord, report: LastReport | None) -> AgentRecord:
     )
 
 
-def _known(status: str, progress: float | None) -> str | None:
-    known = known_status(status, progress)
-    return None if known == status else known
+def _known(status: str, progress: object) -> str | None:
+    meaning = meaning_in_database(status, progress)
+    return None if meaning == meaning_of(status) else meaning

@@ -9,13 +9,12 @@ from typing import Any, TypeGuard
 from registry.dataclass import dataclass
 from registry.errors import AgentNotFoundError, DuplicateAgentError, WrongShapeError
 from registry.schema.records import (
-    ACTIVE_STATUSES,
     ORCHESTRATOR,
-    TERMINAL_STATUSES,
     agent_entries,
     counts_as_active,
     is_active,
     is_global,
+    is_terminal_task,
 )
 from registry.storage.codec import Json, kind_of
 
@@ -139,17 +138,6 @@ def count_all(registry: Json) -> int:
     return len(agent_entries(registry))
 
 
-def _is_terminal_word(status: str) -> bool | None:
-    """Returns whether a task's status is terminal; None if the status is an unknown word."""
-    word = status.casefold()
-    if word in TERMINAL_STATUSES:
-        return True
-    return False if word in ACTIVE_STATUSES or word in _TASK_AT_WORK else None
-
-
-_TASK_AT_WORK = frozenset({"initialized", "active"})
-
-
 def is_reference(task: object) -> bool:
     """Returns whether a task's entry in a global registry names a task of another workspace."""
     return isinstance(task, Mapping) and bool(task.get("cross_project_reference"))
@@ -168,7 +156,7 @@ def count_tasks(registry: Json) -> dict[str, int]:
     counted = {"total_tasks": len(tasks)}
     statuses = [task.get("status") if isinstance(task, dict) else None for task in tasks]
     terminal = [
-        _is_terminal_word(status) if isinstance(status, str) else False for status in statuses
+        is_terminal_task(status) if isinstance(status, str) else False for status in statuses
     ]
     if None not in terminal:
         counted["active_tasks"] = terminal.count(False)
@@ -504,7 +492,9 @@ def finish(
 
 
 def finish_each(
-    registry: Json, end_of: Callable[[str | None, Json], End | None]
+    registry: Json,
+    end_of: Callable[[str | None, Json], End | None],
+    may_end: Callable[[Json, Json], bool] = counts_as_active,
 ) -> list[StatusChange]:
     """Gives active agents a terminal status; `end_of` chooses the status of each agent.
 
@@ -512,17 +502,19 @@ def finish_each(
         registry: The decoded registry; changed in place.
         end_of: A function that receives an agent's id and entry. The function returns the new
             status and fields, or None to leave the agent unchanged.
+        may_end: A function that returns whether an entry of the registry may be changed.
 
     Returns:
         One change for each changed entry, in file order.
     """
     changes = []
     was_right = _is_completed_right(registry)
-    completed = 0
+    active = completed = 0
     for agent_id, entry in agent_entries(registry):
-        end = end_of(agent_id, entry) if counts_as_active(registry, entry) else None
+        end = end_of(agent_id, entry) if may_end(registry, entry) else None
         if end is None:
             continue
+        active -= counts_as_active(registry, entry)
         status, fields = end
         previous = entry.get("status")
         entry["status"] = status
@@ -530,5 +522,5 @@ def finish_each(
         completed += ended_by_itself(entry)
         changes.append(StatusChange(agent_id or "", previous, status))
     if changes:
-        _count(registry, -len(changes), completed, was_right)
+        _count(registry, active, completed, was_right)
     return changes

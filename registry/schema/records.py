@@ -1,8 +1,11 @@
-"""Frozen records of the content of registries, and the known statuses.
+"""Frozen records of the content of registries, and the meanings of statuses.
 
 Registries store agents in a list, or in an object whose keys are ids. Fields may be missing, null,
 unknown or of the wrong type. Such a field does not cause an error: the record has None instead, or
 `TaskRecord.warnings` has a message.
+
+An orchestrator also writes statuses that the functions of this library refuse, and agents report
+words of their own. Each word has a meaning, which the verdicts use; the word is shown as written.
 """
 
 from __future__ import annotations
@@ -12,6 +15,7 @@ import time
 from collections.abc import Iterable, Mapping
 from datetime import datetime
 from functools import cached_property, lru_cache
+from types import MappingProxyType
 from typing import Any
 
 from registry.dataclass import dataclass, field
@@ -26,25 +30,128 @@ from registry.storage.files.interruption import hand_on
 from registry.text import shown_name
 
 ACTIVE_STATUSES = frozenset({"running", "working", "blocked"})
-"""The statuses of agents that should have a session."""
+"""The statuses of agents that should have a session. The library writes only these."""
 
 TERMINAL_STATUSES = frozenset({"completed", "error", "failed", "terminated"})
-"""The statuses of agents that have ended."""
+"""The statuses of agents that have ended. The library writes only these."""
+
+_ACTIVE_OF_ORCHESTRATORS = {"reviewing": "working"}
+_TERMINAL_OF_ORCHESTRATORS = {"phase_completed": "completed", "killed": "terminated"}
+
+_STARTING = {"pending": "running", "starting": "running"}
+
+_MEANINGS: Mapping[str, str] = MappingProxyType(
+    {
+        **{word: word for word in (*ACTIVE_STATUSES, *TERMINAL_STATUSES)},
+        **_ACTIVE_OF_ORCHESTRATORS,
+        **_TERMINAL_OF_ORCHESTRATORS,
+        **_STARTING,
+    }
+)
+"""Maps each known word to the status of the library that has the same meaning."""
+
+_AT_WORK = "working"
+"""The meaning of a word that is not known."""
+
+_ALL = 100
+
+_ACTIVE_TASKS = frozenset({*ACTIVE_STATUSES, "initialized", "active"})
+_TERMINAL_TASKS = frozenset({*TERMINAL_STATUSES, "cancelled", "archived"})
 
 ORCHESTRATOR = "orchestrator"
 """The parent of an agent that was not started by another agent."""
 
+REVIEWER_PHASE = -1
+"""The `phase_index` of an agent that reviews a phase."""
+
 _DAY = 86400
+
+_INIT = 1
+_LARGEST_PID = 2**22
+
+
+def meaning_of(word: str) -> str:
+    """Returns the status for verdicts that a word in a JSON registry means.
+
+    Upper and lower case are equal. A word that is not known means an active agent.
+
+    Returns:
+        A word of `ACTIVE_STATUSES` or `TERMINAL_STATUSES`; empty for an empty word.
+    """
+    return _MEANINGS.get(word.lower(), _AT_WORK) if word else ""
+
+
+def stored_status(word: str, progress: object) -> str:
+    """Returns the status that the orchestrator stores in a database for a word.
+
+    Args:
+        word: The word, for example of a report; may be empty.
+        progress: The percentage; any value. The orchestrator cuts off a fraction.
+    """
+    lower = word.lower()
+    if lower in _STARTING:
+        return _MEANINGS[lower]
+    if lower in _MEANINGS:
+        return lower
+    percent = _percent(progress) if word else None
+    return "completed" if percent == _ALL else "running" if percent == 0 else _AT_WORK
+
+
+def _percent(progress: Any) -> int | None:
+    try:
+        return int(progress)
+    except (TypeError, ValueError, OverflowError) as error:
+        hand_on(error)
+        return None
+
+
+def meaning_in_database(word: str, progress: object) -> str:
+    """Returns the status for verdicts that a word in a database means.
+
+    The orchestrator's rule for its database has two more cases than `meaning_of`:
+
+    - An empty word means an active agent.
+    - With a progress of 100 percent, a word that is not known means a completed agent.
+
+    Args:
+        word: The status in the database.
+        progress: The percentage in the database; any value.
+
+    Returns:
+        A word of `ACTIVE_STATUSES` or `TERMINAL_STATUSES`.
+    """
+    return meaning_of(stored_status(word, progress))
+
+
+def is_known(status: str) -> bool:
+    """Returns whether an agent's status is a known word, or empty."""
+    return not status or status.lower() in _MEANINGS
 
 
 def is_active(status: object) -> bool:
-    """Returns whether a status is active; False for a value that is not a string."""
-    return isinstance(status, str) and status in ACTIVE_STATUSES
+    """Returns whether a status is active, as the counters of a registry count.
+
+    The result is False for an unknown word, and for a value that is not a string.
+    """
+    return isinstance(status, str) and (
+        status in ACTIVE_STATUSES or status in _ACTIVE_OF_ORCHESTRATORS
+    )
 
 
 def is_terminal(status: object) -> bool:
-    """Returns whether a status is terminal; False for a value that is not a string."""
-    return isinstance(status, str) and status in TERMINAL_STATUSES
+    """Returns whether a status is terminal.
+
+    The result is False for an unknown word, and for a value that is not a string.
+    """
+    return isinstance(status, str) and (
+        status in TERMINAL_STATUSES or status in _TERMINAL_OF_ORCHESTRATORS
+    )
+
+
+def is_terminal_task(status: str) -> bool | None:
+    """Returns whether a task's status is terminal; None if the status is an unknown word."""
+    word = status.casefold()
+    return True if word in _TERMINAL_TASKS else False if word in _ACTIVE_TASKS else None
 
 
 def is_global(registry: Json) -> bool:
@@ -88,6 +195,17 @@ def counts_as_active(registry: Json, entry: Json) -> bool:
     if status is None and is_global(registry):
         return True
     return is_active(status)
+
+
+def has_not_ended(registry: Json, entry: Json) -> bool:
+    """Returns whether the verdicts take the agent of this entry for active.
+
+    An agent with an unknown status is not counted by `counts_as_active`, but has not ended.
+    """
+    status = entry.get("status")
+    if isinstance(status, str) and meaning_of(status) in ACTIVE_STATUSES:
+        return True
+    return counts_as_active(registry, entry)
 
 
 def parse_time(value: object) -> float | None:
@@ -177,11 +295,11 @@ class AgentRecord:
             None.
         start_doubt: The seconds between the two possible meanings of `started_at`, if this local
             time occurred twice; otherwise 0. `started` is the later meaning.
-        known_status: The status that muster knows with the meaning of `status`; empty if the
-            meaning is not known. None if `status` is used itself.
+        known_status: The status that `status` means; None if `meaning_of` returns the meaning.
         phase: The number of the task's phase for which the agent works, from 0, or None.
         is_reviewer: Whether the agent reviews a phase.
-        cursor_pid: The pid of an agent that runs without a session, or None.
+        cursor_pid: The pid of the agent's process, or None. Orchestrators write the pid of an
+            agent that runs without a session.
     """
 
     id: str
@@ -204,8 +322,13 @@ class AgentRecord:
 
     @property
     def meaning(self) -> str:
-        """The status for verdicts: a word that muster knows, if the meaning is known."""
-        return self.status if self.known_status is None else self.known_status
+        """The status for verdicts: a known word; empty if the entry has no status."""
+        return meaning_of(self.status) if self.known_status is None else self.known_status
+
+    @property
+    def pid(self) -> int | None:
+        """The pid by which the agent is judged; None if the entry names a session or no pid."""
+        return self.cursor_pid if self.tmux_session is None else None
 
     @property
     def possible_starts(self) -> tuple[float, ...]:
@@ -280,6 +403,11 @@ class TaskRecord:
             and is_active(agent.meaning)
             and is_tmux_name_certain(agent.tmux_session)
         )
+
+    @cached_property
+    def with_pid(self) -> tuple[AgentRecord, ...]:
+        """The agents that are judged by their process, because they have no session."""
+        return tuple(agent for agent in self.agents if agent.pid is not None)
 
     @cached_property
     def session_names(self) -> tuple[str, ...]:
@@ -390,6 +518,9 @@ def agent_record(agent_id: str | None, entry: Mapping[str, Any]) -> AgentRecord:
     session = entry.get("tmux_session")
     last_update = text_of(entry.get("last_update"))
     starts = possible_times(started_at)
+    written = entry.get("status")
+    status = text_of(written) or ""
+    phase = whole_of(entry.get("phase_index"))
     return AgentRecord(
         id=agent_id or "",
         type=text_of(entry.get("type")) or "",
@@ -397,7 +528,7 @@ def agent_record(agent_id: str | None, entry: Mapping[str, Any]) -> AgentRecord:
         tmux_session=(session or None) if isinstance(session, str) else None,
         parent=text_of(entry.get("parent")),
         depth=whole_of(entry.get("depth")),
-        status=text_of(entry.get("status")) or "",
+        status=status,
         progress=number_of(entry.get("progress")),
         started_at=started_at,
         last_update=last_update,
@@ -405,7 +536,16 @@ def agent_record(agent_id: str | None, entry: Mapping[str, Any]) -> AgentRecord:
         updated=parse_time(last_update),
         ended=_latest(entry.get("completed_at"), entry.get("terminated_at")),
         start_doubt=starts[-1] - starts[0] if starts else 0.0,
+        phase=None if phase is None or phase < 0 else phase,
+        is_reviewer=phase == REVIEWER_PHASE or bool(entry.get("review_id")),
+        cursor_pid=_pid_of(entry.get("cursor_pid")),
+        known_status=None if isinstance(written, str) else "",
     )
+
+
+def _pid_of(value: object) -> int | None:
+    pid = whole_of(value)
+    return pid if pid is not None and _INIT < pid <= _LARGEST_PID else None
 
 
 def _latest(one: object, other: object) -> float | None:
@@ -439,8 +579,18 @@ def _hierarchy(registry: Json) -> dict[str, tuple[str, ...]]:
     }
 
 
+def _phases(registry: Json) -> dict[int, Phase]:
+    phases = registry.get("phases")
+    return {
+        number: Phase(text_of(entry.get("name")) or "", text_of(entry.get("status")) or "")
+        for number, entry in enumerate(phases if isinstance(phases, list) else ())
+        if isinstance(entry, dict)
+    }
+
+
 def task_record(registry: Json) -> TaskRecord:
     """Returns the record of a task's decoded registry; never raises an error."""
+    phases = _phases(registry)
     return TaskRecord(
         task_id=text_of(registry.get("task_id")),
         description=text_of(registry.get("task_description")) or "",
@@ -455,6 +605,8 @@ def task_record(registry: Json) -> TaskRecord:
         max_agents=whole_of(registry.get("max_agents")),
         max_depth=whole_of(registry.get("max_depth")),
         max_concurrent=whole_of(registry.get("max_concurrent")),
+        phase=whole_of(registry.get("current_phase_index", 0)) if phases else None,
+        phases=phases,
     )
 
 

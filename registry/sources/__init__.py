@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 from registry.exports import exports
 
 if TYPE_CHECKING:
-    from registry.sources.issues import Found as Found
-    from registry.sources.issues import Job as Job
+    from registry.sources.found import Found as Found
+    from registry.sources.found import Job as Job
+    from registry.sources.found import unreadable as unreadable
     from registry.sources.issues import find_issues as find_issues
-    from registry.sources.issues import unreadable as unreadable
     from registry.sources.json_source import JsonTask as JsonTask
     from registry.sources.json_source import JsonWorkspace as JsonWorkspace
     from registry.sources.source import Dialect as Dialect
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from registry.sources.source import Source as Source
     from registry.sources.source import TaskSource as TaskSource
     from registry.sources.source import WorkspaceSource as WorkspaceSource
-    from registry.sources.sqlite_source import READ_ONLY as READ_ONLY
     from registry.sources.sqlite_source import SqliteTask as SqliteTask
     from registry.sources.sqlite_source import SqliteWorkspace as SqliteWorkspace
     from registry.sources.sqlite_source import workspace_source as workspace_source
@@ -24,12 +23,12 @@ else:
     __getattr__, __dir__ = exports(
         __name__,
         {
-            "issues": (
+            "found": (
                 "Found",
                 "Job",
-                "find_issues",
                 "unreadable",
             ),
+            "issues": ("find_issues",),
             "json_source": (
                 "JsonTask",
                 "JsonWorkspace",
@@ -42,7 +41,6 @@ else:
                 "WorkspaceSource",
             ),
             "sqlite_source": (
-                "READ_ONLY",
                 "SqliteTask",
                 "SqliteWorkspace",
                 "workspace_source",

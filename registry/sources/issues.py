@@ -21,12 +21,15 @@ from registry.checks.consistency import (
 )
 from registry.checks.issue import Issue, IssueKind
 from registry.checks.lost import lost_findings
-from registry.dataclass import dataclass, field, replace
+from registry.checks.statuses import WrittenStatus, unknown_status_findings
+from registry.dataclass import replace
 from registry.errors import CorruptRegistryError, RegistryError, RegistryNotFoundError
 from registry.schema.layout import database_beside
-from registry.schema.records import agent_entries, global_record
+from registry.schema.records import agent_entries, global_record, text_of
 from registry.snapshots import read_registry
-from registry.sources.source import Dialect, Source, TaskSource, WorkspaceSource
+from registry.sources.database_issues import add_database_issues
+from registry.sources.found import Found, Job, unreadable
+from registry.sources.source import Dialect, TaskSource, WorkspaceSource
 from registry.storage.codec import Json
 from registry.storage.files.interruption import hand_on
 from registry.storage.files.permissions import is_denied
@@ -47,45 +50,6 @@ _DATABASES_AT_MOST = 30.0
 """The time, in seconds, after which no further database is searched for tasks."""
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
-    """The issues of one task, or of one workspace's global registry.
-
-    Attributes:
-        source: The source of the task or of the workspace.
-        findings: All issues, including issues that muster cannot repair.
-    """
-
-    source: Source
-    findings: tuple[Issue, ...]
-
-    @property
-    def fixable(self) -> tuple[Issue, ...]:
-        """The issues that muster can repair."""
-        return tuple(issue for issue in self.findings if issue.fixable)
-
-
-@dataclass(slots=True)
-class Found:
-    """The issues of tasks and workspaces.
-
-    Attributes:
-        files: The issues of whole files: unreadable files, and files with an interrupted commit.
-        tasks: The issues of each task.
-        globals_: The issues of each workspace's global registry.
-    """
-
-    files: list[Issue] = field(default_factory=list)
-    tasks: list[Job] = field(default_factory=list)
-    globals_: list[Job] = field(default_factory=list)
-
-    @property
-    def findings(self) -> list[Issue]:
-        """All issues."""
-        jobs = (*self.tasks, *self.globals_)
-        return [*self.files, *(issue for job in jobs for issue in job.findings)]
-
-
 def find_issues(
     workspaces: Iterable[WorkspaceSource],
     tasks: Iterable[TaskSource],
@@ -100,12 +64,23 @@ def find_issues(
         unread: Maps the path of each registry that must not be opened to the reason.
         reader: Reads the files of lost agents; None for a new reader.
     """
-    found = _find(workspaces, tasks, unread, reader or TraceReader())
+    workspaces, tasks = tuple(workspaces), tuple(tasks)
+    decoded: dict[Path, Json] = {}
+    found = _find(workspaces, tasks, unread, decoded, reader or TraceReader())
     found.files = _possible(found.files)
     found.tasks = [replace(job, findings=tuple(_possible(job.findings))) for job in found.tasks]
     found.globals_ = [
         replace(job, findings=tuple(_possible(job.findings))) for job in found.globals_
     ]
+    statuses = [
+        WrittenStatus(source.path, "status", agent_id or "", status)
+        for source in tasks
+        if source.dialect is Dialect.JSON
+        for agent_id, entry in agent_entries(decoded.get(source.path, {}))
+        if (status := text_of(entry.get("status")))
+    ]
+    statuses += add_database_issues(found, workspaces, tasks, decoded)
+    found.files += unknown_status_findings(statuses)
     return found
 
 
@@ -113,15 +88,16 @@ def _find(
     workspaces: Iterable[WorkspaceSource],
     tasks: Iterable[TaskSource],
     unread: Mapping[Path, str],
+    decoded: dict[Path, Json],
     reader: TraceReader,
 ) -> Found:
+    """Returns the issues of JSON registries, and adds the decoded registries to `decoded`."""
     found = Found()
     lists = {source.path: source for source in workspaces if not source.is_single_task}
     # The orchestrator leaves a JSON registry in the directory of each task of a database.
     sources = {source.path: source for source in tasks if source.dialect is Dialect.JSON}
     globals_ = {source.global_registry for source in sources.values()}
     now = time.time()
-    decoded: dict[Path, Json] = {}
     for path in dict.fromkeys((*lists, *(path for path in globals_ if path is not None))):
         _open(path, decoded, found.files)
     for path, source in sources.items():
@@ -237,20 +213,6 @@ def _open(path: Path, decoded: dict[Path, Json], files: list[Issue]) -> None:
     except RegistryError as error:
         hand_on(error)
         files.append(unreadable(path, error.reason or str(error)))
-
-
-def unreadable(path: Path, why: str) -> Issue:
-    """Returns the issue of a file or directory that cannot be read, with the reason `why`."""
-    return Issue(
-        IssueKind.UNREADABLE,
-        path,
-        None,
-        None,
-        MISSING,
-        f"cannot be read: {why}",
-        advice="repair the file by hand, or restore a copy; until then muster does not write to "
-        "the file",
-    )
 
 
 def _broken(path: Path, why: str) -> Issue:

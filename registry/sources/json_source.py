@@ -137,6 +137,11 @@ class JsonTask(_JsonSource):
         return own, NamedFile("global registry", self.global_registry)
 
     @property
+    def listing(self) -> tuple[Path, ...]:
+        """See `TaskSource.listing`."""
+        return (self.registry,)
+
+    @property
     def audit_log(self) -> Path:
         """See `Source.audit_log`."""
         return auditing.log_of(self.registry)
@@ -176,11 +181,15 @@ class JsonTask(_JsonSource):
 
     def output(self, agent_id: str, kind: OutputKind[Line]) -> AgentFile[Line]:
         """See `TaskSource.output`."""
-        return agent_output.AgentFile(self.directory, agent_id, kind)
+        return agent_output.ArchivedAgentFile(self.directory, agent_id, kind)
 
     def output_facts(self, agent_id: str) -> tuple[FileFacts, ...]:
         """See `TaskSource.output_facts`."""
-        return agent_output.facts_of(self.directory, agent_id)
+        return agent_output.archived_facts_of(self.directory, agent_id)
+
+    def why_unwritable(self) -> str | None:
+        """See `TaskSource.why_unwritable`."""
+        return None
 
     def finish(
         self,

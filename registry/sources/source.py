@@ -156,6 +156,10 @@ class TaskSource(Source, Protocol):
         """The path of the global registry that lists the task and the task's agents, or None."""
 
     @property
+    def listing(self) -> tuple[Path, ...]:
+        """The files that list the task's agents; a user who may write one may list any session."""
+
+    @property
     def lies_elsewhere(self) -> bool:
         """Whether the task is outside the workspace whose global registry lists the task."""
 
@@ -165,7 +169,7 @@ class TaskSource(Source, Protocol):
 
     @property
     def audit_name(self) -> str:
-        """The name of the task's registry in the audit log."""
+        """The name of the task's registry, or of its database, in the audit log."""
 
     def read(self, largest: int = ...) -> Snapshot[TaskRecord]:
         """Returns a complete state of the task, never an incomplete write.
@@ -226,6 +230,14 @@ class TaskSource(Source, Protocol):
 
     def output_facts(self, agent_id: str) -> tuple[FileFacts, ...]:
         """Returns the sizes and times of an agent's output files."""
+
+    def why_unwritable(self) -> str | None:
+        """Returns why a change of the task would certainly fail now; writes nothing.
+
+        Returns:
+            The reason; None if a change may succeed. For the JSON format the result is always
+            None: `Snapshot.has_locks` and the errors of a reading have the reasons.
+        """
 
     def finish(
         self,

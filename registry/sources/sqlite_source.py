@@ -1,45 +1,35 @@
-"""The sources of workspaces that have a SQLite database, and of the tasks in the database.
-
-This version of muster reads databases, and never writes them.
-"""
+"""The sources of workspaces that have a SQLite database, and of the tasks in the database."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NoReturn
+from typing import TYPE_CHECKING
 
 from registry import agent_output
 from registry import audit as auditing
 from registry.database import Limits
 from registry.dataclass import dataclass, field, replace
-from registry.errors import (
-    NotSupportedError,
-    RegistryError,
-    RegistryNotFoundError,
-)
-from registry.schema.database_records import LastReport, newest_of
+from registry.errors import RegistryError, RegistryNotFoundError
+from registry.schema.database_layout import task_directory
+from registry.schema.database_records import newest_of
 from registry.schema.layout import (
     DATABASE,
-    PROGRESS_FOLDER,
     TASK_REGISTRY,
     UnreadDatabase,
     Workspace,
     find_database,
     last_reports,
 )
-from registry.schema.records import (
-    ORCHESTRATOR,
-    GlobalRecord,
-    GlobalTask,
-    TaskRecord,
-)
-from registry.snapshots import Signature, Snapshot, read_task, signature_of
+from registry.schema.records import GlobalRecord, GlobalTask, TaskRecord
+from registry.snapshots import Signature, Snapshot, signature_of
 from registry.sources.database_state import DatabaseCache, agent_fields
-from registry.sources.json_source import JsonTask, JsonWorkspace
+from registry.sources.json_source import JsonWorkspace
 from registry.sources.source import Dialect, NamedFile, TaskSource, WorkspaceSource
+from registry.sources.sqlite_changes import SqliteChanges
 from registry.storage.codec import MAX_BYTES
 from registry.storage.files.interruption import hand_on, tolerating
+from registry.storage.files.presence import may_exist
 from registry.storage.files.safe_open import is_safe_name
 from registry.text import shown_name
 
@@ -49,23 +39,14 @@ if TYPE_CHECKING:
     from registry.agent_output.lines import Line
     from registry.agent_output.lines import Source as OutputKind
     from registry.agent_output.reported_end import ReportedEnd
-    from registry.audit.diff import Reverted
-    from registry.audit.log import Audit
     from registry.audit.transaction import AuditContext, Made
-    from registry.audit.undo import Undoable
     from registry.checks.issue import Issue
     from registry.checks.repair import Fixed
-    from registry.operations.finish import FinishReport, Judged
-    from registry.operations.register import Registration, Withdrawal
-    from registry.operations.report import Reported
     from registry.storage.codec import Json
-
-READ_ONLY = "this version of muster only reads databases"
-"""The reason why no change is made in a database."""
 
 
 @dataclass(frozen=True, slots=True)
-class SqliteTask:
+class SqliteTask(SqliteChanges):
     """The source of a task that is in a workspace's database.
 
     Attributes:
@@ -95,14 +76,18 @@ class SqliteTask:
     @property
     def directory(self) -> Path:
         """See `Source.directory`."""
-        workspace = self.database.parent.parent
-        # An id that cannot be a name leads to a place that cannot exist: below a file.
-        return (workspace if self.problem is None else self.database) / _folder(self.task_id)
+        return task_directory(self.database, self.task_id)
 
     @property
     def files(self) -> tuple[NamedFile, ...]:
         """See `Source.files`."""
         return (NamedFile("database", self.database),)
+
+    @property
+    def listing(self) -> tuple[Path, ...]:
+        """See `TaskSource.listing`."""
+        json = self.problem is None and may_exist(self.path)
+        return (self.database, self.path) if json else (self.database,)
 
     @property
     def audit_log(self) -> Path:
@@ -112,7 +97,7 @@ class SqliteTask:
     @property
     def audit_name(self) -> str:
         """See `TaskSource.audit_name`."""
-        return auditing.name_in(self.audit_log, self.path)
+        return auditing.name_in(self.audit_log, self.database)
 
     @property
     def global_registry(self) -> Path | None:
@@ -160,29 +145,8 @@ class SqliteTask:
         signature = _signature(state.signature, None if beside is None else beside.signature)
         if beside is not None and beside.record.agents:
             ids = [agent.id for agent in (*record.agents, *beside.record.agents)]
-            record = newest_of(record, beside.record, self._reports(ids))
+            record = newest_of(record, beside.record, self.last_lines(ids))
         return Snapshot(self.path, record, signature)
-
-    def _beside(self, largest: int) -> Snapshot[TaskRecord] | None:
-        """Returns the task's JSON registry; None if there is none."""
-        try:
-            return read_task(self.path, largest)
-        except RegistryNotFoundError as error:
-            hand_on(error)
-            return None
-
-    def _reports(self, agent_ids: Iterable[str]) -> dict[str, LastReport]:
-        """Returns the last report of each agent that has reported a status."""
-        reports: dict[str, LastReport] = {}
-        for agent_id in agent_ids:
-            progress = self.output(agent_id, agent_output.PROGRESS)
-            with tolerating(RegistryError, ValueError), progress:
-                for line in progress.last(1).records:
-                    if line.at is not None and line.timestamp is not None:
-                        reports[agent_id] = LastReport(
-                            line.at, line.timestamp, line.status, line.progress
-                        )
-        return reports
 
     def entry(self, agent_id: str, ordinal: int = 0) -> Json | None:
         """See `TaskSource.entry`."""
@@ -197,9 +161,6 @@ class SqliteTask:
         beside = self._beside(MAX_BYTES)
         return beside is not None and any(agent.id == agent_id for agent in beside.record.agents)
 
-    def _json(self) -> JsonTask:
-        return JsonTask(self.path)
-
     def listed_entry(self, agent_id: str) -> Json | None:
         """None: the global registry of the workspace lists no agents of the database."""
         return None
@@ -208,11 +169,7 @@ class SqliteTask:
         """See `TaskSource.last_reports`."""
         if self.problem is not None:
             return {}
-        wanted = tuple(agent_ids)
-        times = last_reports(self.path, wanted, agent_output.ARCHIVE)
-        for agent_id, time in last_reports(self.path, wanted, PROGRESS_FOLDER).items():
-            times[agent_id] = max(time, times.get(agent_id, time))
-        return times
+        return last_reports(self.path, agent_ids)
 
     def reported_ends(
         self, started: Mapping[str, float], written_after: float = 0.0
@@ -220,7 +177,7 @@ class SqliteTask:
         """See `TaskSource.reported_ends`."""
         if self.problem is not None:
             return {}
-        return agent_output.reported_ends(self.path, started, written_after, self.database)
+        return agent_output.reported_ends(self.path, started, written_after, about=self.listing)
 
     def output(self, agent_id: str, kind: OutputKind[Line]) -> AgentFile[Line]:
         """See `TaskSource.output`."""
@@ -230,43 +187,6 @@ class SqliteTask:
         """See `TaskSource.output_facts`."""
         return agent_output.archived_facts_of(self.directory, agent_id)
 
-    def finish(
-        self,
-        agent_ids: Iterable[str],
-        *,
-        status: Literal["completed", "terminated"],
-        reason: str | None = None,
-        on_record: AuditContext | None = None,
-        judged: Judged | None = None,
-        owner: int | None = None,
-        ends: Mapping[str, ReportedEnd] | None = None,
-    ) -> FinishReport:
-        """Raises `NotSupportedError`."""
-        self._refuse("the status of an agent cannot be changed")
-
-    def report(
-        self, agent_id: str, *, status: str | None, progress: float | None, message: str
-    ) -> Reported:
-        """Raises `NotSupportedError`."""
-        self._refuse("the progress of an agent cannot be recorded")
-
-    def register(
-        self,
-        agent_type: str,
-        *,
-        parent: str = ORCHESTRATOR,
-        agent_id: str | None = None,
-        reuse: bool = False,
-        prompt: str = "",
-    ) -> Registration:
-        """Raises `NotSupportedError`."""
-        why = "the orchestrator registers the agents of this task itself"
-        raise NotSupportedError(self.database, why, "Start the agent with the orchestrator")
-
-    def withdraw(self, agent_id: str) -> Withdrawal:
-        """Raises `NotSupportedError`."""
-        self._refuse("an agent cannot be removed")
-
     def repair(
         self,
         planned: Sequence[Issue],
@@ -274,25 +194,11 @@ class SqliteTask:
         on_record: AuditContext | None,
         reader: TraceReader | None = None,
     ) -> Made[Fixed]:
-        """Raises `NotSupportedError`."""
-        self._refuse("issues cannot be repaired")
+        """See `Source.repair`."""
+        # Imported here, because most programs only read.
+        from registry.sources.database_repair import repair_task
 
-    def preview_revert(self, step: Undoable, before: dict[Path, Json]) -> Reverted:
-        """Raises `NotSupportedError`."""
-        self._refuse("a change of this task cannot be taken back")
-
-    def revert(self, step: Undoable, audit: Audit) -> Made[Reverted]:
-        """Raises `NotSupportedError`."""
-        self._refuse("a change of this task cannot be taken back")
-
-    def _refuse(self, what: str) -> NoReturn:
-        raise NotSupportedError(
-            self.database, f"{what}: {READ_ONLY}", "Use the orchestrator for this change"
-        )
-
-
-def _folder(task_id: str) -> str:
-    return task_id if is_safe_name(task_id) else task_id.encode("utf-8", "surrogateescape").hex()
+        return repair_task(self, planned, on_record=on_record)
 
 
 class SqliteWorkspace(JsonWorkspace):

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from tests.benchmarks import (
     changing,
+    databases,
     idling,
     scaling,
     sending,
@@ -36,6 +37,7 @@ _SECTIONS: dict[str, tuple[str, Callable[[bool], list[Figure]]]] = {
     "change": ("From a change to the screen", changing.measure),
     "scale": ("Scale", scaling.measure),
     "idle": ("Idle", idling.measure),
+    "database": ("One database, compared with JSON", databases.measure),
     "bytes": ("Bytes to the terminal", sending.measure),
     "soak": ("Long use", soaking.measure),
     "tmux": ("tmux", sweeping.measure),

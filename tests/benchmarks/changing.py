@@ -6,6 +6,7 @@ import random
 import re
 import time
 from collections.abc import Sequence
+from pathlib import Path
 
 from tests.benchmarks.crews import Crew, agent_id, crew
 from tests.benchmarks.figures import Aim, Figure, figure
@@ -25,7 +26,9 @@ STORM_AIM = Aim(p99=90)
 KEY_AIM = Aim(p99=20)
 
 
-def _changes(program: Program, made: Crew, writer: Peer, count: int, serial: str) -> list[float]:
+def changes(
+    program: Program, registry: Path, writer: Peer, count: int, serial: str
+) -> list[float]:
     """Returns the milliseconds until each change was on the terminal."""
     dice = random.Random(2)
     took = []
@@ -34,12 +37,13 @@ def _changes(program: Program, made: Crew, writer: Peer, count: int, serial: str
         program.forget()
         # The pause is random, so that it does not fit the rhythm of a program that polls.
         program.watch(dice.uniform(0.1, 0.35))
-        written_at = writer.change(made.registry(0), range(1), word)
+        written_at = writer.change(registry, range(1), word)
         took.append(1000 * (program.wait_until_shown(word) - written_at))
     return took
 
 
-def _ready(program: Program, text: bytes) -> None:
+def ready(program: Program, text: bytes) -> None:
+    """Waits until a text is on the terminal, and the program has settled."""
     program.wait_for(text)
     program.watch(1.5)
     program.forget()
@@ -68,15 +72,15 @@ def measure(quick: bool) -> list[Figure]:
         with crew(size, 100, live=50) as made, peer() as writer:
             follower = (*PYTHON, "-m", "tests.benchmarks.follower", str(made.files.path))
             with on_terminal(follower) as program:
-                _ready(program, b"ready")
-                bare = _changes(program, made, writer, count, "1")
+                ready(program, b"ready")
+                bare = changes(program, made.registry(0), writer, count, "1")
                 with storm(made, _STORM, range(1, made.tasks)):
-                    bare_in_storm = _changes(program, made, writer, count, "2")
+                    bare_in_storm = changes(program, made.registry(0), writer, count, "2")
             with on_terminal(muster(made.server.socket, made.files.path)) as program:
-                _ready(program, agent_id(0, 0).encode())
-                quiet = _changes(program, made, writer, count, "3")
+                ready(program, agent_id(0, 0).encode())
+                quiet = changes(program, made.registry(0), writer, count, "3")
                 with storm(made, _STORM, range(1, made.tasks)) as came_to:
-                    in_storm = _changes(program, made, writer, count, "4")
+                    in_storm = changes(program, made.registry(0), writer, count, "4")
                     keys = _keys(program, count)
                 wrong = _check_storm(program, made)
                 grown = _soak(program, made, 100 if quick else _SOAK)

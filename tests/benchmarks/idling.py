@@ -50,8 +50,11 @@ def _look(program: Program) -> Idle:
     return Idle(cpu, wake_ups(program.pid), program.count, memory(program.pid))
 
 
-def _idle(commands: Mapping[Key, Command], seconds: float) -> dict[Key, Idle]:
-    """Runs all programs at the same time, so that the machine treats all of them equally."""
+def idle_of(commands: Mapping[Key, Command], seconds: float) -> dict[Key, Idle]:
+    """Measures some programs while nothing happens.
+
+    Runs all programs at the same time, so that the machine treats all of them equally.
+    """
     with ExitStack() as stack:
         programs: dict[Key, Program] = {}
         for key, (command, text) in commands.items():
@@ -97,7 +100,7 @@ def measure(quick: bool) -> list[Figure]:
         if shutil.which("htop"):
             commands["htop", sizes[-1]] = ("htop",), b"Command"
         for _ in range(runs):
-            for key, idle in _idle(commands, seconds).items():
+            for key, idle in idle_of(commands, seconds).items():
                 seen.setdefault(key, []).append(idle)
     found: list[Figure] = []
     for (name, size), idles in seen.items():

@@ -14,7 +14,7 @@ from tests.benchmarks.writers import Peer, peer
 # The number of agents per file is constant, so that only the number of agents differs.
 _PER_FILE = 100
 _BASE = 100
-_LOAD = """\
+LOAD = """\
 import pathlib, sys, time
 from registry.schema.layout import Workspace
 from tui.host.tmux_types import TmuxSnapshot, TmuxState
@@ -55,14 +55,19 @@ def _cost(program: Program, do: Callable[[], object]) -> Cost:
     return Cost(used(program.pid)[0] - before, program.count - count)
 
 
+def timed(code: str, made: Crew) -> float:
+    """Runs code for a workspace in a new process; returns the milliseconds that it prints."""
+    command = (*PYTHON, "-c", code, str(made.files.path))
+    done = subprocess.run(command, capture_output=True, check=True, text=True)
+    return float(done.stdout)
+
+
 def _loads(made: Crew, runs: int) -> tuple[list[float], list[float]]:
     ours: list[float] = []
     bare: list[float] = []
     for _ in range(runs):
-        for code, into in ((_LOAD, ours), (_JSON, bare)):
-            command = (*PYTHON, "-c", code, str(made.files.path))
-            done = subprocess.run(command, capture_output=True, check=True, text=True)
-            into.append(float(done.stdout))
+        for code, into in ((LOAD, ours), (_JSON, bare)):
+            into.append(timed(code, made))
     return ours, bare
 
 

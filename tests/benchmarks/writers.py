@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import fcntl
 import random
+import sqlite3
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
+from registry.schema.layout import DATABASE
 from registry.storage.codec import decode, encode
 from tests.benchmarks.crews import Crew, agent_id
 from tests.benchmarks.crowds import FORKING
@@ -25,6 +27,8 @@ class Peer:
 
     def change(self, path: Path, numbers: range, word: str) -> float:
         """Gives agents of a registry another `type`, which the roll shows beside the id.
+
+        A registry may be a database, whose agents are those of the first task.
 
         Returns:
             The time of the write, in seconds of the monotonic clock.
@@ -50,6 +54,10 @@ def peer() -> Iterator[Peer]:
 def _serve(pipe: Connection) -> None:
     while (told := pipe.recv()) is not None:
         path, numbers, word = told
+        if path.name == DATABASE:
+            _update_rows(path, numbers, word)
+            pipe.send(time.monotonic())
+            continue
 
         def change(registry: dict[str, Any], numbers: range = numbers, word: str = word) -> None:
             for number in numbers:
@@ -57,6 +65,19 @@ def _serve(pipe: Connection) -> None:
 
         careful_update(str(path), change)
         pipe.send(time.monotonic())
+
+
+def _update_rows(path: Path, numbers: range, word: str) -> None:
+    """Changes agents of a database as an orchestrator does: in a connection of its own."""
+    with closing(sqlite3.connect(path, timeout=10, isolation_level=None)) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("PRAGMA synchronous = NORMAL")
+        database.execute("BEGIN IMMEDIATE")
+        database.executemany(
+            "UPDATE agents SET type = ? WHERE agent_id = ?",
+            [(word, agent_id(0, number)) for number in numbers],
+        )
+        database.execute("COMMIT")
 
 
 class Storm:

@@ -51,6 +51,8 @@ LOOKALIKES = (
     "good\ufe0f",
     "good\ufe0e",
     "good\u20e3",
+    "good\U0001f44d\U0001f3fd",
+    "good\U0001f1e9\U0001f1ea",
     "good\u200b",
     "good\u0301\u0302\u0303\u0304",
     "good\u0301\u0302\u0303",

@@ -18,6 +18,7 @@ from collections.abc import Container, Iterator
 
 from tui.entry import main
 from tui.host import strays, tmux_servers
+from tui.host.process import procfs
 from tui.host.tmux_types import TmuxSnapshot
 
 PREFIX = sys.argv.pop(1)
@@ -93,7 +94,7 @@ def become(files: list[int]) -> None:
 
 strays.find_strays = our_strays
 tmux_servers.servers_of = ours
-tmux_servers.sees_the_host = lambda: True
+procfs.sees_the_host = lambda: True
 if sys.argv[1:] == ["--prepared"]:
     import_commands()
     answer_requests()

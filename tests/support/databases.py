@@ -7,8 +7,9 @@ import os
 import sqlite3
 from collections.abc import Sequence
 from contextlib import closing
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 _TABLES = """
 CREATE TABLE tasks (
@@ -55,6 +56,11 @@ def make_database(workspace: Path, agents: Sequence[str], status: str = "running
             [(each, f"agent_{each}", now, status, now) for each in agents],
         )
     return path
+
+
+def stamp_ago(seconds: float) -> str:
+    """Returns a time as an orchestrator writes it: local, without a zone."""
+    return (datetime.now() - timedelta(seconds=seconds)).isoformat()
 
 
 def make_unreadable(workspace: Path) -> Path:
@@ -142,3 +148,31 @@ class Database:
             "last_update": now,
         }
         self.row("agents", **{**usual, **fields})
+
+
+def damage_table(database: Database, table: str) -> None:
+    """Overwrites the first page of a table, which all other tables do not need."""
+    with closing(sqlite3.connect(database.path)) as reader:
+        query = "SELECT rootpage FROM sqlite_master WHERE name = ?"
+        (page,) = reader.execute(query, (table,)).fetchone()
+        (size,) = reader.execute("PRAGMA page_size").fetchone()
+    with database.path.open("r+b") as file:
+        file.seek((page - 1) * size)
+        file.write(b"\x0d" + b"\xff" * (size - 1))
+
+
+def agent_row(built: Database, table: str, agent_id: str) -> dict[str, Any]:
+    """Returns the row of an agent; empty if there is none."""
+    with closing(sqlite3.connect(built.path)) as database:
+        database.row_factory = sqlite3.Row
+        query = f"SELECT * FROM {table} WHERE agent_id = ?"
+        row = database.execute(query, (agent_id,)).fetchone()
+        return dict(row) if row is not None else {}
+
+
+def progress_lines(
+    built: Database, agent_id: str, task_id: str = "TASK-1"
+) -> list[dict[str, Any]]:
+    """Returns the lines of an agent's progress file."""
+    path = built.workspace / task_id / "progress" / f"{agent_id}_progress.jsonl"
+    return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []

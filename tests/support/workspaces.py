@@ -16,8 +16,8 @@ from tui.model.roll import AgentRow, RollCall, Verdict
 
 Json = dict[str, Any]
 
-QUICK = Policy(death_confirmation=0.1, session_early_limit=3600)
-"""A policy with a short death confirmation time.
+QUICK = Policy(death_confirmation=0.1, session_early_limit=3600, leak_grace=0.0)
+"""A policy with a short death confirmation time, and leaked agents at once.
 
 The early limit is long, because scripted sessions are made when the test's module is imported.
 """
@@ -71,7 +71,7 @@ class Files:
 
     def __init__(self, directory: Path, tasks: Mapping[str, Sequence[Json]]) -> None:
         self.path = directory / ".agent-workspace"
-        self.path.mkdir(parents=True)
+        self.path.mkdir(parents=True, exist_ok=True)
         self.global_registry = self.path / "registry" / "GLOBAL_REGISTRY.json"
         for task_id, agents in tasks.items():
             self.write_task(task_id, *agents)

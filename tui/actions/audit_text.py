@@ -82,7 +82,10 @@ def entry_details(entry: Entry) -> Iterator[str]:
         kind = "session" if entry.session.agent else "orphaned session"
         holder = f" of {shown_name(entry.session.agent)}" if entry.session.agent else ""
         session = shown_name(entry.session.name)
-        yield f"{kind} {session}{holder} on {shown_name(entry.session.socket)}"
+        if entry.session.pid is not None:
+            yield f"process {entry.session.pid}{holder}"
+        else:
+            yield f"{kind} {session}{holder} on {shown_name(entry.session.socket)}"
     if entry.undoes is not None:
         yield f"takes back {shown_name(entry.undoes[0], 80)}"
     files_by_text: dict[tuple[str | None, str], list[str]] = {}

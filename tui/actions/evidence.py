@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Iterable, Iterator, Mapping
+from pathlib import Path
 
 from registry.dataclass import replace
 from registry.errors import BusyRegistryError, CorruptRegistryError, RegistryError
@@ -97,7 +98,10 @@ def evidence_now(plan: Plan, snapshot: TmuxSnapshot) -> ActionEvidence:
 
 
 def looked_at(plan: Plan, evidence: ActionEvidence) -> ActionEvidence:
-    """Adds data of this host to evidence, such as `leftovers`, `ends` and `denied`.
+    """Adds data of this host to evidence.
+
+    These are `leftovers`, `processes`, `mixed`, `claims`, `ends`, `ending`, `unwritable` and
+    `denied`.
 
     This function is called when the plan is made, and again before the plan is executed.
     """
@@ -117,8 +121,19 @@ def looked_at(plan: Plan, evidence: ActionEvidence) -> ActionEvidence:
     at = time.time()
     ending = frozenset(step for step, end in ends.items() if end and is_ending(end, at))
     evidence = replace(
-        evidence, leftovers=leftovers, ends=ends, ending=ending, denied=denied_records(plan)
+        evidence,
+        leftovers=leftovers,
+        ends=ends,
+        ending=ending,
+        unwritable=_unwritable(plan),
+        denied=denied_records(plan),
     )
+    if any(step.row is not None and step.row.record.pid is not None for step in plan.steps):
+        # Imported late, because most plans have no such agents.
+        from tui.actions.agent_process import why_not_as_planned
+
+        ended = plan.steps if plan.verb is Verb.KILL else _dead(plan.steps)
+        evidence = replace(evidence, processes=why_not_as_planned(ended))
     if plan.verb is not Verb.KILL or snapshot.state is TmuxState.UNKNOWN:
         return evidence
     nearby, sessions = plan.nearby or NearbyWorkspaces(), snapshot.sessions.values()
@@ -129,11 +144,26 @@ def looked_at(plan: Plan, evidence: ActionEvidence) -> ActionEvidence:
     )
 
 
+def _unwritable(plan: Plan) -> Mapping[Path, str]:
+    """Maps the registries that a plan changes to the reasons why they cannot be written."""
+    sources = {
+        step.row.key.registry: step.source
+        for step in plan.steps
+        if step.row is not None and step.source is not None and step.writes
+    }
+    reasons = {path: source.why_unwritable() for path, source in sources.items()}
+    return {path: why for path, why in reasons.items() if why is not None}
+
+
+def _dead(steps: Iterable[Step]) -> Iterator[Step]:
+    return (step for step in steps if step.row is not None and step.row.verdict is Verdict.ZOMBIE)
+
+
 def _gone(plan: Plan, evidence: ActionEvidence) -> Iterator[Step]:
     """Yields the steps of active agents whose session or process is gone now."""
     for step in plan.steps:
         now = session_now(step, evidence)
-        is_gone = now is None or now.ended is not None
+        is_gone = step.process is None and (now is None or now.ended is not None)
         if step.row is not None and is_active(step.row.record.meaning) and is_gone:
             yield step
 
@@ -157,7 +187,10 @@ def _holder(step: Step, session: Session, evidence: ActionEvidence) -> Holder | 
     now = evidence.tasks.get(row.key.registry)
     known = (step.identity, None if now is None else now.identity)
     identities = frozenset(identity for identity in known if identity is not None)
-    return Holder(row.key.id, row.key.registry, names - {""}, has_terminal_status, identities)
+    listing = () if step.source is None else step.source.listing
+    return Holder(
+        row.key.id, row.key.registry, names - {""}, has_terminal_status, identities, listing
+    )
 
 
 def _sessions_now(
@@ -205,7 +238,9 @@ def _elsewhere(plan: Plan, snapshot: TmuxSnapshot) -> Mapping[str, str]:
         if takes_for_dead(step) and step.session_names.isdisjoint(snapshot.sessions)
     ]
     names = {step.expected_session for step in gone if step.expected_session}
-    owners = owners_of({step.row.key.registry for step in gone if step.row is not None})
+    registries = {step.row.key.registry for step in gone if step.row is not None}
+    registries.update(path for step in gone if step.source for path in step.source.listing)
+    owners = owners_of(registries)
     return look_elsewhere(names, snapshot, owners, plan.set_aside).whys
 
 

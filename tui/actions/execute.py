@@ -5,7 +5,7 @@ Registries are changed only after tmux was queried again. No lock is held during
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -84,7 +84,7 @@ def _kill(plan: Plan, tmux: Tmux, reason: str, progress: ProgressCallback) -> Ou
     }
     written, problems = _record(ended, plan, reason or KILL_REASON, outcomes, audit, progress)
     problems = (*unrecorded, *problems)
-    return Outcome(plan.verb, tuple(outcomes[step] for step in plan.steps), written, problems)
+    return _outcome(plan, outcomes, written, problems)
 
 
 def complete(
@@ -111,7 +111,24 @@ def complete(
             ready[step] = ""
         outcomes[step] = refused or StepOutcome(step.label, Result.DONE, "")
     written, problems = _record(ready, plan, reason, outcomes, audit, progress)
-    return Outcome(plan.verb, tuple(outcomes[step] for step in plan.steps), written, problems)
+    return _outcome(plan, outcomes, written, problems)
+
+
+def _outcome(
+    plan: Plan,
+    outcomes: Mapping[Step, StepOutcome],
+    written: tuple[Path, ...],
+    problems: tuple[str, ...],
+) -> Outcome:
+    done = {
+        step.row.key
+        for step, outcome in outcomes.items()
+        if step.row is not None and outcome.result is Result.DONE
+    }
+    notes = tuple(note.text for note in plan.notes if note.agents <= done)
+    return Outcome(
+        plan.verb, tuple(outcomes[step] for step in plan.steps), written, problems, notes
+    )
 
 
 def _record(

@@ -10,6 +10,7 @@ from pathlib import Path
 from registry.audit import EndedSession, log_in, read_logs
 from registry.dataclass import replace
 from registry.errors import RegistryError
+from registry.sources import TaskSource
 from registry.storage import outsider_of, status_of
 from tui.actions.evidence import evidence_of_roll, looked_at
 from tui.actions.leftovers import with_leftovers
@@ -18,7 +19,7 @@ from tui.actions.plan_kill import plan_kill
 from tui.actions.preconditions import KILL, checked
 from tui.actions.questions import trusted_users, with_questions
 from tui.host.process import process_tree
-from tui.host.process.claims import Claim, users_believed
+from tui.host.process.claims import ROOT, Claim, users_believed
 from tui.host.process.process_tree import Origin
 from tui.host.process.socket_path import is_logged_socket
 from tui.host.tmux_types import Session, TmuxSnapshot
@@ -98,13 +99,29 @@ def checked_kill(plan: Plan, roll: RollCall) -> Plan:
 
 def _outsiders(plan: Plan, trusted: Collection[int]) -> dict[Path, str]:
     """Returns the registries that an untrusted user may write, each with one such user."""
-    paths = [
-        step.row.key.registry
+    sources = {
+        step.row.key.registry: step.source
         for step in plan.steps
         if step.session is not None and step.row is not None
-    ]
-    outsiders = {path: outsider_of(path, trusted) for path in dict.fromkeys(paths)}
-    return {path: other for path, other in outsiders.items() if other is not None}
+    }
+    outsiders: dict[Path, str] = {}
+    for registry, source in sources.items():
+        _add(outsiders, registry, source, trusted)
+    for step in plan.steps:
+        if step.process is not None and step.row is not None and step.owner is not None:
+            # The owner of the registry is also the user of the process.
+            _add(outsiders, step.row.key.registry, step.source, {ROOT, step.owner})
+    return outsiders
+
+
+def _add(
+    outsiders: dict[Path, str], registry: Path, source: TaskSource | None, trusted: Collection[int]
+) -> None:
+    """Adds a user or group that may write one of the files that list a task's agents."""
+    for path in (registry,) if source is None else source.listing:
+        other = outsider_of(path, trusted)
+        if other is not None:
+            outsiders.setdefault(registry, other)
 
 
 def _is_left(ended: EndedSession, answer: TmuxSnapshot) -> bool:
@@ -120,10 +137,16 @@ def with_footprints(plan: Plan, answer: TmuxSnapshot) -> Plan:
     If muster cannot see the processes of the tmux server, the plan is returned unchanged.
     """
     origins = _origins(plan, answer)
-    if not origins or answer.foreign_pids:
+    roots = {
+        step: step.process.identity
+        for step in plan.ending
+        if step.process is not None and step.process.identity is not None
+    }
+    if not (origins or roots) or answer.foreign_pids:
         return plan
     try:
-        by_step = process_tree.processes_of(origins)
+        by_step = process_tree.processes_of(origins) if origins else {}
+        by_step |= process_tree.processes_from(roots, plan.spared) if roots else {}
     except OSError:
         return plan
     describe = describe_servers(by_step.values())
@@ -199,7 +222,8 @@ def _origins(plan: Plan, answer: TmuxSnapshot) -> dict[Step, Origin]:
     origins = {}
     for step in plan.ending:
         if step.session is not None:
-            origins[step] = process_tree.origin_of(step.session, answer)
+            origin = process_tree.origin_of(step.session, answer)
+            origins[step] = replace(origin, spared=plan.spared)
         elif step.earlier is not None:
             origins[step] = origin_of_ended(step.earlier, answer, owner_of(plan, step))
     return origins

@@ -7,7 +7,7 @@ agent gets the status terminated only if its session and its processes are gone 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from registry.audit import Audit, EndedSession
@@ -28,7 +28,7 @@ from tui.actions.preconditions import (
     session_now,
 )
 from tui.host.process import process_kill, process_tree
-from tui.host.process.process_tree import Held, Origin, Process
+from tui.host.process.process_tree import Held, Identity, Origin, Process
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
 from tui.progress import ProgressCallback, no_progress
 from tui.text.sanitize import some
@@ -56,9 +56,7 @@ def end_sessions(
     evidence = evidence_now(plan, answer)
     outcomes, targets = _sort(plan, evidence)
     try:
-        known = process_tree.processes_of(
-            {step: target.origin for step, target in targets.items()}
-        )
+        known = _processes_of(targets, plan.spared)
     except OSError as error:
         why = f"cannot list its processes: {error}"
         outcomes |= {step: StepOutcome(step.label, Result.FAILED, why) for step in targets}
@@ -66,7 +64,7 @@ def end_sessions(
     ended = _end_all(targets, tmux, answer, record, outcomes, progress)
     left = process_kill.end(
         [process for step in ended for process in known[step].processes],
-        [targets[step].origin for step in ended],
+        [targets[step].origin or process_tree.sparing(plan.spared) for step in ended],
     )
     other_servers = describe_servers(known[step] for step in ended)
     survivors: Mapping[Step, str] = {}
@@ -90,17 +88,40 @@ def end_sessions(
 
 @dataclass(frozen=True, slots=True)
 class _Target:
-    """A session to end, or the remaining processes of a former session.
+    """A session or a process to end, or the remaining processes of a former session.
 
     Attributes:
-        session: The session as tmux lists it now; None if only processes of the session remain.
-        origin: The features by which the session's processes are found.
-        ending: The session as the audit log describes it.
+        session: The session as tmux lists it now; None if only processes are ended.
+        origin: The features by which the session's processes are found; None for the process of
+            an agent without a session.
+        ending: The session or process as the audit log describes it.
     """
 
     session: Session | None
-    origin: Origin
+    origin: Origin | None
     ending: EndedSession
+
+
+def _processes_of(
+    targets: Mapping[Step, _Target], spared: Collection[Identity]
+) -> dict[Step, Held]:
+    """Returns the processes of each target.
+
+    Args:
+        targets: The targets.
+        spared: See `Plan.spared`.
+
+    Raises:
+        OSError: The processes cannot be listed.
+    """
+    origins = {step: target.origin for step, target in targets.items() if target.origin}
+    roots = {
+        step: identity
+        for step in targets
+        if step.process is not None and (identity := step.process.identity) is not None
+    }
+    known = process_tree.processes_of(origins) if origins else {}
+    return known | (process_tree.processes_from(roots, spared) if roots else {})
 
 
 def _sort(
@@ -122,6 +143,8 @@ def _sort(
 def _target(plan: Plan, step: Step, evidence: ActionEvidence) -> _Target | None:
     """Returns the target of an allowed step; None if the step ends nothing."""
     snapshot, session = evidence.snapshot, step.session
+    if step.process is not None:
+        return _Target(None, None, _ended_process(step, plan))
     if session is None:
         if step.earlier is None:
             return None
@@ -143,7 +166,17 @@ def _target(plan: Plan, step: Step, evidence: ActionEvidence) -> _Target | None:
     if now is None:
         # Processes that detached from the session may still run.
         return _Target(None, origin_of_ended(ending, snapshot), ending)
-    return _Target(now, process_tree.origin_of(now, snapshot), ending)
+    origin = replace(process_tree.origin_of(now, snapshot), spared=plan.spared)
+    return _Target(now, origin, ending)
+
+
+def _ended_process(step: Step, plan: Plan) -> EndedSession:
+    """Returns the record of the end of a process for the audit log."""
+    process = step.process
+    pid, began = (0, None) if process is None else (process.pid, process.began)
+    return EndedSession(
+        f"process {pid}", "", int(began or 0), str(plan.socket), step.label, pid=pid
+    )
 
 
 def _end_all(
@@ -208,6 +241,11 @@ def _checked(
         return StepOutcome(step.label, Result.FAILED, why)
     if target.session is not None:
         return StepOutcome(step.label, Result.DONE, f"ended its session and {count}")
+    if step.process is not None:
+        more = f" and {some(len(own) - 1, 'further process', 'further processes')}"
+        text = f"ended its process {step.process.pid}" + (more if len(own) > 1 else "")
+        gone = f"its process {step.process.pid} had already ended"
+        return StepOutcome(step.label, Result.DONE, text if own else gone)
     text = "its session was already gone"
     return StepOutcome(step.label, Result.DONE, f"{text}; ended {count}" if own else text)
 

@@ -164,6 +164,7 @@ def _candidates(step: Step, strays: Iterable[Stray], answer: TmuxSnapshot) -> li
     """
     agent, users = _agent_of(step), {step.owner, answer.server_user, os.getuid()}
     registries = [step.row.key.registry] if step.row is not None else []
+    registries += () if step.source is None else step.source.listing
     # Needed only for processes of other users. The registry is opened at most once.
     writers = functools.cache(lambda: writers_of(registries))
     return [
@@ -271,7 +272,7 @@ def _leftover(step: Step, strays: Iterable[Stray], answer: TmuxSnapshot) -> Left
     owner = step.owner
     sure = all(_is_of(step, group) for group in maybe) and len(servers) == 1
     sure = sure and all(process.users == {owner} for process in processes)
-    sure = sure and owner is not None and _only_owner_writes(owner, step)
+    sure = sure and owner is not None and not _has_pid(step) and _only_owner_writes(owner, step)
     if not sure or owner is None or step.earlier is not None:
         return Leftover(None, _why(step, processes, answer.socket))
     runs = "runs" if len(processes) == 1 else "run"
@@ -295,6 +296,9 @@ def _may_be_of(step: Step, pane: list[Stray]) -> bool:
     """Returns whether the processes of one pane may belong to an agent whose session is gone."""
     if _agent_of(step) in _may_write_for(pane):
         return True
+    if _has_pid(step) and not pane[0].is_hidden:
+        # The agent never had a pane.
+        return False
     starts = _starts(step)
     if pane[0].is_hidden:
         return not starts or _may_have_begun_at(starts, pane)
@@ -315,6 +319,10 @@ def _may_have_begun_at(starts: Iterable[float], pane: list[Stray]) -> bool:
     return any(
         any_fits((start,), near, limit) for start, near in zip(starts, nearest, strict=True)
     )
+
+
+def _has_pid(step: Step) -> bool:
+    return step.row is not None and step.row.record.pid is not None
 
 
 def _is_ended_by(step: Step, pane: list[Stray]) -> bool:
@@ -350,7 +358,12 @@ def _only_owner_writes(owner: int, step: Step) -> bool:
     if step.row is None:
         return False
     folders = [source.folder for source in (PROGRESS, FINDINGS, STREAM_LOG)]
-    return outsider_of(step.row.key.registry, {owner}, folders) is None
+    own = step.row.key.registry
+    others = () if step.source is None else step.source.listing
+    # The agent's output is beside the task's registry.
+    found = [outsider_of(own, {owner}, folders)]
+    found += [outsider_of(path, {owner}) for path in others if path != own]
+    return found == [None] * len(found)
 
 
 def _writes_for(pane: Iterable[Stray]) -> frozenset[Agent]:

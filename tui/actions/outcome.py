@@ -41,12 +41,14 @@ class Outcome:
         steps: The outcome of each step.
         written: The registries that were changed.
         problems: Messages about problems that do not belong to a step.
+        notes: Remarks that are not problems.
     """
 
     verb: Verb
     steps: tuple[StepOutcome, ...]
     written: tuple[Path, ...]
     problems: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     @property
     def complete(self) -> bool:

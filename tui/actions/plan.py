@@ -16,6 +16,7 @@ from registry.audit import EndedSession
 from registry.dataclass import dataclass, field, replace
 from registry.schema import SESSION_PREFIX, Deployment, spellings
 from registry.text import shown_name, whole_name
+from tui.actions.phase_notes import PhaseNote
 from tui.actions.preview import Preview, Question
 from tui.host.tmux_types import CONSIDER_ALL, Session, SetAside
 from tui.model.roll import AgentRow, TaskRoll
@@ -24,6 +25,7 @@ from tui.text.sanitize import size, some
 if TYPE_CHECKING:
     from registry.agent_output import ReportedEnd
     from registry.sources import TaskSource
+    from tui.host.process.agent_processes import AgentProcess
     from tui.live.nearby_workspaces import NearbyWorkspaces
 
 EndStatus = Literal["completed", "terminated"]
@@ -84,6 +86,7 @@ class Step:
         end: The end that the agent itself reported, if the agent gets this end; None if the agent
             gets the status of the plan.
         stale: Whether the workspace has a database that may contain a newer status of the agent.
+        process: The running process that a kill ends, if the agent has no session; otherwise None.
     """
 
     label: str
@@ -101,6 +104,13 @@ class Step:
     owner: int | None = None
     identity: tuple[int, int] | None = None
     end: ReportedEnd | None = None
+    process: AgentProcess | None = None
+
+    @property
+    def ends(self) -> bool:
+        """Whether a kill with this step ends processes."""
+        found = (self.session, self.earlier, self.process)
+        return any(part is not None for part in found)
 
     @property
     def session_names(self) -> frozenset[str]:
@@ -135,6 +145,8 @@ class Plan:
         nearby: The workspaces whose registries may list the sessions. They are read again before a
             session is ended. None if no session is ended.
         set_aside: The other tmux servers that muster does not consider.
+        known_processes: The pids and start times of the processes of all agents without a session.
+        notes: Remarks about phases whose last active agents the plan ends.
     """
 
     verb: Verb
@@ -148,6 +160,14 @@ class Plan:
     server_started: int = 0
     nearby: NearbyWorkspaces | None = field(default=None, compare=False, repr=False)
     set_aside: SetAside = CONSIDER_ALL
+    known_processes: frozenset[tuple[int, int]] = frozenset()
+    notes: tuple[PhaseNote, ...] = ()
+
+    @property
+    def spared(self) -> frozenset[tuple[int, int]]:
+        """The processes of agents that the plan does not end, although they may be descendants."""
+        ended = (step.process.identity for step in self.ending if step.process is not None)
+        return self.known_processes - {identity for identity in ended if identity is not None}
 
     @property
     def files(self) -> tuple[Path, ...]:
@@ -163,9 +183,7 @@ class Plan:
         """The steps that end processes."""
         if self.verb is not Verb.KILL:
             return ()
-        return tuple(
-            step for step in self.steps if step.session is not None or step.earlier is not None
-        )
+        return tuple(step for step in self.steps if step.ends)
 
     @property
     def sessions(self) -> int:
@@ -216,6 +234,7 @@ class Plan:
         grave = bool(self.ending)
         if grave:
             note = self._note_on_end()
+        note = " ".join((note, *(phase.text for phase in self.notes)))
         steps = tuple((_labelled(step), step.says) for step in self.steps)
         return Preview(
             self.title(),
@@ -281,6 +300,7 @@ def agent_step(
         owner=task.state.owner,
         identity=task.state.identity,
         end=end,
+        process=row.process,
     )
 
 
@@ -294,6 +314,8 @@ def _labelled(step: Step) -> str:
     # The label of an orphan is the name of its session.
     is_agents = step.session is not None and step.row is not None
     session = f"session {whole_name(step.session.name)}" if step.session and is_agents else ""
+    if step.process is not None:
+        session = f"process {step.process.pid}"
     more = ", ".join(filter(None, (session, str(step.footprint) if step.footprint else "")))
     label = whole_name(step.label)
     return f"{label} ({more})" if more else label

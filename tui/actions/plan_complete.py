@@ -20,7 +20,6 @@ from tui.actions.preconditions import (
     registry_can_be_locked,
     registry_can_be_read,
     status_is_current,
-    task_can_be_written,
 )
 from tui.actions.questions import with_questions
 from tui.actions.reported_ends import ends_of
@@ -30,7 +29,6 @@ if TYPE_CHECKING:
     from registry.agent_output import ReportedEnd
 
 _FROM_ROLL = (
-    task_can_be_written,
     registry_can_be_read,
     registry_can_be_locked,
     status_is_current,
@@ -66,6 +64,8 @@ def plan_complete(
         doubt = roll.evidence.renamed.get(name)
         if doubt is None and row.verdict is Verdict.UNKNOWN and name in roll.evidence.unasked:
             doubt = f"{roll.evidence.elsewhere[name]}."
+        if doubt is None and row.verdict is Verdict.UNKNOWN:
+            doubt = _unseen(row, roll)
         end = ends.get(row.key)
         change = f"set its status to {status}"
         if end is not None:
@@ -102,6 +102,12 @@ def plan_complete(
         set_aside=roll.evidence.set_aside,
     )
     return with_questions(plan, roll)
+
+
+def _unseen(row: AgentRow, roll: RollCall) -> str | None:
+    """Returns why muster cannot see the process of an agent without a session, or None."""
+    process = roll.evidence.processes.seen.get(row.record.pid or 0)
+    return f"{process.unseen}." if process is not None and process.unseen is not None else None
 
 
 def checked_complete(
@@ -151,10 +157,12 @@ def _with_remarks(plan: Plan, evidence: ActionEvidence) -> Plan:
 def _says(row: AgentRow, change: str, doubt: str | None) -> str:
     """Returns the description of a step that completes an agent."""
     if row.verdict is Verdict.ZOMBIE:
-        gone = "its session is gone" if row.session is None else row.note
+        is_session = row.session is None and row.record.pid is None
+        gone = "its session is gone" if is_session else row.note
         return f"{gone}; {change}"
     if doubt is not None:
         return f"{change}, although {doubt} No session is ended"
     if row.name_reused_by is not None:
         return f"{change}; the other agent's session, which now has the name, is not ended"
-    return f"{change}; its session is not ended, so the agent becomes leaked"
+    what = "session" if row.record.pid is None else f"process {row.record.pid}"
+    return f"{change}; its {what} is not ended, so the agent becomes leaked"

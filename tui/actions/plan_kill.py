@@ -18,6 +18,7 @@ from tui.host.tmux_types import Session
 from tui.live.nearby_workspaces import NearbyWorkspaces
 from tui.model.hierarchy import descendants_of
 from tui.model.roll import AgentKey, AgentRow, RollCall, TaskRoll, Verdict
+from tui.model.verdict import JUST_ENDED
 from tui.text.sanitize import some
 
 
@@ -65,7 +66,7 @@ def plan_kill(
     for step in drafts:
         if _is_finished(step):
             finished = skipped if whole else refused
-            finished.append((step.label, "is finished; there is nothing to kill"))
+            finished.append((step.label, _why_finished(step)))
         elif (why := first_reason(FROM_ROLL, step, evidence)) is not None:
             refused.append((step.label, why))
         else:
@@ -90,6 +91,11 @@ def plan_kill(
         server_started=answer.server_started,
         nearby=NearbyWorkspaces(own, roll.nearby_workspaces),
         set_aside=roll.evidence.set_aside,
+        known_processes=frozenset(
+            identity
+            for row in roll.agents()
+            if row.process is not None and (identity := row.process.identity) is not None
+        ),
     )
     return with_questions(plan, roll)
 
@@ -97,6 +103,12 @@ def plan_kill(
 def _is_finished(step: Step) -> bool:
     finished = step.row is not None and step.row.verdict is Verdict.FINISHED
     return finished and step.earlier is None
+
+
+def _why_finished(step: Step) -> str:
+    if step.row is not None and step.row.note == JUST_ENDED:
+        return f"{JUST_ENDED}; kill it when it is leaked"
+    return "is finished; there is nothing to kill"
 
 
 _TERMINATE = "set its status to terminated"
@@ -136,6 +148,8 @@ class _Killing:
         if earlier is not None:
             writes = row.verdict is Verdict.ZOMBIE
             return writes, f"{_LEFT_OVER}; {_TERMINATE}" if writes else _LEFT_OVER
+        if row.record.pid is not None:
+            return self._meaning_of_process(row)
         if row.verdict is Verdict.LEAKED:
             return False, f"end its session{_called(row)}; its status is already terminal"
         if row.verdict is Verdict.ZOMBIE:
@@ -147,6 +161,15 @@ class _Killing:
         says = f"end its session{_called(row)} and processes; "
         says += _TERMINATE if known else f"its status {row.record.status!r} is not changed"
         return known, says + self._descendants(row)
+
+    def _meaning_of_process(self, row: AgentRow) -> tuple[bool, str]:
+        """Returns the same as `_meaning`, for an agent without a session."""
+        if row.process is None:
+            return True, f"{row.note}; {_TERMINATE}"
+        says = f"end its process {row.process.pid} and the processes that it has started; "
+        if row.verdict is Verdict.LEAKED:
+            return False, says + "its status is already terminal"
+        return True, says + _TERMINATE + self._descendants(row)
 
     def _earlier(self, row: AgentRow) -> EndedSession | None:
         if row.verdict not in (Verdict.ZOMBIE, Verdict.FINISHED) or not row.record.tmux_session:
@@ -165,7 +188,7 @@ class _Killing:
     def _descendants(self, row: AgentRow) -> str:
         """Returns a text about the agent's descendants whose sessions the plan does not end."""
         count = sum(
-            agent.session is not None
+            (agent.session is not None or agent.process is not None)
             and agent.verdict is not Verdict.FINISHED
             and agent.key not in self.chosen
             for agent in descendants_of(self.tasks[row.key.registry], row)

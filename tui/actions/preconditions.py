@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from registry.dataclass import dataclass, field
 from registry.schema import AgentRecord, TaskRecord, UnreadDatabase, is_active, is_terminal
-from registry.sources import READ_ONLY, Dialect
 from registry.text import shown_name
 from tui.actions.leftovers import Leftover
 from tui.actions.outcome import Result, StepOutcome
@@ -74,7 +73,11 @@ class ActionEvidence:
         alone: Whether the operator named exactly one agent.
         ends: Maps the step of an active agent that is gone to the end that the agent itself
             reported, or to None.
+        unwritable: Maps the path of a task's registry to the reason why the task's database cannot
+            be written.
         ending: The steps of agents that reported their end a moment ago (`is_ending`).
+        processes: Maps the step of an agent without a session to the reason why the agent's
+            process must not be ended, or may still run.
         denied: Maps a step that this user has no permission to record to the reason.
     """
 
@@ -92,8 +95,10 @@ class ActionEvidence:
     holders: Mapping[str, Sequence[AgentRow]] = field(default_factory=dict)
     alone: bool = False
     ends: Mapping[Step, ReportedEnd | None] = field(default_factory=dict)
+    unwritable: Mapping[Path, str] = field(default_factory=dict)
     ending: frozenset[Step] = frozenset()
     denied: Mapping[Step, str] = field(default_factory=dict)
+    processes: Mapping[Step, str] = field(default_factory=dict)
 
 
 Check = Callable[[Step, ActionEvidence], str | None]
@@ -144,13 +149,6 @@ def takes_for_dead(step: Step) -> bool:
 
 
 # --- Checks of the roll call ----------------------------------------------------------
-
-
-def task_can_be_written(step: Step, evidence: ActionEvidence) -> str | None:
-    """Requires that this version of muster can record the agent's end."""
-    if step.row is None or step.source is None or step.source.dialect is Dialect.JSON:
-        return None
-    return f"its task is in a database, and {READ_ONLY}; end the agent with the orchestrator"
 
 
 def registry_can_be_read(step: Step, evidence: ActionEvidence) -> str | None:
@@ -217,6 +215,17 @@ def session_is_not_shared(step: Step, evidence: ActionEvidence) -> str | None:
     return None
 
 
+def process_is_not_shared(step: Step, evidence: ActionEvidence) -> str | None:
+    """Requires that no other agent in the roll call has the agent's process."""
+    for rows in evidence.rows.values() if step.process is not None else ():
+        for other in rows:
+            is_other = step.row is not None and other.key != step.row.key
+            if is_other and other.process is not None and other.process == step.process:
+                named = shown_name(other.key.id)
+                return f"shares the process {other.process.pid} with {named}"
+    return None
+
+
 def is_listed_once(step: Step, evidence: ActionEvidence) -> str | None:
     """Requires that the registry does not list the agent's id twice, with different sessions."""
     row = step.row
@@ -269,9 +278,15 @@ def deployment_is_same(step: Step, evidence: ActionEvidence) -> str | None:
     the end of its session.
     """
     entries = _entries(step, evidence)
-    if not entries or any(entry.deployment in step.judged for entry in entries):
+    if not entries or any(_is_planned(entry, step) for entry in entries):
         return None
     return f"was deployed again after the plan was made; its status is {entries[-1].status!r} now"
+
+
+def _is_planned(entry: AgentRecord, step: Step) -> bool:
+    """Returns whether an entry describes the deployment, and the process, of a step."""
+    is_same = step.process is None or step.process.pid == entry.pid
+    return is_same and entry.deployment in step.judged
 
 
 def is_not_at_work_again(step: Step, evidence: ActionEvidence) -> str | None:
@@ -293,6 +308,11 @@ def nothing_is_left_over(step: Step, evidence: ActionEvidence) -> str | None:
     """Requires that muster found no process that may belong to an agent whose session is gone."""
     left = None if step.may_run else evidence.leftovers.get(step)
     return left.why if left is not None else None
+
+
+def process_is_as_planned(step: Step, evidence: ActionEvidence) -> str | None:
+    """Requires that the process of an agent without a session is certainly its own, or gone."""
+    return evidence.processes.get(step)
 
 
 def processes_can_be_seen(step: Step, evidence: ActionEvidence) -> str | None:
@@ -407,6 +427,14 @@ def no_session_has_its_name(step: Step, evidence: ActionEvidence) -> str | None:
     return None
 
 
+def task_can_be_written(step: Step, evidence: ActionEvidence) -> str | None:
+    """Requires that a database can be written, if the agent's status will be changed there."""
+    if step.row is None or not step.writes:
+        return None
+    why = evidence.unwritable.get(step.row.key.registry)
+    return None if why is None else f"its database cannot be written: {why}"
+
+
 def database_was_known(step: Step, task: TaskEvidence) -> str | None:
     """Requires that no database (with a newer status) appeared after the plan was made."""
     if step.row is None or task.database is None or step.stale:
@@ -417,13 +445,13 @@ def database_was_known(step: Step, task: TaskEvidence) -> str | None:
 
 
 FROM_ROLL: tuple[Check, ...] = (
-    task_can_be_written,
     registry_can_be_read,
     registry_can_be_locked,
     status_is_current,
     verdict_is_known,
     is_not_our_session,
     session_is_not_shared,
+    process_is_not_shared,
     is_listed_once,
     panes_are_its_own,
 )
@@ -433,6 +461,7 @@ KILL: tuple[tuple[Check, Result], ...] = (
     (tmux_answers, Result.FAILED),
     (end_is_still_recorded, Result.LEFT),
     (registry_can_be_locked, Result.LEFT),
+    (task_can_be_written, Result.LEFT),
     (may_be_recorded, Result.FAILED),
     (registry_has_its_owner, Result.LEFT),
     (deployment_is_same, Result.LEFT),
@@ -445,6 +474,7 @@ KILL: tuple[tuple[Check, Result], ...] = (
     (report_is_the_planned_one, Result.LEFT),
     (session_is_the_planned_one, Result.LEFT),
     (process_has_ended, Result.LEFT),
+    (process_is_as_planned, Result.LEFT),
     (is_not_our_session, Result.LEFT),
     (panes_are_its_own, Result.LEFT),
     (panes_were_made_in_it, Result.LEFT),
@@ -454,9 +484,11 @@ KILL: tuple[tuple[Check, Result], ...] = (
 
 COMPLETE: tuple[tuple[Check, Result], ...] = (
     (tmux_answers, Result.FAILED),
+    (task_can_be_written, Result.LEFT),
     (may_be_recorded, Result.FAILED),
     (session_is_not_elsewhere, Result.LEFT),
     (process_has_ended, Result.LEFT),
+    (process_is_as_planned, Result.LEFT),
     (nothing_is_left_over, Result.LEFT),
     (processes_can_be_seen, Result.LEFT),
     (session_is_not_back, Result.LEFT),

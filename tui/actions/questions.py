@@ -8,6 +8,7 @@ from pathlib import Path
 from registry.dataclass import replace
 from registry.schema import SESSION_PREFIX, spellings
 from registry.text import shown_name, whole_name
+from tui.actions.phase_notes import phase_notes
 from tui.actions.plan import Plan, Step, Verb, usual_session
 from tui.actions.preview import Question
 from tui.host.process.claims import ROOT
@@ -28,7 +29,7 @@ _NAMED_AT_MOST = 10
 def with_questions(
     plan: Plan, roll: RollCall, outsiders: Mapping[Path, str] | None = None
 ) -> Plan:
-    """Returns a plan with the questions about its steps.
+    """Returns a plan with the questions and the remarks about its steps.
 
     A question about a mass death that the plan already has stays, even if only one of the dead
     agents is left in the plan.
@@ -46,7 +47,8 @@ def with_questions(
             *_of_names(plan.steps),
             *_of_writers(roll.answer, plan.steps, outsiders or {}),
         )
-    return replace(plan, questions=questions)
+    ended = {step.row.key for step in plan.steps if step.row is not None and step.writes}
+    return replace(plan, questions=questions, notes=phase_notes(roll.tasks(), ended))
 
 
 def _of_deaths(roll: RollCall, steps: Iterable[Step]) -> tuple[Question, ...]:
@@ -66,10 +68,11 @@ def _of_deaths(roll: RollCall, steps: Iterable[Step]) -> tuple[Question, ...]:
 def _of_writers(
     answer: TmuxSnapshot, steps: Iterable[Step], outsiders: Mapping[Path, str]
 ) -> tuple[Question, ...]:
-    """Returns the question about sessions in registries that other users may write.
+    """Returns the question about sessions and processes in registries of several writers.
 
     Such a user could list any session there, because the ids of agents are not secret.
     """
+    steps = tuple(steps)
     owners = {
         step.row.key.registry: step.owner
         for step in steps
@@ -80,6 +83,11 @@ def _of_writers(
         path: f"user {owner}"
         for path, owner in owners.items()
         if owner is not None and owner not in trusted
+    }
+    owners |= {
+        step.row.key.registry: step.owner
+        for step in steps
+        if step.process is not None and step.row is not None
     }
     foreign |= {path: outsiders[path] for path in owners.keys() & outsiders.keys() - foreign}
     if not foreign:

@@ -22,7 +22,7 @@ from registry.audit import (
 from registry.dataclass import dataclass, replace
 from registry.errors import RegistryError
 from registry.schema import Workspace
-from registry.sources import Source, workspace_source
+from registry.sources import Dialect, Source, workspace_source
 from registry.storage import Json, durable_commits
 from registry.text import command_line, quoted_name, shown_name, whole_name
 from tui.actions.audit_text import by_holder, change_words, local_time
@@ -99,7 +99,14 @@ def plan_undo(
     # these workspaces.
     sources = [state.source for state in states if state.source.directory.parent in workspaces]
     homes = [workspace_source(Workspace(path)) for path in workspaces]
-    known: Mapping[Path, Source] = {source.path: source for source in (*sources, *homes)}
+    # A database is a file of many tasks, so it is the path of none.
+    known: dict[Path, Source] = {
+        file.path: source
+        for source in sources
+        if source.dialect is Dialect.SQLITE
+        for file in source.files
+    }
+    known |= {source.path: source for source in (*sources, *homes)}
     if action_id is not None:
         return _plan_given(action_id, log, known)
     if log.unread:
@@ -187,7 +194,10 @@ def _plan(
     title = f"Undo {first.action} ({local_time(first.at)})"
     note = f"{shown_name(action_id)}, by {first.who.user}"
     note += f": {first.reason}. " if first.reason else ". "
-    note += _earlier(log, action_id) if not doable else "Counters change back by the same number."
+    if not doable:
+        note += _earlier(log, action_id)
+    elif any(change.is_counter for step in doable for change in step.entry.changes):
+        note += "Counters change back by the same number."
     preview = Preview(title, tuple(says), tuple(refused), tuple(files), note)
     return UndoPlan(action_id, tuple(doable), tuple(sources), preview)
 

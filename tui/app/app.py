@@ -30,6 +30,7 @@ from tui.app.terminal.key_queue import Followed, TypeAhead
 from tui.app.terminal.picture import CellsUpdate, Picture
 from tui.app.theme import OURS
 from tui.app.widgets.ascii_filter import ascii_filters
+from tui.app.widgets.contrast_filter import ContrastFilter
 from tui.app.widgets.progress_line import opening_workers
 from tui.app.widgets.toasts import ToastHandler
 from tui.config.settings import Settings
@@ -140,6 +141,8 @@ class MusterApp(App[None]):
         self.animation_level = "none"
         self._settings = settings or Settings()
         self._ascii = ascii_filters(self._settings.ascii)
+        colors = self.console._color_system
+        self._contrast = () if colors is None or self.no_color else (ContrastFilter(colors),)
         for theme in OURS:
             self.register_theme(theme)
         self.theme = self._settings.theme
@@ -244,8 +247,8 @@ class MusterApp(App[None]):
         await self._type_ahead.followed(message)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        """Returns Textual's line filters, and in ASCII mode also the ASCII filter."""
-        return [*super().get_line_filters(), *self._ascii]
+        """Returns Textual's filters, and those for readable colours and for ASCII mode."""
+        return [*super().get_line_filters(), *self._contrast, *self._ascii]
 
     def get_key_display(self, binding: Binding) -> str:
         """Returns the text that stands for a key on the screen; in ASCII mode, only ASCII text."""

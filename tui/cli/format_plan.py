@@ -23,6 +23,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
             {
                 "agent": step.label,
                 "session": step.session.name if step.session else None,
+                "pid": step.process.pid if step.process and step in ending else None,
                 "status": plan.status_of(step) if step.writes else None,
                 "does": step.says,
                 **_footprint_json(step.footprint if step in ending else Footprint(0, 0)),
@@ -105,6 +106,7 @@ def outcome_json(outcome: Outcome, preview: Preview) -> dict[str, Any]:
         "refused": refused_and_files(preview)["refused"],
         "written": [str(path) for path in outcome.written],
         "problems": list(outcome.problems),
+        "notes": list(outcome.notes),
     }
 
 
@@ -115,3 +117,5 @@ def outcome_lines(outcome: Outcome) -> Iterator[str]:
         yield f"{step.result.value}: {whole_name(step.label)}{detail}"
     for problem in outcome.problems:
         yield f"problem: {harmless(problem)}"
+    for note in outcome.notes:
+        yield f"note: {harmless(note)}"

@@ -7,9 +7,9 @@ from typing import Any
 
 from registry.schema import UnreadDatabase
 from registry.text import shown_name
-from tui.model.roll import REVIEWER, AgentRow, RollCall, TaskRoll
+from tui.model.roll import REVIEWER, AgentRow, RollCall, TaskRoll, place_of
 from tui.model.verdicts import VERDICTS
-from tui.model.warnings import notices, storage_note
+from tui.model.warnings import notices, workspace_place
 from tui.text.sanitize import age, fit, harmless, named, some, width
 
 SCHEMA = 1
@@ -118,6 +118,7 @@ def _agent_json(row: AgentRow) -> dict[str, Any]:
         "verdict": row.verdict.value,
         "note": row.note or None,
         "tmux_session": record.tmux_session,
+        "pid": record.cursor_pid,
         "taken_by": (
             {"session": row.name_reused_by.name, "created": row.name_reused_by.created}
             if row.name_reused_by is not None
@@ -163,7 +164,7 @@ def roll_table(
     ]
     for workspace in roll.workspaces:
         yield ""
-        yield _cut(shown_name(workspace.path) + storage_note(workspace), columns)
+        yield _cut(workspace_place(workspace, columns), columns)
         if workspace.error:
             yield _cut(f"  error: {harmless(workspace.error)}", columns)
         if workspace.hot_journal:
@@ -213,5 +214,5 @@ def _cells(row: AgentRow, now: float) -> tuple[str, ...]:
         harmless(record.status or "-", 20),
         f"{progress:>4}",
         f"{age(last_activity):>4}",
-        shown_name(record.tmux_session, 134) if record.tmux_session else "-",
+        place_of(row),
     )

@@ -27,6 +27,7 @@ _SHOWN = frozenset(
         "id",
         "type",
         "tmux_session",
+        "cursor_pid",
         "parent",
         "depth",
         "status",
@@ -181,7 +182,12 @@ def _session_of(
         "taken_by": None if other is None else {"session": other.name, "created": other.created},
         "processes": None if processes is None else _processes_json(processes),
     }
+    pid = row.record.cursor_pid
     yield Field("session", shown_name(name) if name else "-", data=data)
+    if pid is not None:
+        began = row.process.began if row.process is not None else None
+        since = f", began {exactly(began, now)}" if began is not None else ""
+        yield Field("pid", f"{pid}{since}", data={"pid": pid})
     if session is not None:
         yield from session_fields(session, now)
     elif other is not None:

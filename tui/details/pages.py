@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from datetime import datetime
 
 from registry.agent_output import SEVERITIES, AgentFinding, LogKind, LogLine, ProgressReport
@@ -168,31 +168,45 @@ def pane(screen: Screen) -> tuple[Row, ...]:
     return tuple(rows)
 
 
-def audit(record: Record, agent_id: str | None, file: str | None) -> tuple[Row, ...]:
+def audit(
+    record: Record,
+    agent_id: str | None,
+    file: str | None,
+    agents: Collection[str] | None = None,
+) -> tuple[Row, ...]:
     """Returns the audited changes of an agent or a registry, the newest first.
 
     Args:
         record: The audit log.
         agent_id: The agent; None for all agents.
         file: The name of the registry in the log; None for all registries.
+        agents: The ids of the agents of a task that shares `file` with other tasks; None for all
+            agents in the file.
     """
-    return tuple(_audit(record, agent_id, file))
+    return tuple(_audit(record, agent_id, file, agents))
 
 
-def _concerns(entry: Entry, agent_id: str | None, file: str | None) -> bool:
+def _concerns(
+    entry: Entry, agent_id: str | None, file: str | None, agents: Collection[str] | None
+) -> bool:
     if agent_id is None:
-        return file is None or any(change.file == file for change in entry.changes)
+        return file is None or any(
+            change.file == file and (agents is None or change.agent in agents)
+            for change in entry.changes
+        )
     if entry.session is not None and entry.session.agent == agent_id:
         return True
     # The file does not matter, because the global registry also has an entry with the agent's id.
     return any(change.agent == agent_id for change in entry.changes)
 
 
-def _audit(record: Record, agent_id: str | None, file: str | None) -> Iterator[Row]:
+def _audit(
+    record: Record, agent_id: str | None, file: str | None, agents: Collection[str] | None
+) -> Iterator[Row]:
     if record.error is not None:
         yield row((harmless(record.error, 400), "error"))
     undone = record.log.taken_back
-    entries = [entry for entry in record.log.entries if _concerns(entry, agent_id, file)]
+    entries = [entry for entry in record.log.entries if _concerns(entry, agent_id, file, agents)]
     if not entries and record.error is None:
         yield row(("The audit log has no changes of the selected line.", "dim"))
     for entry in reversed(entries[-200:]):

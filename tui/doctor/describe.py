@@ -70,13 +70,15 @@ def repair(finding: Issue) -> str:
             return "remove the agent from agent_hierarchy"
         case IssueKind.HIERARCHY:
             return f"list the agent only under {shown_name(finding.fix[0])} in agent_hierarchy"
-        case IssueKind.STATUS:
-            return f"write status {_value(finding.fix)} in the global registry"
-        case IssueKind.ZOMBIE if finding.reported:
+        case IssueKind.ZOMBIE | IssueKind.STATUS if finding.reported:
+            # The session of a zombie is gone.
+            session = "; no session is ended" if finding.kind is IssueKind.STATUS else ""
             return (
                 f"set the agent's status to {finding.fix}, as the agent reported, with the "
-                "agent's message as the reason"
+                f"agent's message as the reason{session}"
             )
+        case IssueKind.STATUS:
+            return f"write status {_value(finding.fix)} in the global registry"
         case IssueKind.ZOMBIE:
             return "set the agent's status to terminated, with the reason session_not_found"
         case _:

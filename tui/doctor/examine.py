@@ -9,14 +9,23 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from registry.agent_output import TraceReader
 from registry.checks import Issue, IssueKind
 from registry.dataclass import dataclass, replace
 from registry.schema import Workspace, is_active
-from registry.sources import Found, Job, find_issues, unreadable, workspace_source
+from registry.sources import (
+    Dialect,
+    Found,
+    Job,
+    TaskSource,
+    find_issues,
+    unreadable,
+    workspace_source,
+)
 from registry.text import command_line, shown_name, whole_name
 from tui.actions.footprint import checked_kill
 from tui.actions.plan import Plan
@@ -35,6 +44,8 @@ if TYPE_CHECKING:
 
 SETTLED = 0.75
 """Seconds between the two readings. A writer finishes a change in less time."""
+
+_IS_DAMAGED = "muster does not write a damaged database: first restore a whole copy of it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,21 +108,65 @@ def examine(
         look.globals_ = [
             replace(job, findings=_among(job.findings, first)) for job in look.globals_
         ]
-    zombies = [row for row in roll.agents() if row.verdict is Verdict.ZOMBIE]
+    damaged = {finding.file for finding in look.files if finding.kind is IssueKind.DAMAGED}
+    look.tasks = [
+        replace(job, findings=_without_repairs(_without_ends(job, roll), damaged))
+        for job in look.tasks
+    ]
+    places = {task.state.registry: _place(task.state.source) for task in roll.tasks()}
+    zombies = [
+        row
+        for row in roll.agents()
+        if row.verdict is Verdict.ZOMBIE and places[row.key.registry].file not in damaged
+    ]
     plan = checked_complete(roll, zombies, "terminated", by_verdict=True, as_reported=True)
+    sessions = _sessions(roll, plan, _endings(roll, where), places, where)
     return Examination(
         tuple(look.files),
         tuple(look.tasks),
         tuple(look.globals_),
-        tuple(_sessions(roll, plan, _endings(roll, where), where)),
+        _without_repairs(tuple(sessions), damaged),
         plan,
-        tuple(_unsure(look.files, roll)),
+        (*_unsure(look.files, roll), *look.unchecked),
         roll,
     )
 
 
 def _among(findings: Iterable[Issue], first: set[tuple[object, ...]]) -> tuple[Issue, ...]:
     return tuple(finding for finding in findings if finding.identity in first)
+
+
+def _without_ends(job: Job, roll: RollCall) -> tuple[Issue, ...]:
+    """Returns the findings about a task, without statuses in a database that will change anyway.
+
+    The repair of a zombie writes the end that the agent reported. The orchestrator writes the end
+    of an agent that is ending within seconds.
+    """
+    if job.source.dialect is not Dialect.SQLITE:
+        return job.findings
+    ends = {
+        row.key.id
+        for row in roll.agents()
+        if row.key.registry == job.source.path
+        and (row.verdict is Verdict.ZOMBIE or row.note == ENDING)
+    }
+    return tuple(
+        finding
+        for finding in job.findings
+        if finding.kind is not IssueKind.STATUS or finding.agent not in ends
+    )
+
+
+def _without_repairs(
+    findings: tuple[Issue, ...], damaged: Collection[Path | None]
+) -> tuple[Issue, ...]:
+    """Returns findings; muster does not repair those in damaged databases."""
+    return tuple(
+        replace(finding, advice=_IS_DAMAGED)
+        if finding.fixable and finding.file in damaged
+        else finding
+        for finding in findings
+    )
 
 
 def _unsure(files: Iterable[Issue], roll: RollCall) -> Iterator[str]:
@@ -125,11 +180,13 @@ def _unsure(files: Iterable[Issue], roll: RollCall) -> Iterator[str]:
             continue
         if row.verdict is Verdict.UNKNOWN and is_active(row.record.meaning):
             yield f"unknown whether {shown_name(row.key.id)} lives: {row.note}"
+    unreadable_files = [finding for finding in files if finding.kind is IssueKind.UNREADABLE]
+    listed = {finding.file for finding in unreadable_files}
     for database in dict.fromkeys((*roll.databases, *roll.nearby_databases)):
-        yield f"not examined: {database}"
-    for finding in files:
-        if finding.kind is IssueKind.UNREADABLE:
-            yield f"not examined: {shown_name(finding.file)} {finding.says}"
+        if database.path not in listed:
+            yield f"not examined: {database}"
+    for finding in unreadable_files:
+        yield f"not examined: {shown_name(finding.file)} {finding.says}"
 
 
 def _look(workspaces: Sequence[Workspace], roll: RollCall, reader: TraceReader) -> Found:
@@ -160,15 +217,17 @@ def _sessions(
     roll: RollCall,
     zombies: Plan,
     endings: Mapping[AgentKey, _Ending],
+    places: Mapping[Path, _Place],
     where: Where,
 ) -> Iterator[Issue]:
     refused = dict(zombies.refused)
     ends = {step.row.key: step.end for step in zombies.steps if step.row is not None}
     for row in roll.agents():
+        place = places[row.key.registry]
         if row.verdict is Verdict.ZOMBIE:
-            yield _zombie(row, ends.get(row.key), refused)
+            yield _zombie(row, place, ends.get(row.key), refused)
         elif row.verdict in _OF_SESSIONS:
-            yield _OF_SESSIONS[row.verdict](row, endings[row.key])
+            yield _OF_SESSIONS[row.verdict](row, place, endings[row.key])
     for session in roll.orphans:
         yield Issue(
             IssueKind.ORPHAN,
@@ -179,6 +238,23 @@ def _sessions(
             "is named like an agent's session, but no registry lists this session",
             advice=f"if this session is not needed, end it: {_kill(session.name, where.options)}",
         )
+
+
+class _Place(NamedTuple):
+    """Where the agents of a task are recorded.
+
+    Attributes:
+        file: The path of the registry or database.
+        table: The name of the table with a dot; empty for a registry.
+    """
+
+    file: Path
+    table: str
+
+
+def _place(source: TaskSource) -> _Place:
+    table = "agents." if source.dialect is Dialect.SQLITE else ""
+    return _Place(source.files[0].path, table)
 
 
 def _kill(name: str, options: Iterable[tuple[str, str]]) -> str:
@@ -227,15 +303,18 @@ def _endings(roll: RollCall, where: Where) -> dict[AgentKey, _Ending]:
     return endings
 
 
-def _zombie(row: AgentRow, end: ReportedEnd | None, refused: Mapping[str, str]) -> Issue:
-    gone = "its session is gone" if row.session is None else row.note
+def _zombie(
+    row: AgentRow, place: _Place, end: ReportedEnd | None, refused: Mapping[str, str]
+) -> Issue:
+    is_session = row.session is None and row.record.pid is None
+    gone = "its session is gone" if is_session else row.note
     if end is not None:
         gone += f", and it reported {end.status}"
     return Issue(
         IssueKind.ZOMBIE,
-        row.key.registry,
+        place.file,
         row.key.id,
-        "status",
+        f"{place.table}status",
         row.record.status,
         f"is {row.record.status}, but {gone}",
         "terminated" if end is None else end.status,
@@ -244,28 +323,38 @@ def _zombie(row: AgentRow, end: ReportedEnd | None, refused: Mapping[str, str]) 
     )
 
 
-def _stalled(row: AgentRow, ending: _Ending) -> Issue:
+def _stalled(row: AgentRow, place: _Place, ending: _Ending) -> Issue:
     return Issue(
         IssueKind.STALLED,
-        row.key.registry,
+        place.file,
         row.key.id,
-        "last_update",
+        f"{place.table}last_update",
         row.record.last_update,
-        f"is {row.record.status}, its session exists, and {row.note}",
-        advice=ending.advice("if the agent does not wait for input, end its session"),
+        f"is {row.record.status}, its {_what(row)}, and {row.note}",
+        advice=ending.advice(f"if the agent does not wait for input, end its {_ended(row)}"),
     )
 
 
-def _leaked(row: AgentRow, ending: _Ending) -> Issue:
+def _leaked(row: AgentRow, place: _Place, ending: _Ending) -> Issue:
     return Issue(
         IssueKind.LEAKED,
-        row.key.registry,
+        place.file,
         row.key.id,
-        "status",
+        f"{place.table}status",
         row.record.status,
-        f"is {row.record.status}, but its session still exists",
-        advice=ending.advice("end its session"),
+        f"is {row.record.status}, but its {_what(row, 'still ')}",
+        advice=ending.advice(f"end its {_ended(row)}"),
     )
+
+
+def _what(row: AgentRow, still: str = "") -> str:
+    if row.record.pid is None:
+        return f"session {still}exists"
+    return f"process {row.record.pid} {still}runs"
+
+
+def _ended(row: AgentRow) -> str:
+    return "session" if row.record.pid is None else "process"
 
 
 _OF_SESSIONS = {

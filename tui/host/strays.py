@@ -151,7 +151,7 @@ def find_strays(answer: TmuxSnapshot, watched: Watched) -> tuple[Stray, ...]:
             # A job has no pane. If a job names a pane, the server was started in that pane.
             named = named._replace(pane="")
         if is_former or _is_gone(process.pid, named, asked, alive, now, panes):
-            surely, maybe = _written_by(process.pid, watched, procfs.open_files(process.pid))
+            surely, maybe = written_by(process.pid, watched, procfs.open_files(process.pid))
             may_follow = None if trusted.issuperset(own) else trusted
             is_here = is_ours or is_socket(named.socket, answer.socket, may_follow)
             users = frozenset(own)
@@ -169,7 +169,7 @@ def find_strays(answer: TmuxSnapshot, watched: Watched) -> tuple[Stray, ...]:
         files = procfs.open_files(process.pid)
         if own.real not in trusted:
             files = _at_most(files, left, own.real)
-        surely, maybe = _written_by(process.pid, watched, files)
+        surely, maybe = written_by(process.pid, watched, files)
         if left.get(own.real) == 0:
             unexamined.add(process.pid)
         if not maybe.isdisjoint(watched.agents):
@@ -320,7 +320,7 @@ def _at_most(
         yield file
 
 
-def _written_by(
+def written_by(
     pid: int, watched: Watched, files: Iterator[tuple[str, str]]
 ) -> tuple[frozenset[Agent], frozenset[Agent]]:
     """Returns the values of `Stray.writes_for` and `Stray.may_write_for` for a process."""

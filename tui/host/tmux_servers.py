@@ -44,9 +44,6 @@ _ALL_TIMEOUT = 4.0
 # A server begins to listen within this many seconds after its start.
 _STARTING = 0.05
 
-# PROC_PID_INIT_INO in the kernel's include/linux/proc_ns.h: the host's own PID namespace.
-_INITIAL_NAMESPACE = 0xEFFFFFFC
-
 IN_CONTAINER = (
     "muster runs in a container (with its own PID namespace), and cannot see agents outside; "
     "run muster on the host, or try -S SOCKET"
@@ -210,7 +207,7 @@ def look_elsewhere(
         hidden = {name for name in names if name not in whys}
         unasked |= hidden
         whys |= dict.fromkeys(hidden, HIDDEN.format(who or "another user"))
-    if not sees_the_host() and (who is not None or answer.state is TmuxState.NO_SERVER):
+    if not procfs.sees_the_host() and (who is not None or answer.state is TmuxState.NO_SERVER):
         # In a container, a server that is not visible may still run on the host.
         whys |= {name: IN_CONTAINER for name in names if name not in whys}
     return Elsewhere(whys, tuple(sessions), frozenset(unasked), frozenset(passed))
@@ -263,14 +260,6 @@ def _queried(pid: int) -> tuple[Path | None, TmuxSnapshot | None]:
     snapshot = Tmux(socket, _ASK_TIMEOUT).ask()
     known = pid in (snapshot.server_process, snapshot.listener)
     return socket, snapshot if known else None
-
-
-def sees_the_host() -> bool:
-    """Returns whether muster sees all processes of the host; False in a container."""
-    try:
-        return os.stat("/proc/self/ns/pid").st_ino == _INITIAL_NAMESPACE
-    except OSError:
-        return False
 
 
 def _is_in(set_aside: SetAside, server: Server) -> bool:

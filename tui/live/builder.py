@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from registry.dataclass import dataclass, replace
+from registry.schema import END_DELAY
 from registry.storage import Instant, is_believed
 from tui.host import host_name
 from tui.host.asker import Asker, NoAnswerError
@@ -17,10 +18,10 @@ from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
 from tui.live.nearby_workspaces import Judged, NearbyWorkspaces, identity
 from tui.live.registry_cache import Branch
 from tui.model.call import call_task, starts_of_zombies
-from tui.model.evidence import Evidence, MissingSince
+from tui.model.evidence import Evidence, MissingSince, ProcessEvidence
 from tui.model.mass_death import find_mass_death
 from tui.model.orphans import find_orphans
-from tui.model.policy import ENDING_TIME, Policy
+from tui.model.policy import Policy
 from tui.model.roll import RollCall, TaskRoll, TaskState, Verdict, WorkspaceRoll
 from tui.model.spellings import Spellings
 from tui.model.suspects import Candidate, find_renamed, is_claimed
@@ -41,7 +42,8 @@ class _LastRoll:
 
     Attributes:
         roll: The roll.
-        seen: The sessions of the task's agents, and when each missing session was first missing.
+        seen: The sessions and processes of the task's agents, and when each missing one was first
+            missing.
     """
 
     roll: TaskRoll
@@ -128,6 +130,7 @@ class RollBuilder:
         # If true, only files have changed after the last roll call.
         old_answer = before is not None and before.snapshot.sessions is answer.sessions
         old_answer = old_answer and before is not None and before.missing_since is missing_since
+        old_answer = old_answer and before is not None and before.processes is evidence.processes
         # New verdicts are also due if the clock was set back.
         due = not 0 < self._again_at - now <= _RECALL
         anew = before is None or _has_changed(before, evidence)
@@ -144,7 +147,7 @@ class RollBuilder:
                 if old_answer and last is not None and last.roll.state is state:
                     seen = last.seen
                 else:
-                    seen = _seen(state, answer, missing_since)
+                    seen = _seen(state, answer, missing_since, evidence.processes)
                 if anew or last is None or not _is_still_valid(last, state, seen, due):
                     of_now = last is not None and last.seen == seen and not (anew or due)
                     kept = last.roll if last is not None and of_now else None
@@ -342,7 +345,7 @@ class RollBuilder:
         if silent := [row.key.id for row in roll.agents if row.verdict is Verdict.STALLED]:
             reports = self._reports.setdefault(state.workspace, Asker(self._on_late))
             try:
-                reported = reports.ask(lambda: state.source.last_reports(silent))
+                reported = reports.ask(lambda: _last_activities(state, roll, silent))
             except NoAnswerError:
                 unread.add(Verdict.STALLED)
         if roll.counts[Verdict.ZOMBIE] and (started := starts_of_zombies(roll)):
@@ -357,9 +360,25 @@ class RollBuilder:
         return _with_unread(roll, unread) if unread else roll
 
 
+def _last_activities(
+    state: TaskState, roll: TaskRoll, agent_ids: Collection[str]
+) -> dict[str, float]:
+    """Returns when agents last reported; for agents without a session, also their last output.
+
+    The time of the output of a session is in tmux's answer.
+    """
+    times = state.source.last_reports(agent_ids)
+    for row in roll.agents:
+        if row.verdict is Verdict.STALLED and row.process is not None:
+            facts = state.source.output_facts(row.key.id)
+            written = [fact.modified for fact in facts if fact.modified is not None]
+            times[row.key.id] = max([times.get(row.key.id, 0.0), *written])
+    return times
+
+
 def _ending_since(evidence: Evidence, now: float) -> float:
     """Returns the earliest time of a report because of which an agent may be ending now."""
-    return now - ENDING_TIME - sum(jump.seconds for jump in evidence.jumps)
+    return now - END_DELAY - sum(jump.seconds for jump in evidence.jumps)
 
 
 def _with_unread(roll: TaskRoll, unread: Collection[Verdict]) -> TaskRoll:
@@ -391,10 +410,13 @@ def _has_changed(before: Evidence, evidence: Evidence) -> bool:
 
 
 def _seen(
-    state: TaskState, answer: TmuxSnapshot, missing_since: MissingSince
+    state: TaskState, answer: TmuxSnapshot, missing_since: MissingSince, processes: ProcessEvidence
 ) -> tuple[object, ...]:
     names = state.record.session_names if state.record else ()
-    sessions = tuple(map(answer.sessions.get, names))
+    sessions: tuple[object, ...] = tuple(map(answer.sessions.get, names))
+    for agent in state.record.with_pid if state.record else ():
+        pid = agent.pid or 0
+        sessions += (processes.seen.get(pid), processes.gone_since.get(pid))
     return (*sessions, *map(missing_since.get, names)) if missing_since else sessions
 
 

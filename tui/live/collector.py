@@ -20,12 +20,15 @@ from tui.host.file_watch import DirectoryWatcher
 from tui.host.process.exit_watch import ExitWatcher
 from tui.host.tmux import Tmux
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
+from tui.live.agent_processes import noted_processes
 from tui.live.builder import RollBuilder
 from tui.live.other_servers import OtherServers
 from tui.live.separate_registries import SeparateRegistries
 from tui.model.clock_jumps import ClockJump, ClockReading, next_jumps
 from tui.model.evidence import (
     Evidence,
+    ProcessEvidence,
+    expected_processes,
     expected_sessions,
     follow_renamed,
     next_proof,
@@ -128,6 +131,7 @@ class LiveRoll:
         asking = TmuxSnapshot(TmuxState.UNKNOWN, "querying tmux …", tmux.socket, {}, 0.0)
         self._evidence = Evidence(asking)
         self._expected: Mapping[str, float] = {}
+        self._expected_pids: Mapping[int, float] = {}
         self._spellings = Spellings()
         self._seen: Mapping[str, Session] = {}
         self._server: tuple[int | None, int] = (None, 0)
@@ -216,25 +220,30 @@ class LiveRoll:
     def _query_once(self) -> None:
         answer = self.tmux.ask()
         with self._change:
+            before, pids = self._evidence.processes, self._expected_pids
+        processes = noted_processes(before, pids)
+        with self._change:
             answer = self._follow_renamed(self._spellings.resolve(answer))
             missing_since = note_absences(self._evidence.missing_since, answer, self._expected)
         # Other servers are searched before a verdict uses this answer, and without the lock.
-        evidence = self._elsewhere.noted(Evidence(answer, missing_since), self._registries.paths())
+        evidence = self._elsewhere.noted(
+            Evidence(answer, missing_since, processes=processes), self._registries.paths()
+        )
         with self._change:
             if _is_new(self._evidence, evidence):
                 self._changed_at = time.monotonic()
             self._evidence = evidence
-            again_at = next_proof(evidence, self._expected)
+            again_at = next_proof(evidence, self._expected, self._expected_pids)
         self._add_changes(answer=True)
         pause = _QUIET_SWEEP if self._is_quiet() else SWEEP
         if again_at is not None:
             pause = min(pause, max(0.0, again_at - time.monotonic()))
-        pause = min(pause, self._seconds_until_query(answer))
+        pause = min(pause, self._seconds_until_query(answer, processes))
         if self._deaths.wait(pause) and not self._stopped:
             time.sleep(_AFTER_DEATH)
 
-    def _seconds_until_query(self, answer: TmuxSnapshot) -> float:
-        """Watches for the end of the processes in the sessions of active agents.
+    def _seconds_until_query(self, answer: TmuxSnapshot, processes: ProcessEvidence) -> float:
+        """Watches for the end of the processes of active agents.
 
         Returns:
             The seconds until tmux must be queried again, because the query failed, or because
@@ -243,12 +252,15 @@ class LiveRoll:
         unknown = answer.state is TmuxState.UNKNOWN
         open_questions: frozenset[int | None] = frozenset([None])
         if not unknown:
+            of_agents = {pid for pid, process in processes.seen.items() if process.began}
             # Processes that have ended although tmux still lists them.
             open_questions = self._deaths.watch(
-                pid
-                for name, session in answer.sessions.items()
-                if name in self._expected
-                for pid in session.pids
+                of_agents.union(
+                    pid
+                    for name, session in answer.sessions.items()
+                    if name in self._expected
+                    for pid in session.pids
+                )
             )
         new = open_questions - self._open_questions
         self._open_questions = open_questions
@@ -287,7 +299,8 @@ class LiveRoll:
                 self._watcher.watch(*self._registries.directories())
                 states = self._registries.states()
                 proofs = expected_sessions(states, self._policy, time.time())
-                self._set_expected(proofs, self._registries.spellings())
+                pids = expected_processes(states, self._policy, time.time())
+                self._set_expected(proofs, pids, self._registries.spellings())
                 self._deliver(builder)
                 if self._recover and self._registries.recover():
                     self._add_changes(rescan=True)
@@ -354,10 +367,12 @@ class LiveRoll:
     def _is_quiet(self) -> bool:
         return time.monotonic() - self._changed_at > _QUIET_AFTER
 
-    def _set_expected(self, proofs: Mapping[str, float], spellings: Spellings) -> None:
+    def _set_expected(
+        self, proofs: Mapping[str, float], pids: Mapping[int, float], spellings: Spellings
+    ) -> None:
         with self._change:
             # Existing sessions count too, because their processes are not watched yet.
-            new = proofs.keys() - self._expected.keys()
-            self._expected, self._spellings = proofs, spellings
+            new = proofs.keys() - self._expected.keys() or pids.keys() - self._expected_pids.keys()
+            self._expected, self._expected_pids, self._spellings = proofs, pids, spellings
         if new:
             self._deaths.wake()

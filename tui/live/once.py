@@ -9,10 +9,18 @@ from registry.schema import Workspace
 from registry.snapshots import while_busy
 from tui.host.tmux import Tmux
 from tui.host.tmux_types import TmuxState
+from tui.live.agent_processes import noted_processes
 from tui.live.builder import RollBuilder
 from tui.live.other_servers import OtherServers
 from tui.live.separate_registries import SeparateRegistries
-from tui.model.evidence import Evidence, expected_sessions, next_proof, note_absences
+from tui.model.evidence import (
+    Evidence,
+    ProcessEvidence,
+    expected_processes,
+    expected_sessions,
+    next_proof,
+    note_absences,
+)
 from tui.model.policy import Policy
 from tui.model.roll import RollCall
 
@@ -26,14 +34,18 @@ def take_roll(workspaces: Sequence[Workspace], tmux: Tmux, policy: Policy) -> Ro
         registries.rescan()
     answer = registries.spellings().resolve(answer)
     proofs = expected_sessions(registries.states(), policy, time.time())
+    of_processes = expected_processes(registries.states(), policy, time.time())
+    processes = noted_processes(ProcessEvidence(), of_processes)
     evidence = elsewhere.noted(
-        Evidence(answer, note_absences({}, answer, proofs)), registries.paths()
+        Evidence(answer, note_absences({}, answer, proofs), processes=processes),
+        registries.paths(),
     )
-    while (again_at := next_proof(evidence, proofs)) is not None:
+    while (again_at := next_proof(evidence, proofs, of_processes)) is not None:
         time.sleep(max(0.0, again_at - time.monotonic()))
         answer = tmux.ask()
         if answer.state is TmuxState.UNKNOWN:
-            evidence = Evidence(answer, evidence.missing_since)
+            processes = noted_processes(processes, of_processes)
+            evidence = Evidence(answer, evidence.missing_since, processes=processes)
             break
         registries.rescan()
         answer = registries.spellings().resolve(answer)
@@ -43,5 +55,9 @@ def take_roll(workspaces: Sequence[Workspace], tmux: Tmux, policy: Policy) -> Ro
             name: proof for name, proof in expected.items() if name in evidence.missing_since
         }
         missing_since = note_absences(evidence.missing_since, answer, proofs)
-        evidence = elsewhere.noted(Evidence(answer, missing_since), registries.paths())
+        # The pids of the first look only: a new pid is first looked up by the next command.
+        processes = noted_processes(processes, of_processes)
+        evidence = elsewhere.noted(
+            Evidence(answer, missing_since, processes=processes), registries.paths()
+        )
     return RollBuilder(policy).call(registries, evidence, time.time())

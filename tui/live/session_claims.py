@@ -27,6 +27,7 @@ class Holder:
         names: The possible names of the agent's session in registries.
         has_terminal_status: Whether the agent has a terminal status in `registry`.
         identities: The device and inode of `registry` at each of its readings.
+        listing: The files in which a user can list an agent of the task, besides `registry`.
     """
 
     id: str
@@ -34,6 +35,7 @@ class Holder:
     names: frozenset[str]
     has_terminal_status: bool
     identities: frozenset[tuple[int, int]] = frozenset()
+    listing: tuple[Path, ...] = ()
 
 
 def claims_on(
@@ -149,13 +151,14 @@ def _why_unknown(holder: Holder | None, answer: TmuxSnapshot) -> str | None:
     if holder is None or holder.has_terminal_status:
         return why
     trusted = () if answer.server_user is None else (answer.server_user,)
-    other = outsider_of(holder.registry, trusted)
-    if other is None:
-        return None
-    return (
-        f"{why}; and {other} may write {shown_name(holder.registry)}. "
-        "If no other agent has the session, end the session in tmux, and kill the agent again"
-    )
+    for path in dict.fromkeys((holder.registry, *holder.listing)):
+        other = outsider_of(path, trusted)
+        if other is not None:
+            return (
+                f"{why}; and {other} may write {shown_name(path)}. If no other agent has the "
+                "session, end the session in tmux, and kill the agent again"
+            )
+    return None
 
 
 _Active = Mapping[str, Collection[tuple[TaskState, str]]]

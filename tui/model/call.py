@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from registry.sources import Dialect
 from tui.model.evidence import Evidence
 from tui.model.hierarchy import Place, places_of
 from tui.model.policy import Policy
@@ -51,12 +52,15 @@ def call_task(
             otherwise be zombies need an entry.
     """
     rows: list[AgentRow] = []
+    may_linger = state.source.dialect is Dialect.SQLITE
     counts = dict.fromkeys(Verdict, 0)
     for place, row in places_of(state, before):
         end = ends.get(place.record.id)
         if end or row is None or row.verdict in _JUDGED_ANEW or row.record != place.record:
             last_activity = reported.get(place.record.id, 0.0)
-            judgement = judge(place.record, evidence, policy, now, last_activity, end)
+            judgement = judge(
+                place.record, evidence, policy, now, last_activity, end, may_linger=may_linger
+            )
             row = _row(place, judgement, last_activity, state)
         rows.append(row)
         counts[row.verdict] += 1
@@ -65,7 +69,7 @@ def call_task(
 
 
 def _row(place: Place, judgement: Judgement, reported: float, state: TaskState) -> AgentRow:
-    verdict, session, note, name_reused_by = judgement
+    verdict, session, note, name_reused_by, process = judgement
     if verdict is Verdict.ZOMBIE and state.error is not None:
         # The status may have changed after the last successful reading.
         verdict, note = Verdict.UNKNOWN, "its registry cannot be read now"
@@ -76,7 +80,16 @@ def _row(place: Place, judgement: Judgement, reported: float, state: TaskState) 
     if verdict in (Verdict.LIVE, Verdict.STALLED):
         last_activity = max(agent.updated or agent.started or 0.0, reported) or None
     return AgentRow(
-        key, agent, verdict, session, note, last_activity, level, children, name_reused_by
+        key,
+        agent,
+        verdict,
+        session,
+        note,
+        last_activity,
+        level,
+        children,
+        name_reused_by,
+        process,
     )
 
 

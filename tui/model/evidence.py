@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from registry.dataclass import dataclass, field, replace
@@ -12,11 +13,34 @@ from tui.host.tmux_types import CONSIDER_ALL, Session, SetAside, TmuxSnapshot, T
 from tui.model.policy import Policy
 
 if TYPE_CHECKING:
+    from tui.host.process.agent_processes import AgentProcess
     from tui.model.clock_jumps import ClockJump
     from tui.model.roll import TaskState
 
 MissingSince = Mapping[str, float]
 """Maps the name of each missing session to when it was first missing, in monotonic seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessEvidence:
+    """The processes of agents without a session, at one moment.
+
+    Attributes:
+        seen: Maps the pids in the registries to the processes.
+        gone_since: When each pid was first found without a process, in monotonic seconds.
+        looked_at: When the processes were looked up, in monotonic seconds.
+        booted: When the host was booted, in seconds since the epoch.
+    """
+
+    seen: Mapping[int, AgentProcess] = field(default_factory=dict)
+    gone_since: Mapping[int, float] = field(default_factory=dict)
+    looked_at: float = field(default=0.0, compare=False)
+    booted: float = field(default=0.0, compare=False)
+
+    def is_proven_gone(self, pid: int, proof: float) -> bool:
+        """Returns whether no process had a pid in two looks, at least `proof` seconds apart."""
+        since = self.gone_since.get(pid)
+        return since is not None and self.looked_at - since >= proof
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +60,7 @@ class Evidence:
         unasked: The names in `elsewhere` that a server of another user may have. muster never
             queries such a server.
         set_aside: The servers that the last search could not query, and did not consider.
+        processes: The processes of agents without a session.
     """
 
     snapshot: TmuxSnapshot
@@ -46,6 +71,7 @@ class Evidence:
     unasked: frozenset[str] = frozenset()
     jumps: tuple[ClockJump, ...] = ()
     set_aside: SetAside = CONSIDER_ALL
+    processes: ProcessEvidence = ProcessEvidence()
 
     @property
     def doubts(self) -> Mapping[str, str]:
@@ -74,6 +100,25 @@ def note_absences(
     return {
         name: before.get(name, answer.asked_at) for name in expected if name not in answer.sessions
     }
+
+
+def note_processes(
+    before: ProcessEvidence, seen: Mapping[int, AgentProcess], looked_at: float, booted: float
+) -> ProcessEvidence:
+    """Returns the evidence about processes, updated with a new look.
+
+    Args:
+        before: The previous result of this function.
+        seen: Maps the pids in the registries to the processes.
+        looked_at: When the processes were looked up, in monotonic seconds.
+        booted: When the host was booted, in seconds since the epoch.
+    """
+    gone_since = {
+        pid: before.gone_since.get(pid, looked_at)
+        for pid, process in seen.items()
+        if process.started is None and process.unseen is None
+    }
+    return ProcessEvidence(seen, gone_since, looked_at, booted)
 
 
 def is_proven_missing(name: str, evidence: Evidence, proof: float) -> bool:
@@ -128,19 +173,46 @@ def expected_sessions(
     return needed
 
 
-def next_proof(evidence: Evidence, proofs: Mapping[str, float]) -> float | None:
-    """Returns the earliest time at which the next missing session can be proven gone.
+def expected_processes(
+    states: Iterable[TaskState], policy: Policy, now: float
+) -> Mapping[int, float]:
+    """Returns how long each pid must be without a process until the process is proven gone.
+
+    Returns:
+        Maps the pid of each agent without a session to this time in seconds.
+    """
+    needed: dict[int, float] = {}
+    for state in states:
+        for agent in state.record.with_pid if state.record else ():
+            pid = agent.pid or 0
+            needed[pid] = max(needed.get(pid, 0.0), proof_needed(agent, policy, now))
+    return needed
+
+
+def next_proof(
+    evidence: Evidence,
+    proofs: Mapping[str, float],
+    of_processes: Mapping[int, float] = MappingProxyType({}),
+) -> float | None:
+    """Returns the earliest time at which the next session or process can be proven gone.
 
     Args:
         evidence: The evidence of the present moment.
         proofs: The result of `expected_sessions`.
+        of_processes: The result of `expected_processes`.
 
     Returns:
-        The time in monotonic seconds; None if no session waits for this proof.
+        The time in monotonic seconds; None if nothing waits for this proof.
     """
+    processes = evidence.processes
+    of_pids = [
+        since + of_processes[pid]
+        for pid, since in processes.gone_since.items()
+        if pid in of_processes and not processes.is_proven_gone(pid, of_processes[pid])
+    ]
     waiting = [
         since + proofs[name]
         for name, since in evidence.missing_since.items()
         if name in proofs and not is_proven_missing(name, evidence, proofs[name])
     ]
-    return min(waiting, default=None)
+    return min((*waiting, *of_pids), default=None)

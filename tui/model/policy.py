@@ -8,14 +8,6 @@ from typing import Any
 
 from registry.dataclass import dataclass, field, fields
 
-ENDING_TIME = 10.0
-"""For this many seconds after an agent reported its end, the agent is not called a zombie.
-
-The orchestrator first writes the report to the agent's progress file, then ends the session, and
-writes the registry up to 4 s later. The time counts from the report, not from the moment when the
-session was first missing: a command that has just started cannot know that moment.
-"""
-
 _SECTION = "policy"
 _PREFIX = "MUSTER_"
 
@@ -44,6 +36,12 @@ class Policy:
         10.0,
         "During this time after its creation, a session is never called an orphan.",
         least=3.0,
+    )
+    # The orchestrator leaves the session of an agent that has ended until the program in it ends.
+    leak_grace: float = _seconds(
+        60.0,
+        "During this time after its end, an agent in a database is never called leaked: its "
+        "session exists until its program ends.",
     )
     stall_timeout: float = _seconds(
         900.0,

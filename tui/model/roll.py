@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 from registry.dataclass import dataclass
 from registry.schema import AgentRecord, TaskRecord, UnreadDatabase
 from registry.sources import Dialect
+from registry.text import shown_name
 from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.model.evidence import Evidence
 
 if TYPE_CHECKING:
     from registry.sources import TaskSource
+    from tui.host.process.agent_processes import AgentProcess
 
 
 REVIEWER = "[reviewer]"
@@ -110,6 +112,7 @@ class AgentRow:
         children: The number of the agent's children.
         name_reused_by: A session of another agent that now has this agent's session name, or
             None.
+        process: The running process of an agent without a session, or None.
     """
 
     key: AgentKey
@@ -121,6 +124,15 @@ class AgentRow:
     level: int
     children: int
     name_reused_by: Session | None = None
+    process: AgentProcess | None = None
+
+
+def place_of(row: AgentRow) -> str:
+    """Returns the name of an agent's session, or else its pid, as text that is safe to show."""
+    record = row.record
+    if record.tmux_session:
+        return shown_name(record.tmux_session, 134)
+    return "-" if record.pid is None else f"pid {record.pid}"
 
 
 @dataclass(frozen=True, slots=True)

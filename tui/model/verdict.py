@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, NamedTuple
 
 from registry.schema import (
+    END_DELAY,
     AgentRecord,
     is_active,
     is_terminal,
@@ -17,13 +18,15 @@ from registry.text import shown_name
 from tui.host.tmux_types import DeadPane, Session, TmuxState
 from tui.model.clock_jumps import ClockJump, seconds_between
 from tui.model.evidence import Evidence, is_proven_missing, proof_needed
-from tui.model.policy import ENDING_TIME, Policy
+from tui.model.policy import Policy
+from tui.model.process_verdict import ProcessState, judge_process
 from tui.model.roll import Verdict
 from tui.model.spellings import why_shared
 from tui.text.sanitize import age_in_words
 
 if TYPE_CHECKING:
     from registry.agent_output import ReportedEnd
+    from tui.host.process.agent_processes import AgentProcess
 
 # A session is created about two seconds before the recorded start of its agent.
 _BEFORE = 15.0
@@ -34,7 +37,14 @@ JUST_STARTED = "just started; its session does not exist yet"
 """The note on an agent that has no session yet, during `Policy.start_grace` after its start."""
 
 ENDING = "the agent reported its end; within seconds, the registry will say so, too"
-"""The note on an agent that reported its end less than `ENDING_TIME` before."""
+"""The note on an agent that reported its end less than `END_DELAY` before."""
+
+
+JUST_ENDED = "the agent has just ended; its session or process may end by itself"
+"""The note on an agent that ended less than `Policy.leak_grace` before."""
+
+NO_STATUS = "the registry has no status for this agent"
+"""The note on an agent without a status."""
 
 
 class Judgement(NamedTuple):
@@ -46,12 +56,14 @@ class Judgement(NamedTuple):
         note: The reason for the verdict; empty if the verdict needs no reason.
         name_reused_by: A session of another agent that now has this agent's session name, or
             None.
+        process: The running process of an agent without a session, or None.
     """
 
     verdict: Verdict
     session: Session | None = None
     note: str = ""
     name_reused_by: Session | None = None
+    process: AgentProcess | None = None
 
 
 def judge(
@@ -61,6 +73,8 @@ def judge(
     now: float,
     reported: float = 0.0,
     end: ReportedEnd | None = None,
+    *,
+    may_linger: bool = False,
 ) -> Judgement:
     """Returns the verdict on one agent.
 
@@ -73,8 +87,12 @@ def judge(
             unknown.
         end: The end that the agent itself reported. Only an agent that would otherwise be a zombie
             needs it.
+        may_linger: Whether an agent's session normally exists for a moment after the agent has
+            ended, as with the agents of a database.
     """
     judgement = _judge(record, evidence, policy, now, reported)
+    if may_linger and judgement.verdict is Verdict.LEAKED and _just_ended(record, policy, now):
+        return judgement._replace(verdict=Verdict.FINISHED, note=JUST_ENDED)
     if (
         judgement.verdict is Verdict.ZOMBIE
         and end is not None
@@ -84,21 +102,30 @@ def judge(
     return judgement
 
 
+def _just_ended(record: AgentRecord, policy: Policy, now: float) -> bool:
+    """Returns whether an agent ended less than `Policy.leak_grace` before."""
+    times = (record.ended, record.updated)
+    ended = max((time for time in times if time is not None and time <= now), default=None)
+    return ended is not None and now - ended < policy.leak_grace
+
+
 def is_ending(end: ReportedEnd, now: float, jumps: Iterable[ClockJump] = ()) -> bool:
-    """Returns whether an agent reported its end less than `ENDING_TIME` before `now`.
+    """Returns whether an agent reported its end less than `END_DELAY` before `now`.
 
     Args:
         end: The end that the agent reported.
         now: Seconds since the epoch.
         jumps: The known jumps of the system clock.
     """
-    return seconds_between(end.written, now, jumps) < ENDING_TIME
+    return seconds_between(end.written, now, jumps) < END_DELAY
 
 
 def _judge(
     record: AgentRecord, evidence: Evidence, policy: Policy, now: float, reported: float
 ) -> Judgement:
     """Returns the verdict on one agent, without the end that the agent itself reported."""
+    if record.pid is not None:
+        return _judge_by_process(record, evidence, policy, now, reported)
     answer = evidence.snapshot
     name = record.tmux_session
     certain = name is not None and is_tmux_name_certain(name)
@@ -126,7 +153,8 @@ def _judge(
         )
         return Judgement(Verdict.UNKNOWN, note=note)
     if not is_active(record.meaning):
-        note = f"{record.status!r} is not a known status"
+        status = record.status
+        note = f"{status!r} is not a known status" if status else NO_STATUS
         if ended is not None:
             return Judgement(Verdict.UNKNOWN, session, f"{note}; {ended}")
         if session is not None:
@@ -154,6 +182,31 @@ def _judge(
             return Judgement(Verdict.STALLED, session, note)
         return Judgement(Verdict.LIVE, session, _renamed(session, name))
     return _missing(record, name, evidence, policy, now)
+
+
+def _judge_by_process(
+    record: AgentRecord, evidence: Evidence, policy: Policy, now: float, reported: float
+) -> Judgement:
+    """Returns the verdict on an agent that has a pid and no session."""
+    state, why, process = judge_process(record, evidence.processes, policy, now)
+    if is_terminal(record.meaning):
+        if process is None:
+            return Judgement(Verdict.FINISHED)
+        note = f"the agent has a terminal status, but its process {process.pid} still runs"
+        return Judgement(Verdict.LEAKED, note=note, process=process)
+    if state is ProcessState.UNKNOWN or not is_active(record.meaning):
+        return Judgement(Verdict.UNKNOWN, note=why or NO_STATUS)
+    if state is ProcessState.GONE:
+        just_started = _just_started(record, evidence, policy, now)
+        if just_started:
+            return Judgement(Verdict.UNKNOWN, note=f"just started; {why}")
+        return Judgement(Verdict.ZOMBIE, note=why)
+    last = max(record.updated or 0.0, record.started or 0.0, reported)
+    silent = seconds_between(last, now, evidence.jumps)
+    if silent > policy.stall_timeout:
+        note = f"no report and no output for {_silence(silent)}"
+        return Judgement(Verdict.STALLED, note=note, process=process)
+    return Judgement(Verdict.LIVE, process=process)
 
 
 def _silence(seconds: float) -> str:

@@ -13,7 +13,7 @@ import unicodedata
 from collections.abc import Iterator
 from typing import Any
 
-from registry.text import NAME_AT_MOST, is_invisible, shown_name
+from registry.text import NAME_AT_MOST, is_flag_letter, is_invisible, may_join, shown_name
 
 SHOWN_AT_MOST = 4096
 """How many characters of one text are shown; the rest is cut off."""
@@ -37,6 +37,8 @@ _SHORT = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\x1b": "\\e"}
 def harmless(text: str, limit: int = SHOWN_AT_MOST) -> str:
     """Makes a text safe to show on one line: control characters become escapes.
 
+    Skin tones are dropped, and a flag becomes its two letters.
+
     The text is cut before the characters are examined, so the time is limited.
 
     Args:
@@ -50,7 +52,9 @@ def harmless(text: str, limit: int = SHOWN_AT_MOST) -> str:
     marks = 0
     for character in cut:
         category = unicodedata.category(character)
-        if character in _WIDENING:
+        if character in _WIDENING or may_join(character):
+            if is_flag_letter(character):
+                shown.append(chr(ord(character) - ord("\U0001f1e6") + ord("A")))
             continue
         if category in _HARMFUL or _is_filler(character, category):
             shown.append(_SHORT.get(character) or _escaped(character))

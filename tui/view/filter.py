@@ -21,7 +21,7 @@ from functools import lru_cache
 
 from registry.dataclass import dataclass
 from tui.host.tmux_types import Session
-from tui.model.roll import AgentRow, TaskRoll, Verdict, WorkspaceRoll
+from tui.model.roll import AgentRow, TaskRoll, Verdict, WorkspaceRoll, place_of
 
 KEYS = ("id", "type", "task", "status", "verdict", "session", "parent", "workspace")
 """The names of fields that may stand before a colon."""
@@ -200,7 +200,7 @@ def agent_fields(row: AgentRow, task: TaskRoll) -> Fields:
         "task": task_texts(task),
         "status": (record.status,),
         "verdict": (row.verdict.value,),
-        "session": (*session, record.tmux_session or ""),
+        "session": (*session, record.tmux_session or (place_of(row) if record.pid else "")),
         "parent": (record.parent or "",),
         "workspace": (str(task.state.workspace),),
     }

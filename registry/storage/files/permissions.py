@@ -304,19 +304,46 @@ def why_unfinishable(journal: Access, registry: Access) -> str | None:
     Returns:
         The reason; None if all these users can read the journal.
     """
-    readers, writers = journal.allowed(_READ), registry.allowed(_WRITE)
+    readers = journal.allowed(_READ)
     if journal.listed is None and readers.groups and readers.others:
         return None
-    text = f"the journal of {user_called(journal.owner)} and group {journal.group}"
-    if registry.owner not in (journal.owner, 0) and not _may(registry.owner, journal, readers):
-        return f"{user_called(registry.owner)}, the registry's owner, could not read {text}"
-    for user in sorted(writers.users - {journal.owner, 0}):
-        if not _may(user, journal, readers):
-            return f"{user_called(user)}, who may write the registry, could not read {text}"
-    for group in sorted(writers.groups - readers.groups):
-        return f"members of group {group} could not read {text}"
-    if writers.others and not readers.others:
-        return f"other users could not read {text}"
+    text = f"could not read the journal of {user_called(journal.owner)} and group {journal.group}"
+    return _kept_out(journal, readers, registry, registry.allowed(_WRITE), text)
+
+
+def why_unusable(new: Access, file: Access, what: str) -> str | None:
+    """Returns why a user of a file could not use a new file beside it in the same way.
+
+    Args:
+        new: The planned permissions of the new file.
+        file: The permissions of the existing file.
+        what: The name of the new file, for the reason.
+
+    Returns:
+        The reason; None if each reader of the file can read the new file, and each writer of the
+        file can write the new file.
+    """
+    for bit, verb in ((_READ, "read"), (_WRITE, "write")):
+        text = f"could not {verb} {what} of {user_called(new.owner)} and group {new.group}"
+        why = _kept_out(new, new.allowed(bit), file, file.allowed(bit), text)
+        if why is not None:
+            return why
+    return None
+
+
+def _kept_out(
+    new: Access, able: Allowed, registry: Access, users: Allowed, text: str
+) -> str | None:
+    """Returns a user of one file who is perhaps not a user of a new file, and `text`; or None."""
+    if registry.owner not in (new.owner, 0) and not _may(registry.owner, new, able):
+        return f"{user_called(registry.owner)}, the registry's owner, {text}"
+    for user in sorted(users.users - {new.owner, 0}):
+        if not _may(user, new, able):
+            return f"{user_called(user)}, who may write the registry, {text}"
+    for group in sorted(users.groups - able.groups):
+        return f"members of group {group} {text}"
+    if users.others and not able.others:
+        return f"other users {text}"
     return None
 
 

@@ -56,7 +56,9 @@ def end_in(task: Path, started: float = STARTED, **options: Any) -> ReportedEnd 
     return reported_ends(task, {ID: started}, **options).get(ID)
 
 
-@pytest.mark.parametrize("status", ["completed", "failed", "error", "terminated"])
+@pytest.mark.parametrize(
+    "status", ["completed", "failed", "error", "terminated", "killed", "phase_completed"]
+)
 def test_a_terminal_last_line_is_the_reported_end(task: Path, status: str) -> None:
     put(task, line("working", 30) + line(status), after=61)
     end = end_in(task)
@@ -216,9 +218,9 @@ def test_who_may_write_only_the_registry_beside_a_database_is_not_believed(task:
     database.touch()
     task.chmod(0o666)
     path = put(task, line())
-    assert end_in(task, about=database) is not None
+    assert end_in(task, about=[database]) is not None
     path.chmod(0o666)
-    assert end_in(task, about=database) is None
+    assert end_in(task, about=[database]) is None
     task.unlink()
     path.chmod(0o600)
-    assert end_in(task, about=database) is not None, "the registry is not needed"
+    assert end_in(task, about=[database]) is not None, "the registry is not needed"

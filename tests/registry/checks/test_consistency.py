@@ -147,7 +147,8 @@ def test_a_global_counter_that_is_off_is_counted_anew(counter: str) -> None:
         (["INITIALIZED", "ACTIVE", "running"], 3),
         (["INITIALIZED", "COMPLETED", "failed"], 1),
         ([None, "INITIALIZED"], 2),
-        (["INITIALIZED", "archived"], None),
+        (["INITIALIZED", "archived", "CANCELLED"], 1),
+        (["INITIALIZED", "odd"], None),
     ],
 )
 def test_active_tasks_are_those_that_are_not_over_if_that_can_be_told(

@@ -14,13 +14,11 @@ from pathlib import Path
 import pytest
 
 from registry import (
-    LinkedRegistryError,
-    NotARegularFileError,
-    RegistryError,
     RegistryNotFoundError,
     UnreadableDatabaseError,
 )
 from registry.database import Limits, connection, lists_task, read_agent, read_rows, stamp_of
+from tests.support.bad_databases import BAD
 from tests.support.databases import JANUARY, TODAY, Database
 from tests.support.other_user import OTHER, needs_another_user
 
@@ -39,82 +37,6 @@ def built(tmp_path: Path) -> Database:
     database.task()
     database.agent("one")
     return database
-
-
-def _old(path: Path) -> None:
-    os.utime(path, (1_700_000_000, 1_700_000_000))
-
-
-def _empty(path: Path) -> None:
-    path.write_bytes(b"")
-    _old(path)
-
-
-def _no_database(path: Path) -> None:
-    path.write_bytes(b'{"agents": []}' * 100)
-    _old(path)
-
-
-def _cut(path: Path) -> None:
-    os.truncate(path, path.stat().st_size // 2)
-    _old(path)
-
-
-def _as_link(path: Path) -> None:
-    path.rename(path.with_name("other"))
-    path.symlink_to("other")
-
-
-def _in_linked_folder(path: Path) -> None:
-    folder = path.parent
-    folder.rename(folder.with_name("elsewhere"))
-    folder.symlink_to("elsewhere")
-
-
-def _replaced(make: Callable[[Path], object]) -> Callable[[Path], None]:
-    def replace(path: Path) -> None:
-        path.unlink()
-        make(path)
-
-    return replace
-
-
-def _beside(end: str, make: Callable[[Path], object] = Path.touch) -> Callable[[Path], None]:
-    def add(path: Path) -> None:
-        make(path.with_name(path.name + end))
-
-    return add
-
-
-BAD: dict[str, tuple[Callable[[Path], None], type[RegistryError], str]] = {
-    "missing": (Path.unlink, RegistryNotFoundError, "no registry at"),
-    "FIFO": (_replaced(os.mkfifo), NotARegularFileError, "a FIFO"),
-    "directory": (_replaced(Path.mkdir), NotARegularFileError, "a directory"),
-    "device": (
-        _replaced(lambda path: path.symlink_to("/dev/zero")),
-        LinkedRegistryError,
-        "is a symlink",
-    ),
-    "symlink": (_as_link, LinkedRegistryError, "is a symlink"),
-    "linked folder": (_in_linked_folder, LinkedRegistryError, "is a symlink"),
-    "second name": (
-        lambda path: os.link(path, path.with_name("other")),
-        LinkedRegistryError,
-        "second name",
-    ),
-    "empty": (_empty, UnreadableDatabaseError, "is empty"),
-    "not a database": (_no_database, UnreadableDatabaseError, "not a valid database"),
-    "cut": (_cut, UnreadableDatabaseError, "not a valid database"),
-    "log without index": (_beside("-wal"), UnreadableDatabaseError, "-shm does not"),
-    "index without log": (_beside("-shm"), UnreadableDatabaseError, "-wal does not"),
-    "rollback journal": (_beside("-journal"), UnreadableDatabaseError, "rollback journal"),
-    "log is a FIFO": (_beside("-wal", os.mkfifo), NotARegularFileError, "a FIFO"),
-    "index is a symlink": (
-        _beside("-shm", lambda path: path.symlink_to("/dev/zero")),
-        LinkedRegistryError,
-        "is a symlink",
-    ),
-}
 
 
 @pytest.mark.parametrize("kind", BAD)
@@ -240,6 +162,18 @@ def test_a_reading_without_end_is_given_up(
         read_rows(database.path)
 
 
+def test_an_empty_log_without_an_index_is_no_log(built: Database) -> None:
+    # So leaves it a process that was killed when it opened the database.
+    log = built.path.with_name(f"{built.path.name}-wal")
+    log.touch()
+    os.utime(log, (1_700_000_000, 1_700_000_000))
+    before = _state_of(built.path.parent)
+    assert [row["agent_id"] for row in read_rows(built.path).agents] == ["one"]
+    stamp = stamp_of(built.path)
+    assert stamp is not None and stamp == read_rows(built.path).stamp
+    assert _state_of(built.path.parent) == before
+
+
 def test_an_old_log_of_a_copy_is_never_left_out(built: Database) -> None:
     # A copy of a database that is in use, without its index.
     with closing(sqlite3.connect(built.path, isolation_level=None)) as writer:
@@ -271,7 +205,7 @@ def test_a_virtual_table_in_another_spelling_is_not_read(tmp_path: Path) -> None
 def test_a_text_that_only_seems_to_create_a_table_is_not_believed(
     built: Database, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _old(built.path)
+    os.utime(built.path, (1_700_000_000, 1_700_000_000))
     with connection.reading(built.path) as transaction:
         assert transaction.table("agents") is not None
         real = transaction.select
@@ -332,7 +266,7 @@ def test_the_time_of_a_reading_is_limited(
     endless = (
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
     )
-    _old(built.path)
+    os.utime(built.path, (1_700_000_000, 1_700_000_000))
     monkeypatch.setattr(connection, "STEPS_AT_MOST", 10**12)
     monkeypatch.setattr(connection, "SECONDS_AT_MOST", 0.05)
     with (

@@ -13,8 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from registry.database import read_agent, read_rows, stamp_of
-from tests.support.databases import JANUARY, TODAY, Database
+from registry.database import connection, find_damage, read_agent, read_rows, stamp_of
+from tests.support.database_crowd import Crowd
+from tests.support.databases import JANUARY, TODAY, Database, damage_table
 
 LONG_AGO = (1_700_000_000, 1_700_000_000)
 
@@ -131,52 +132,44 @@ def test_threads_read_at_the_same_time(built: Database) -> None:
     assert not errors
 
 
-_WRITER = """
-import random, sqlite3, sys, time
-path, number, until = sys.argv[1], int(sys.argv[2]), time.monotonic() + float(sys.argv[3])
-done = 0
-while time.monotonic() < until:
-    database = sqlite3.connect(path, timeout=10, isolation_level=None)
-    database.execute("PRAGMA journal_mode=WAL")
-    database.execute("PRAGMA synchronous=NORMAL")
-    database.execute("BEGIN IMMEDIATE")
-    for half in ("a", "b"):
-        database.execute("UPDATE agents SET progress = progress + 1 WHERE agent_id = ?",
-                         (f"{half}{number}",))
-    database.execute("COMMIT")
-    database.close()
-    done += 1
-    time.sleep(random.uniform(0.02, 0.06))
-print(done)
-"""
-
-
 def test_beside_writers_no_read_fails_and_none_is_half(tmp_path: Path) -> None:
-    database = Database(tmp_path / ".agent-workspace")
-    database.task()
-    writers, seconds = 5, 3.0
-    for number in range(writers):
-        for half in ("a", "b"):
-            database.agent(f"{half}{number}", progress=0)
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", _WRITER, str(database.path), str(number), str(seconds)],
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        for number in range(writers)
-    ]
-    reads = 0
-    while any(process.poll() is None for process in processes):
-        rows = read_rows(database.path)
-        progress = {row["agent_id"]: row["progress"] for row in rows.agents}
-        for number in range(writers):
-            assert progress[f"a{number}"] == progress[f"b{number}"]
-        reads += 1
-    done = [int(process.communicate()[0]) for process in processes]
-    assert all(process.returncode == 0 for process in processes)
-    assert reads > 10
-    last = {row["agent_id"]: row["progress"] for row in read_rows(database.path).agents}
-    assert [last[f"a{number}"] for number in range(writers)] == done
-    database.run("UPDATE agents SET progress = 0")
-    assert [path.name for path in database.path.parent.iterdir()] == [database.path.name]
+    crowd = Crowd(tmp_path / ".agent-workspace", writers=5, seconds=2.0)
+    seen = crowd.run(crowd.read)
+    assert seen.half == seen.errors == seen.failed == []
+    assert (seen.lost, seen.held) == (0, 0)
+    assert seen.acts > 50 and seen.reads["read"] > 10
+    (path,) = (tmp_path / ".agent-workspace" / "registry").iterdir()
+    assert path.name == "state.sqlite3"
+
+
+# For the doctor
+
+
+def test_last_reports_are_read_on_request(built: Database) -> None:
+    built.row("agent_progress_latest", task_id="TASK-1", agent_id="one", status="working")
+    assert read_rows(built.path).agent_progress_latest == ()
+    (report,) = read_rows(built.path, reports=True).agent_progress_latest
+    assert (report["agent_id"], report["status"]) == ("one", "working")
+    built.run("DROP TABLE agent_progress_latest")
+    rows = read_rows(built.path, reports=True)
+    assert rows.agent_progress_latest == () and rows.absent == {"agent_progress_latest"}
+
+
+@pytest.mark.parametrize("what", ["reviews", "sqlite_autoindex_reviews_1"])
+def test_damaged_pages_are_found_that_no_reading_needs(built: Database, what: str) -> None:
+    assert find_damage(built.path, 60.0) == ()
+    damage_table(built, what)
+    assert read_rows(built.path).agents
+    damages = find_damage(built.path, 60.0)
+    assert damages and len(damages) <= connection.DAMAGES_AT_MOST
+
+
+def test_a_check_that_takes_too_long_is_stopped(built: Database) -> None:
+    # The query has no end, so only the timer ends the check.
+    endless = (
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+    )
+    os.utime(built.path, LONG_AGO)
+    with connection.reading(built.path) as transaction:
+        assert transaction.quick_check(0.05, endless) is None
+        assert transaction.select("SELECT agent_id FROM agents") == [("one",)]

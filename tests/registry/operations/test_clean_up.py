@@ -326,7 +326,7 @@ def test_the_dead_are_ended_nobody_else_and_the_global_registry_agrees(
     live = {f"agent_{id_}" for id_, (_, lives) in people.items() if lives}
     rule = cleaning._CleanUpRule.of(live, "terminated", "gone", 5.0)
 
-    ended = rule.end(task)
+    ended = rule.end(Path("nowhere") / "AGENT_REGISTRY.json", task)
     seen = cleaning._by_task_id(task, ended, None)
     rule.follow(global_, seen)
 

@@ -142,16 +142,44 @@ def test_a_global_registry_that_was_left_behind_catches_up_with_the_task(
     assert [(each.agent_id, each.status) for each in report.changed] == [("late", status)]
 
 
-def test_neither_active_nor_ended_it_stays_everywhere(
-    tmp_path: Path,
-) -> None:
-    task = write(tmp_path / "t.json", task_registry(agent("odd", "paused")))
-    global_ = write(tmp_path / "g.json", global_registry(agent("odd", "running")))
+@pytest.mark.parametrize("status", ["reviewing", "paused", "IN_PROGRESS", "running"])
+def test_whatever_it_calls_its_work_it_is_ended(tmp_path: Path, status: str) -> None:
+    task = write(tmp_path / "t.json", task_registry(agent("odd", status), agent("busy")))
+    global_ = write(tmp_path / "g.json", global_registry(agent("odd", status), agent("busy")))
     report = finish_agents(task, global_, ["odd"], status="terminated")
 
-    assert entry_of(load(global_), "odd")["status"] == "running"
+    assert report.written == (task, global_)
+    for file in (task, global_):
+        assert entry_of(load(file), "odd")["status"] == "terminated"
+        assert_counters_match(load(file))
+
+
+@pytest.mark.parametrize("status", ["phase_completed", "killed", "COMPLETED", "", None, 5])
+def test_what_has_ended_or_has_no_status_stays(tmp_path: Path, status: Any) -> None:
+    task = write(tmp_path / "t.json", task_registry(agent("odd", status)))
+    report = finish_agents(task, None, ["odd"], status="terminated")
+
     assert not report.written
-    assert "paused" in report.untouched["odd"]
+    assert repr(status) in report.untouched["odd"]
+
+
+@pytest.mark.parametrize(
+    ("status", "fields"),
+    [
+        ("phase_completed", {"completed_at": "2026-01-02T03:04:05", "completion_reason": "done"}),
+        ("killed", {"termination_reason": "done"}),
+    ],
+)
+def test_an_end_in_a_word_of_the_orchestrator_is_written_as_reported(
+    task: Path, global_: Path, status: str, fields: dict[str, str]
+) -> None:
+    end = ReportedEnd(status, "done", "2026-01-02T03:04:05", 0.0)
+    finish_agents(task, global_, ["busy"], status="completed", ends={"busy": end})
+
+    entry = entry_of(load(task), "busy")
+    assert entry["status"] == entry_of(load(global_), "busy")["status"] == status
+    assert {name: entry.get(name) for name in END_FIELDS if name in entry} == fields
+    assert_counters_match(load(task))
 
 
 def test_without_a_global_registry_the_task_alone_is_written(task: Path, tmp_path: Path) -> None:

@@ -222,9 +222,12 @@ class _Machine(RuleBasedStateMachine):
             return
         self.alone |= alone
         for agent_id in ids:
-            if self._works(agent_id):
+            # A status that nobody knows is neither counted nor cleaned up, but can be ended.
+            if self._works(agent_id) or self.status.get(agent_id) == "paused":
                 self.status[agent_id] = "terminated"
-            if not alone:
+            if not alone and self.listed.get(agent_id) == "paused":
+                self.listed[agent_id] = self.status[agent_id]
+            elif not alone:
                 self._follow(agent_id, gone=True)
 
     @rule(some=_SOME, whole=st.booleans(), status=st.sampled_from(["completed", "terminated"]))

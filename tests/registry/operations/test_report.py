@@ -21,7 +21,7 @@ from registry import (
     register_agent,
     report_progress,
 )
-from registry.operations import report
+from registry.operations import progress_file, report
 from tests.support.limits import no_file_longer_than
 from tests.support.registries import (
     ACTIVE,
@@ -207,13 +207,13 @@ def test_what_makes_no_sense_is_refused_by_name_and_nothing_is_written(
 
 @given(progress=st.floats(0, 100) | st.integers(0, 100))
 def test_any_number_from_0_to_100_is_taken(progress: float) -> None:
-    report._check("busy", None, progress, "", any_status=False)
+    report.check_report("busy", None, progress, "", any_status=False)
 
 
 @given(progress=st.floats().filter(lambda number: not 0 <= number <= 100) | st.booleans())
 def test_no_other_number_is_taken(progress: float) -> None:
     with pytest.raises(WrongShapeError, match="progress"):
-        report._check("busy", None, progress, "", any_status=False)
+        report.check_report("busy", None, progress, "", any_status=False)
 
 
 def test_an_agent_that_the_task_does_not_have_is_an_error_that_names_both(
@@ -314,7 +314,7 @@ def test_a_disk_without_room_for_the_registries_writes_no_line(task: Path, globa
 
 
 def test_no_registry_is_locked_while_the_line_is_written(task: Path, global_: Path) -> None:
-    append, seen = report._append, []
+    append, seen = progress_file._append, []
 
     def looking(*arguments: Any) -> None:
         for path in (task, global_):
@@ -323,7 +323,7 @@ def test_no_registry_is_locked_while_the_line_is_written(task: Path, global_: Pa
                 seen.append(path)
         append(*arguments)
 
-    with mock.patch.object(report, "_append", looking):
+    with mock.patch.object(progress_file, "_append", looking):
         report_progress(task, global_, "busy")
 
     assert seen == [task, global_]

@@ -65,8 +65,9 @@ def test_very_many_children_of_one_parent_are_taken_at_once(built: Database) -> 
         ("terminated", 0, False, True),
         ("killed", 0, False, True),
         ("phase_completed", 40, False, True),
-        # The orchestrator's rules contradict each other, so the meaning is not known.
-        ("done", 100, False, False),
+        ("done", 100, False, True),
+        ("done", 99, True, False),
+        ("", 100, True, False),
     ],
 )
 def test_each_status_has_its_meaning(

@@ -13,8 +13,14 @@ from hypothesis import strategies as st
 
 from registry import ACTIVE_STATUSES, TERMINAL_STATUSES
 from registry.schema.records import (
+    Phase,
     agent_record,
     global_record,
+    is_active,
+    is_known,
+    is_terminal,
+    meaning_in_database,
+    meaning_of,
     parse_time,
     possible_times,
     task_record,
@@ -52,6 +58,28 @@ def test_no_timestamp_is_too_odd_to_be_read(value: Any) -> None:
 def test_the_statuses_are_the_orchestrators() -> None:
     assert frozenset(ACTIVE) == ACTIVE_STATUSES
     assert frozenset(TERMINAL) == TERMINAL_STATUSES
+
+
+_WORDS = st.sampled_from([*ACTIVE, *TERMINAL, "reviewing", "killed", "phase_completed"]) | texts
+
+
+@given(_WORDS, st.integers(0, 100) | st.none())
+def test_every_word_means_active_or_terminal(word: str, progress: int | None) -> None:
+    in_json, in_database = meaning_of(word), meaning_in_database(word, progress)
+    assert in_database in ACTIVE_STATUSES | TERMINAL_STATUSES
+    if not word:
+        assert (in_json, in_database) == ("", "working")
+    elif is_known(word):
+        assert in_json == in_database
+    else:
+        assert in_json == "working"
+        assert (in_database == "completed") == (progress == 100)
+    # What the counters count is what the verdicts take it for.
+    if is_active(word):
+        assert in_json in ACTIVE_STATUSES
+    if is_terminal(word):
+        assert in_json in TERMINAL_STATUSES
+    assert not (is_active(word) and is_terminal(word))
 
 
 def test_an_agent_is_read_with_every_field_that_it_has() -> None:
@@ -211,3 +239,22 @@ def test_a_global_registry_is_read_with_tasks_sessions_and_counters() -> None:
     assert record.sessions == {"agent_one"}
     assert (record.active_agents, record.total_agents_spawned) == (2, 2)
     assert record.warnings == ()
+
+
+def test_phases_and_reviewers_are_read() -> None:
+    registry = task_registry(
+        agent("plain"),
+        agent("builder") | {"phase_index": 1},
+        agent("critic") | {"phase_index": -1},
+    )
+    phases: list[object] = [{"name": "plan", "status": "APPROVED"}, "odd", {"status": 5}]
+    record = task_record(registry | {"phases": phases, "current_phase_index": 2})
+    assert (record.phase, list(record.phases)) == (2, [0, 2])
+    assert record.phases == {0: Phase("plan", "APPROVED"), 2: Phase("", "5")}
+    assert [(each.phase, each.is_reviewer) for each in record.agents] == [
+        (None, False),
+        (1, False),
+        (None, True),
+    ]
+    assert task_record(registry | {"phases": phases}).phase == 0
+    assert task_record(registry | {"current_phase_index": 2}).phase is None

@@ -208,13 +208,8 @@ def test_an_id_that_is_a_path_is_shown_and_never_opened(
 @pytest.mark.parametrize(
     "change",
     [
-        lambda task: task.finish(["one"], status="terminated"),
-        lambda task: task.report("one", status="completed", progress=100, message=""),
         lambda task: task.register("tester"),
         lambda task: task.withdraw("one"),
-        lambda task: task.repair((), on_record=None),
-        lambda task: task.preview_revert(None, {}),
-        lambda task: task.revert(None, None),
     ],
 )
 def test_every_change_is_refused_and_nothing_is_written(

@@ -137,12 +137,18 @@ def test_an_id_that_is_there_twice_with_one_session_is_killed() -> None:
     assert len(plan_kill(roll, list(roll.agents())[:1]).steps) == 1
 
 
-def test_of_unknown_status_it_loses_its_session_and_keeps_its_status() -> None:
-    roll = roll_with(task_state(agent("live", "paused")))
+def test_without_a_status_it_loses_its_session_and_gets_no_status() -> None:
+    roll = roll_with(task_state(agent("live", "")))
     plan = plan_kill(roll, roll.agents())
     assert does(plan) == {"live": (True, False)}
-    assert "paused" in plan.steps[0].says
+    assert "''" in plan.steps[0].says
     assert plan.files == ()
+
+
+def test_of_a_status_that_nobody_knows_it_is_killed_and_completed() -> None:
+    roll = roll_with(task_state(agent("live", "paused")))
+    assert does(plan_kill(roll, roll.agents())) == {"live": (True, True)}
+    assert [step.label for step in plan_complete(roll, roll.agents()).steps] == ["live"]
 
 
 # --- plans to complete --------------------------------------------------------
@@ -163,11 +169,11 @@ def test_a_completion_may_be_a_termination() -> None:
     assert plan.title() == "Mark 3 agents as terminated"
 
 
-def test_an_agent_of_an_unknown_status_is_not_completed() -> None:
-    roll = roll_with(task_state(agent("live", "paused")))
+def test_an_agent_without_a_status_is_not_completed() -> None:
+    roll = roll_with(task_state(agent("live", "")))
     plan = plan_complete(roll, roll.agents())
     assert plan.steps == ()
-    assert "paused" in refused(plan)["live"]
+    assert "''" in refused(plan)["live"]
 
 
 # --- naming agents ------------------------------------------------------------

@@ -116,6 +116,11 @@ def denied(known: ActionEvidence) -> ActionEvidence:
     return replace(known, denied=dict.fromkeys(steps, "no permission"))
 
 
+def process_runs(known: ActionEvidence) -> ActionEvidence:
+    steps = (*KILLS.steps, *COMPLETES.steps)
+    return replace(known, processes={step: "runs" for step in steps if step.label == "dead"})
+
+
 def started_again(known: ActionEvidence) -> ActionEvidence:
     now = replace(ENDED, dead=(), ended=None, pids=(8,))
     return replace(known, sessions={ENDED: now})
@@ -125,6 +130,7 @@ SPOILED: dict[str, tuple[str, Spoil]] = {
     "tmux_answers": ("live", seen(cannot_tell())),
     "end_is_still_recorded": ("done", registry(record=None, error="gone")),
     "registry_can_be_locked": ("live", registry(has_locks=False)),
+    "task_can_be_written": ("live", lambda e: replace(e, unwritable={REGISTRY: "full"})),
     "may_be_recorded": ("dead", denied),
     "registry_has_its_owner": ("live", registry(owner=64101)),
     "deployment_is_same": ("live", agents(replace(agent("live"), started_at="later"))),
@@ -137,6 +143,7 @@ SPOILED: dict[str, tuple[str, Spoil]] = {
     "report_is_the_planned_one": ("dead", reported_again),
     "session_is_the_planned_one": ("live", another_of_its_name),
     "process_has_ended": ("ended", started_again),
+    "process_is_as_planned": ("dead", process_runs),
     "is_not_our_session": ("live", lambda e: replace(e, holding_us=frozenset({LIVE.id}))),
     "panes_are_its_own": ("live", lambda e: replace(e, sharing={LIVE.id: "view"})),
     "panes_were_made_in_it": ("live", lambda e: replace(e, mixed={LIVE.id: "mixed"})),

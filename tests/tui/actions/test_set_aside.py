@@ -24,6 +24,7 @@ from tui.config.settings import Settings, settings_from
 from tui.demo import run as demo
 from tui.errors import UsageError
 from tui.host import tmux_servers
+from tui.host.process import procfs
 from tui.host.server_token import is_token, token_of
 from tui.host.tmux import Tmux
 from tui.host.tmux_servers import look_elsewhere
@@ -143,7 +144,7 @@ def test_the_demo_searches_no_other_server(
         monkeypatch.setenv(name, "")
     assert demo.run_demo(Settings()) == 0
     monkeypatch.setattr(tmux_servers, "servers_of", lambda _: pytest.fail("a search"))
-    monkeypatch.setattr(tmux_servers, "sees_the_host", lambda: False)
+    monkeypatch.setattr(procfs, "sees_the_host", lambda: False)
     (set_aside,) = given
     answer = Tmux(tmp_path / "s").ask()
     assert look_elsewhere(["agent_a"], answer, None, set_aside).whys == {}

@@ -686,7 +686,7 @@ def test_the_open_files_of_another_user_are_examined_up_to_a_limit(
     files: Files, server: RealTmux, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     examined: list[str] = []
-    real = strays._written_by
+    real = strays.written_by
 
     def counted(
         pid: int, watched: strays.Watched, files: Iterator[tuple[str, str]]
@@ -710,7 +710,7 @@ def test_the_open_files_of_another_user_are_examined_up_to_a_limit(
         assert theirs.stdout is not None and theirs.stdout.readline()
         roll = rolled(files, server)
         monkeypatch.setattr(strays, "FILES_OF_A_USER", 3)
-        monkeypatch.setattr(strays, "_written_by", counted)
+        monkeypatch.setattr(strays, "written_by", counted)
         assert len(checked_complete(roll, [row_of(roll, "x")]).steps) == 1
         found = strays.find_strays(server.client().ask(), WATCHED)
         theirs.kill()

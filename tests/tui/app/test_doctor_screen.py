@@ -13,6 +13,7 @@ from textual.pilot import Pilot
 
 from registry.checks.issue import Issue, IssueKind
 from registry.sources import Job, JsonTask
+from tests.support.databases import Database, agent_row, stamp_ago
 from tests.support.files_app import NOBODY, opened, press, text_of
 from tests.support.files_app import files as files
 from tests.support.files_app import quick_hands as quick_hands
@@ -25,7 +26,7 @@ from tests.support.still_app import (
     call,
     drawn_whole,
 )
-from tests.support.workspaces import Files, read, write
+from tests.support.workspaces import Files, entry, read, write
 from tui.app.screens.confirm import ConfirmScreen
 from tui.app.screens.doctor import DoctorScreen
 from tui.app.screens.report import ReportScreen
@@ -69,6 +70,28 @@ async def test_d_shows_problems_and_f_repairs_them_after_a_confirmation(files: F
         assert "Healthy" in text_of(app)
         await press(app, pilot, "d")
         assert len(app.screen_stack) == 1
+
+
+async def test_findings_in_a_database_are_shown_and_repaired(files: Files) -> None:
+    files.write_task("TASK-1", entry("a", "completed"))
+    files.write_global({"TASK-1": [entry("a", "completed")]})
+    database = Database(files.path)
+    database.task("TASK-9")
+    database.agent("gone", "TASK-9", started_at=stamp_ago(3600), last_update=stamp_ago(600))
+    database.agent("odd", "TASK-9", status="dreaming", parent="nobody", tmux_session="")
+    async with opened(files) as (app, pilot):
+        app.roll_screen._tmux = NOBODY
+        await press(app, pilot, "d")
+        shown = text_of(app)
+        assert str(database.path) in shown
+        assert "gone, agents.status: is running, but its session is gone" in shown
+        assert "parent_missing  odd, agents.parent: names a parent" in shown
+        assert "unknown_status  agents.status: is dreaming for odd" in shown
+        await press(app, pilot, "f")
+        assert str(database.path) in text_of(app)
+        await press(app, pilot, "enter")
+        assert isinstance(app.screen, ReportScreen)
+        assert agent_row(database, "agents", "gone")["status"] == "terminated"
 
 
 async def test_escape_repairs_nothing(files: Files) -> None:

@@ -135,6 +135,9 @@ def test_the_record_of_an_agent_is_what_was_done_to_it_newest_first() -> None:
     assert "reason 2" not in text and "2 lines of the log cannot be read" in text
     of_task = text_of(pages.audit(Record(log), None, "T/AGENT_REGISTRY.json"))
     assert "reason 1" in of_task and "reason 2" in of_task and "reason 3" not in of_task
+    # A database has the agents of many tasks.
+    shared = text_of(pages.audit(Record(log), None, "T/AGENT_REGISTRY.json", {"b"}))
+    assert "reason 2" in shared and "reason 1" not in shared
     empty = text_of(pages.audit(Record(Log((), ())), "a", None))
     assert "no changes of the selected line" in empty
     assert "no permission" in text_of(pages.audit(Record(Log((), ()), "no permission"), "a", None))

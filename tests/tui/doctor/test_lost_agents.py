@@ -155,7 +155,7 @@ def test_files_that_are_gone_after_the_plan_put_no_agent_back(files: Files) -> N
 def test_with_a_database_no_agent_is_missed(files: Files) -> None:
     leave(files, "working")
     (files.path / "registry" / DATABASE).touch()
-    assert kinds(look(files)) == []
+    assert kinds(look(files)) == [("unreadable", None)]
 
 
 def test_a_folder_that_cannot_be_read_is_not_examined(files: Files) -> None:

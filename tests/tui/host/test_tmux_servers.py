@@ -169,7 +169,7 @@ def test_from_a_container_that_no_server_runs_proves_no_death(
     server: RealTmux, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     server.start("agent_a")
-    monkeypatch.setattr(tmux_servers, "sees_the_host", lambda: False)
+    monkeypatch.setattr(procfs, "sees_the_host", lambda: False)
     found = look("agent_a", "agent_b", at=tmp_path / "s")
     assert "-S" in found["agent_a"] and found["agent_a"] != tmux_servers.IN_CONTAINER
     assert found["agent_b"] == tmux_servers.IN_CONTAINER
@@ -181,7 +181,7 @@ def test_another_pid_namespace_is_distinguished_from_the_hosts(tmp_path: Path) -
     words = [
         sys.executable,
         "-c",
-        "from tui.host import tmux_servers as e; print(e.sees_the_host())",
+        "from tui.host.process import procfs; print(procfs.sees_the_host())",
     ]
     unshare = ["unshare", "-rpf", "--mount-proc"]
     if subprocess.run([*unshare, "true"], capture_output=True, check=False).returncode == 0:
@@ -233,7 +233,7 @@ def test_a_server_of_a_container_proves_no_death_where_others_may_run_the_agent(
     registry = tmp_path / "AGENT_REGISTRY.json"
     registry.touch()
     registry.chmod(mode)
-    monkeypatch.setattr(tmux_servers, "sees_the_host", lambda: False)
+    monkeypatch.setattr(procfs, "sees_the_host", lambda: False)
     found = look_elsewhere(("agent_a",), server.client().ask(), writers_of([registry]))
     assert (found.whys.get("agent_a") == tmux_servers.IN_CONTAINER) is is_unknown
 

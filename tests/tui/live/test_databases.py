@@ -157,7 +157,9 @@ def test_the_doctor_says_so_and_finds_nothing_in_what_is_left_over(
     before = today.bytes()
     assert run(today, "doctor", "--json") == 2
     found = printed(capsys)
-    assert (found["findings"], found["healthy"]) == ([], False)
+    (finding,) = found["findings"]
+    assert (finding["kind"], finding["fixable"], found["healthy"]) == ("unreadable", False, False)
+    assert finding["file"].endswith("state.sqlite3") and "restore a copy" in finding["advice"]
     (said,) = found["could_not_tell"]
     assert "state.sqlite3" in said
     assert run(today, "doctor", "--fix", "--yes") == 2
@@ -384,7 +386,8 @@ def test_the_doctor_leaves_counters_of_which_nobody_takes_care(
     before = mixed.bytes()
     roll = take_young(mixed, server)
     found = examine(mixed.workspaces(), roll, settled=0.0)
-    assert {each.kind for each in found.findings} == {IssueKind.ZOMBIE, IssueKind.LEAKED}
+    kinds = {IssueKind.UNREADABLE, IssueKind.ZOMBIE, IssueKind.LEAKED}
+    assert {each.kind for each in found.findings} == kinds
     assert not found.fixable
     for each in found.findings:
         assert "muster kill" not in each.advice

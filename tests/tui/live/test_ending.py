@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from registry import report_progress
+from registry.schema import END_DELAY
 from registry.sources import JsonTask
 from tests.support.commands import decoded, muster
 from tests.support.real_tmux import RealTmux
@@ -39,7 +40,6 @@ from tui.live import builder, collector
 from tui.live.collector import LiveRoll
 from tui.model import verdict
 from tui.model.alerts import Item, Seen, news
-from tui.model.policy import ENDING_TIME
 from tui.model.roll import RollCall, Verdict
 from tui.model.verdict import ENDING
 
@@ -64,7 +64,7 @@ def report(
     return path
 
 
-def age(path: Path, seconds: float = ENDING_TIME + 1) -> None:
+def age(path: Path, seconds: float = END_DELAY + 1) -> None:
     """Lets a file look as if it was written some seconds ago."""
     os.utime(path, (time.time() - seconds,) * 2)
 
@@ -102,7 +102,7 @@ def test_an_agent_that_reports_after_the_roll_call_is_left_out_of_the_plan(files
 
 
 def test_each_zombie_gets_the_end_that_it_reported(files: Files) -> None:
-    report(files, "failed", ENDING_TIME + 1)
+    report(files, "failed", END_DELAY + 1)
     tmux = ScriptedTmux(NOBODY)
     roll = take(files, tmux)
     plan = checked_complete(roll, roll.agents(), as_reported=True)
@@ -140,7 +140,7 @@ def test_a_kill_leaves_an_agent_that_ended_by_itself_after_the_plan(
 
 
 def test_an_explicit_status_counts_more_than_a_report(files: Files) -> None:
-    report(files, "failed", ENDING_TIME + 1)
+    report(files, "failed", END_DELAY + 1)
     tmux = ScriptedTmux(NOBODY)
     roll = take(files, tmux)
     plan = checked_complete(roll, [row_of(roll, "a")], "terminated")
@@ -153,14 +153,14 @@ def test_an_explicit_status_counts_more_than_a_report(files: Files) -> None:
     ("status", "seconds_ago", "why"),
     [
         ("completed", 0, ENDING),
-        ("completed", ENDING_TIME + 1, "its last report has changed"),
+        ("completed", END_DELAY + 1, "its last report has changed"),
         ("working", 0, "its last report has changed"),
     ],
 )
 def test_a_report_that_came_after_the_plan_is_not_overwritten(
     files: Files, status: str, seconds_ago: float, why: str
 ) -> None:
-    report(files, "failed", ENDING_TIME + 1)
+    report(files, "failed", END_DELAY + 1)
     tmux = ScriptedTmux(NOBODY)
     roll = take(files, tmux)
     plan = checked_complete(roll, roll.agents(), as_reported=True)
@@ -188,7 +188,7 @@ def test_a_report_of_the_earlier_deployment_counts_for_nothing(files: Files) -> 
 def test_a_report_of_another_entry_with_the_id_counts_for_nothing(files: Files) -> None:
     later = entry("a", "completed", tmux_session="agent_a2", started_at=stamp(15))
     files.write_task("TASK-1", entry("a"), later, entry("b"))
-    report(files, "failed", ENDING_TIME + 1)
+    report(files, "failed", END_DELAY + 1)
     tmux = ScriptedTmux(NOBODY)
     roll = take(files, tmux)
     zombies = [row for row in roll.agents() if row.verdict is Verdict.ZOMBIE]
@@ -263,7 +263,7 @@ class Watched:
 
 def ending_takes(seconds: float, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in (builder, verdict):
-        monkeypatch.setattr(module, "ENDING_TIME", seconds)
+        monkeypatch.setattr(module, "END_DELAY", seconds)
 
 
 @pytest.fixture

@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from registry.agent_output import ReportedEnd
+from registry.schema import END_DELAY
 from tests.support.rolls import (
     NOW,
     POLICY,
@@ -22,7 +23,6 @@ from tui.model.alerts import kind_of
 from tui.model.call import call_task, starts_of_zombies
 from tui.model.clock_jumps import ClockJump
 from tui.model.mass_death import find_mass_death
-from tui.model.policy import ENDING_TIME
 from tui.model.roll import TaskRoll, TaskState, Verdict
 from tui.model.verdict import ENDING, JUST_STARTED
 
@@ -52,8 +52,8 @@ def rolled(
     [
         (-5, Verdict.UNKNOWN),
         (0, Verdict.UNKNOWN),
-        (ENDING_TIME - 0.01, Verdict.UNKNOWN),
-        (ENDING_TIME, Verdict.ZOMBIE),
+        (END_DELAY - 0.01, Verdict.UNKNOWN),
+        (END_DELAY, Verdict.ZOMBIE),
         (9999, Verdict.ZOMBIE),
     ],
 )

@@ -107,9 +107,9 @@ def test_what_has_ended_is_leaked_only_with_another_pane(status: str) -> None:
     assert verdict_of(agent(status=status), answered(replace(own, pids=(8,)))) is Verdict.LEAKED
 
 
-def test_with_a_status_of_its_own_it_is_unknown_how_an_ended_agent_is() -> None:
+def test_without_a_status_it_is_unknown_how_an_ended_agent_is() -> None:
     own = replace(session(), pids=(), dead=(DEAD,), ended=DEAD)
-    judgement = judge(agent(status="paused"), Evidence(answered(own)), POLICY, NOW)
+    judgement = judge(agent(status=""), Evidence(answered(own)), POLICY, NOW)
     assert judgement.verdict is Verdict.UNKNOWN and "exit status 3" in judgement.note
 
 
@@ -192,12 +192,25 @@ def test_an_agent_that_is_through_is_finished_or_leaked(
     assert verdict_of(agent(status=status), answer) is verdict
 
 
-@pytest.mark.parametrize("status", ["", "paused", "RUNNING", "running "])
 @pytest.mark.parametrize("answer", [answered(), no_server(), cannot_tell()])
-def test_an_unknown_status_without_a_session_proves_nothing(
-    status: str, answer: TmuxSnapshot
-) -> None:
-    assert verdict_of(agent(status=status), answer) is Verdict.UNKNOWN
+def test_without_a_status_a_missing_session_proves_nothing(answer: TmuxSnapshot) -> None:
+    assert verdict_of(agent(status=""), answer) is Verdict.UNKNOWN
+    number = agent_record("odd", {"status": 5, "tmux_session": "agent_odd"})
+    assert verdict_of(replace(number, started=NOW - 3600), answer) is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize("status", ["reviewing", "paused", "RUNNING", "running ", "done"])
+def test_a_status_that_nobody_knows_counts_as_active(status: str) -> None:
+    record = replace(agent(status=status), progress=100)
+    assert verdict_of(record, answered(session())) is Verdict.LIVE
+    assert verdict_of(record, answered()) is Verdict.ZOMBIE
+    assert verdict_of(record, cannot_tell()) is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize("status", ["phase_completed", "killed", "COMPLETED"])
+def test_the_orchestrators_words_for_an_end_are_terminal(status: str) -> None:
+    assert verdict_of(agent(status=status), answered(session())) is Verdict.LEAKED
+    assert verdict_of(agent(status=status), answered()) is Verdict.FINISHED
 
 
 def test_an_agent_whose_registry_names_no_session_cannot_be_judged() -> None:
@@ -248,7 +261,7 @@ def test_nobody_is_a_zombie_without_every_sign_of_it(
     (roll,) = called(task_state(record=record), answer=answer)
     for row in roll.agents:
         if row.verdict is Verdict.ZOMBIE:
-            assert row.record.status in ACTIVE_STATUSES
+            assert row.record.meaning in ACTIVE_STATUSES
             assert row.session is None
             assert answer.state != "unknown"
             assert row.record.tmux_session not in answer.sessions
@@ -503,3 +516,28 @@ def test_a_seen_session_stays_the_agents_when_its_name_is_reused() -> None:
     assert answer.sessions[NAME] == own
     answer = follow_renamed(answered(thief), {NAME: session()})
     assert answer.sessions[NAME] == thief
+
+
+# --- the end of an agent in a database ------------------------------------------
+
+
+@given(
+    st.sampled_from(["completed", "failed", "killed", "phase_completed"]),
+    st.none() | st.integers(-100, 1000),
+    st.none() | st.integers(-100, 1000),
+    st.booleans(),
+)
+def test_a_session_is_leaked_a_minute_after_the_end_of_its_agent(
+    status: str, ended_ago: int | None, updated_ago: int | None, in_database: bool
+) -> None:
+    record = replace(
+        agent(status=status, started=NOW - 3600),
+        ended=None if ended_ago is None else NOW - ended_ago,
+        updated=None if updated_ago is None else NOW - updated_ago,
+    )
+    own = session(created=NOW - 3600)
+    judged = judge(record, Evidence(answered(own)), POLICY, NOW, may_linger=in_database)
+    past = [ago for ago in (ended_ago, updated_ago) if ago is not None and ago >= 0]
+    young = in_database and bool(past) and min(past) < POLICY.leak_grace
+    assert judged.verdict is (Verdict.FINISHED if young else Verdict.LEAKED)
+    assert judged.session is own

@@ -56,6 +56,11 @@ def test_what_would_act_becomes_a_visible_escape(text: str, shown: str) -> None:
     assert harmless(text) == shown
 
 
+def test_signs_that_terminals_measure_differently_are_shown_alike_by_all() -> None:
+    assert harmless("\U0001f44d\U0001f3fd up") == "\U0001f44d up"
+    assert harmless("from \U0001f1e9\U0001f1ea") == "from DE"
+
+
 def test_what_terminals_do_not_agree_on_the_width_of_is_left_out() -> None:
     assert harmless("\u26a0\ufe0f 1\ufe0f\u20e3 e\u0301\ufe0f\u0302\u0303") == (
         "\u26a0 1 e\u0301\u0302"

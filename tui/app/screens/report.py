@@ -75,6 +75,8 @@ def _outcome_parts(outcome: Outcome) -> Iterator[Part]:
         yield f"and {len(outcome.steps) - LISTED_AT_MOST} more\n"
     for problem in outcome.problems:
         yield (f"\n{harmless(problem, 600)}\n", "$error bold")
+    for note in outcome.notes:
+        yield f"\n{harmless(note, 600)}\n"
     if outcome.written:
         yield (f"\nChanged {some(len(outcome.written), 'file')}:\n", "bold")
         for path in outcome.written[:LISTED_AT_MOST]:

@@ -17,6 +17,7 @@ from textual.widgets import Input
 
 from registry.agent_output import FINDINGS, PROGRESS, STREAM_LOG
 from registry.dataclass import dataclass
+from registry.sources import Dialect
 from tui.app.widgets.tab_bar import TABS, Tab, TabBar
 from tui.app.widgets.text_view import TextView
 from tui.details.overview import overview
@@ -301,7 +302,10 @@ class Panel(Vertical):
         if isinstance(item, AgentRow):
             return pages.audit(self._content, item.key.id, None)
         if isinstance(item, TaskRoll):
-            return pages.audit(self._content, None, item.state.source.audit_name)
+            source = item.state.source
+            shared = source.dialect is Dialect.SQLITE
+            agents = {row.key.id for row in item.agents} if shared else None
+            return pages.audit(self._content, None, source.audit_name, agents)
         return pages.audit(self._content, None, None)
 
     @on(TextView.Placed)

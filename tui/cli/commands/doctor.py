@@ -29,9 +29,12 @@ Reports these problems:
 
   zombies; leaked, orphaned and stalled sessions
   counters, statuses and lists that differ between the two registries
+  statuses in a database that differ from the agents' newer reports
+  parents in a database that differ from its hierarchy, and missing tasks
+  statuses that muster does not know
   missing parents, parents in a loop, and ids that occur twice
   agents that have files, but that no registry lists
-  files that cannot be read, and interrupted commits
+  files that cannot be read, damaged databases, and interrupted commits
 
 Every finding names the file and the field, and what --fix writes or what you can do.
 

@@ -78,7 +78,11 @@ def gather(roll: RollCall, row: AgentRow) -> About:
     from tui.actions.undo import logs_of
     from tui.cli.format_agent import About
     from tui.details.sources import Fields
-    from tui.host.process.process_tree import origin_of, session_processes
+    from tui.host.process.process_tree import (
+        origin_of,
+        processes_from,
+        session_processes,
+    )
 
     task = next(task for task in roll.tasks() if row in task.agents)
     state, task_source, agent = task.state, task.state.source, row.key
@@ -103,6 +107,8 @@ def gather(roll: RollCall, row: AgentRow) -> About:
     processes = None
     if session is not None and not answer.foreign_pids:
         processes = session_processes(origin_of(session, answer))
+    elif row.process is not None and row.process.identity is not None:
+        processes = processes_from({None: row.process.identity})[None].processes
     return About(
         row=row,
         task=task,

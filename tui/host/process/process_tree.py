@@ -18,11 +18,12 @@ from tui.host.process.ancestry import children_of, line_of, with_descendants
 from tui.host.process.process_look import Look, Process, described
 from tui.host.process.process_scan import Looker, look, look_at
 from tui.host.process.procfs import Stat
-from tui.host.process.session_origin import Origin, origin_of, owner_of
+from tui.host.process.session_origin import Identity, Origin, origin_of, owner_of, sparing
 from tui.host.tmux_types import Session, TmuxSnapshot
 
 __all__ = [
     "Held",
+    "Identity",
     "Look",
     "Looker",
     "Origin",
@@ -36,9 +37,11 @@ __all__ = [
     "look_at",
     "origin_of",
     "owner_of",
+    "processes_from",
     "processes_of",
     "processes_with_argument",
     "session_processes",
+    "sparing",
 ]
 
 _NAMED = 3
@@ -69,6 +72,32 @@ def processes_with_argument(argument: str) -> tuple[Process, ...]:
         except OSError:
             continue
     return described(pids, stats)
+
+
+def processes_from(
+    roots: Mapping[Key, Identity], spared: Collection[Identity] = ()
+) -> dict[Key, Held]:
+    """Returns the processes of agents that run without a session, with one scan of all processes.
+
+    These are the agent's process, the descendants of this process, and the members of the process
+    session (setsid(2)) that this process leads. The same processes as in `processes_of` are
+    never among them.
+
+    Args:
+        roots: Maps any keys to the pid and the start time of the agents' processes.
+        spared: See `Origin`.
+
+    Raises:
+        OSError: The processes cannot be listed.
+    """
+    now, others = look(), [sparing(spared)]
+    held = {}
+    for key, (pid, started) in roots.items():
+        stat = now.stats.get(pid)
+        is_same = stat is not None and stat.identity == (pid, started) and not stat.is_ended
+        may_end = is_same and pid not in now.servers
+        held[key] = Held(now.described(now.came_from({pid}, others)) if may_end else ())
+    return held
 
 
 @dataclass(frozen=True, slots=True)

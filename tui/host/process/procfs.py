@@ -44,6 +44,9 @@ _DELETED = " (deleted)"
 
 _LONGEST_NUMBER = 18
 
+# PROC_PID_INIT_INO in the kernel's include/linux/proc_ns.h: the host's own PID namespace.
+_INITIAL_NAMESPACE = 0xEFFFFFFC
+
 _AUTOGROUP = re.compile(rb"/autogroup-([1-9][0-9]{0,17}) ")
 
 # These expressions match only at the start of a line, because the name of the program, on the
@@ -403,6 +406,14 @@ def hides_processes() -> bool:
     """
     # Init always runs, and is a process of another user.
     return stat_of(INIT) is None
+
+
+def sees_the_host() -> bool:
+    """Returns whether muster sees all processes of the host; False in a container."""
+    try:
+        return os.stat("/proc/self/ns/pid").st_ino == _INITIAL_NAMESPACE
+    except OSError:
+        return False
 
 
 def numbers_are_ours() -> bool:

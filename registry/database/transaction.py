@@ -1,0 +1,293 @@
+"""Opens the database of a workspace for one short, guarded write transaction.
+
+muster appends to the write-ahead log (`-wal`) and its index (`-shm`), and never writes the
+database file itself. A checkpoint, which copies the log to the database, is left to the
+orchestrator:
+
+- `wal_autocheckpoint` is 0, so a COMMIT makes no checkpoint.
+- The last connection that closes makes a checkpoint, and removes the log. `HeldDatabase` has
+  SQLite's shared lock until the connection is closed, so SQLite does not see a last connection.
+  This works like SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, which Python supports since version 3.12.
+
+So the log and its index stay after a write, as after each process that was killed. This is safe
+beside the orchestrator: each later connection reads the log, and the orchestrator's connections
+make the checkpoints. A COMMIT flushes the log (synchronous=FULL), so it survives a power cut.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from registry.database.connection import (
+    Queries,
+    Transaction,
+    address_of,
+    alone,
+    as_text,
+    check,
+    converted,
+    now_of,
+    set_limits,
+)
+from registry.database.files import (
+    DatabaseFiles,
+    DatabaseStamp,
+    HeldDatabase,
+    UnpairedFilesError,
+    check_new_files,
+    examine,
+    own_names,
+)
+from registry.database.rows import patiently
+from registry.dataclass import dataclass
+from registry.errors import (
+    BusyRegistryError,
+    InaccessibleRegistryError,
+    LockTimeoutError,
+    RegistryError,
+    UncertainCommitError,
+    UntrustedFileError,
+    UnwritableDatabaseError,
+)
+from registry.storage.files.interruption import hand_on
+from registry.storage.files.permissions import user_called
+from registry.storage.files.safe_open import folder_of
+
+# While one attempt waits, no other thread of this process can read the database.
+_ATTEMPT = 0.05
+_PAUSE = 0.003
+
+_WRITE_PRAGMAS = (
+    "trusted_schema = OFF",
+    "cell_size_check = ON",
+    "mmap_size = 0",
+    "foreign_keys = ON",
+    "synchronous = FULL",
+    "wal_autocheckpoint = 0",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class WriteTransaction(Queries):
+    """An open write transaction. Without a call of `commit`, nothing is changed.
+
+    Attributes:
+        path: The database.
+        stamp: The metadata of the files when the transaction began.
+    """
+
+    path: Path
+    stamp: DatabaseStamp
+    _connection: sqlite3.Connection
+
+    def execute(self, statement: str, values: Sequence[object] = ()) -> int:
+        """Executes a statement; returns the number of changed rows."""
+        return self._connection.execute(statement, values).rowcount
+
+    def commit(self) -> None:
+        """Makes the changes durable.
+
+        Raises:
+            UncertainCommitError: The disk failed, so it is not known whether the changes were
+                written.
+            RegistryError: Nothing was changed, for example because the disk is full.
+        """
+        try:
+            self._connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            hand_on(error)
+            problem = _unwritten(self.path, error)
+            if _code(error) in (sqlite3.SQLITE_FULL, sqlite3.SQLITE_CONSTRAINT):
+                raise problem from error
+            raise UncertainCommitError(self.path, problem.reason or str(error)) from error
+
+
+@contextmanager
+def writing(path: Path, timeout: float, *, owner: int | None = None) -> Iterator[WriteTransaction]:
+    """Begins a write transaction; rolls it back at the end of the block unless it was committed.
+
+    Args:
+        path: The database.
+        timeout: How long to wait for other writers, in seconds.
+        owner: The id of the user that must own the database; None to skip this check.
+
+    Raises:
+        LockTimeoutError: Another process wrote the database during the whole waiting time.
+        UntrustedFileError: The database belongs to another user than `owner`.
+        UnwritableDatabaseError: This user must not, or cannot, write the database.
+        RegistryError: The database cannot be read or written; nothing was changed.
+    """
+    deadline = time.monotonic() + timeout
+    has_begun = False
+    while True:
+        left = max(0.0, deadline - time.monotonic())
+        try:
+            with _begun(path, min(left, _ATTEMPT), owner) as transaction:
+                has_begun = True
+                yield transaction
+            return
+        except (BusyRegistryError, UnpairedFilesError) as error:
+            hand_on(error)
+            if has_begun:
+                raise
+            if time.monotonic() >= deadline:
+                if isinstance(error, UnpairedFilesError):
+                    raise
+                raise LockTimeoutError(path, timeout) from error
+        time.sleep(_PAUSE)
+
+
+@contextmanager
+def _begun(path: Path, wait: float, owner: int | None) -> Iterator[WriteTransaction]:
+    first = examine(path)
+    with alone(first), HeldDatabase(first, always=True) as held:
+        # Now no process can remove the log. The files may have changed before the lock was taken.
+        files = now_of(first)
+        _check_owner(files, owner)
+        check(files)
+        held.check_mode()
+        _check_permissions(files)
+        connection = _connect(path, wait)
+        try:
+            _prepare(connection)
+            connection.execute("BEGIN IMMEDIATE")
+            # Until here, SQLite has not written to the log.
+            opened = now_of(first, in_use=True)
+            held.check_opened(opened)
+            yield WriteTransaction(path, opened.stamp, connection)
+        except sqlite3.Error as error:
+            hand_on(error)
+            raise _unwritten(path, error) from error
+        finally:
+            # This also rolls an open transaction back.
+            connection.close()
+
+
+def _connect(path: Path, wait: float) -> sqlite3.Connection:
+    try:
+        return sqlite3.connect(
+            address_of(path, "mode=rw"),
+            uri=True,
+            timeout=wait,
+            isolation_level=None,
+            check_same_thread=False,
+            cached_statements=0,
+        )
+    except sqlite3.Error as error:
+        hand_on(error)
+        raise _unwritten(path, error) from error
+
+
+def _prepare(connection: sqlite3.Connection) -> None:
+    set_limits(connection)
+    connection.text_factory = as_text
+    for pragma in _WRITE_PRAGMAS:
+        connection.execute(f"PRAGMA {pragma}")
+
+
+def _check_owner(files: DatabaseFiles, owner: int | None) -> None:
+    if owner is not None and files.stamp.owner != owner:
+        raise UntrustedFileError(
+            files.path,
+            f"belonged to {user_called(owner)} before, and belongs to "
+            f"{user_called(files.stamp.owner)} now; nothing was changed. Check that database, "
+            "and try again",
+        )
+
+
+def why_unwritable(path: Path, check_content: Callable[[Transaction], None]) -> str | None:
+    """Returns why a write would certainly fail now. Changes nothing, and creates no file.
+
+    Args:
+        path: The database.
+        check_content: Raises an error if the content must not be changed.
+
+    Returns:
+        The reason; None if a write may succeed. The reason is not known while other writers
+        prevent a reading.
+    """
+    try:
+        first = examine(path)
+        check(first)
+        with alone(first), HeldDatabase(first, always=True) as held:
+            held.check_mode()
+        _check_permissions(first)
+        patiently(path, check_content)
+    except (BusyRegistryError, LockTimeoutError) as error:
+        hand_on(error)
+        return None
+    except RegistryError as error:
+        hand_on(error)
+        return error.reason or str(error)
+    return None
+
+
+def _check_permissions(files: DatabaseFiles) -> None:
+    """Requires that this user may write the files, or create the log and its index.
+
+    Raises:
+        InaccessibleRegistryError: A file or the directory is not writable.
+        UnwritableDatabaseError: See `check_new_files`.
+    """
+    path = files.path
+    with folder_of(path) as folder:
+        names = [path.name, *(["."] if not files.is_in_use else own_names(path))]
+        for name in names:
+            if not os.access(name, os.W_OK, dir_fd=folder, effective_ids=True):
+                number = errno.EROFS if _is_read_only(path) else errno.EACCES
+                raise InaccessibleRegistryError(path, OSError(number, ""), "write")
+    if not files.is_in_use:
+        check_new_files(path)
+
+
+def _code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _unwritten(path: Path, error: sqlite3.Error) -> RegistryError:
+    """Returns the error for a failed write; nothing was changed."""
+    code, said = _code(error), str(error) or type(error).__name__
+    is_moved = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_READONLY_DBMOVED
+    if is_moved or code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL):
+        return BusyRegistryError(path)
+    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_full(path)):
+        return InaccessibleRegistryError(path, OSError(errno.ENOSPC, ""), "write")
+    if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
+        number = errno.EROFS if _is_read_only(path) else errno.EACCES
+        return InaccessibleRegistryError(path, OSError(number, ""), "write")
+    if code == sqlite3.SQLITE_IOERR:
+        return UnwritableDatabaseError(
+            path,
+            f"cannot be written: {said}",
+            "Check the free space, the disk quota, the limit on file sizes (ulimit -f) and the "
+            "system log (dmesg)",
+        )
+    if code == sqlite3.SQLITE_CONSTRAINT:
+        return UnwritableDatabaseError(
+            path,
+            f"does not allow the change: {said}",
+            "Make the change with the orchestrator",
+        )
+    return converted(path, error)
+
+
+def _is_full(path: Path) -> bool:
+    try:
+        return os.statvfs(path.parent).f_bavail == 0
+    except OSError as error:
+        hand_on(error)
+        return False
+
+
+def _is_read_only(path: Path) -> bool:
+    try:
+        return bool(os.statvfs(path.parent).f_flag & os.ST_RDONLY)
+    except OSError as error:
+        hand_on(error)
+        return False

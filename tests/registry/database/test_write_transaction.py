@@ -1,0 +1,324 @@
+"""A write of a database: refused clearly, or made whole, beside any other writer."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import sqlite3
+import sys
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from registry import (
+    LockTimeoutError,
+    RegistryError,
+    UncertainCommitError,
+    UntrustedFileError,
+    UnwritableDatabaseError,
+)
+from registry.database import read_rows, why_unwritable, writing
+from registry.database.transaction import WriteTransaction
+from tests.support import small_disk
+from tests.support.bad_databases import BAD
+from tests.support.databases import JANUARY, Database
+from tests.support.limits import no_file_longer_than
+from tests.support.other_user import OTHER, needs_another_user
+
+_SET = "UPDATE agents SET progress = ?"
+
+
+@pytest.fixture
+def built(tmp_path: Path) -> Database:
+    """A database with one agent."""
+    database = Database(tmp_path / ".agent-workspace")
+    database.task()
+    database.agent("one")
+    return database
+
+
+@pytest.fixture
+def public() -> Iterator[Database]:
+    """A database with one agent, which every user may read."""
+    place = Path(tempfile.mkdtemp(prefix="mst"))
+    place.chmod(0o755)
+    database = Database(place)
+    database.task()
+    database.agent("one")
+    yield database
+    shutil.rmtree(place)
+
+
+def _write(path: Path, progress: int = 50, timeout: float = 0.0) -> None:
+    with writing(path, timeout) as transaction:
+        transaction.execute(_SET, (progress,))
+        transaction.commit()
+
+
+def _progress(built: Database) -> object:
+    return read_rows(built.path).agents[0]["progress"]
+
+
+@pytest.mark.parametrize("is_open", [False, True])
+def test_a_write_is_seen_and_no_other_file_is_left(built: Database, is_open: bool) -> None:
+    with closing(sqlite3.connect(built.path, isolation_level=None)) as other:
+        if is_open:
+            other.execute("SELECT * FROM agents").fetchall()
+        _write(built.path)
+        assert other.execute("SELECT progress FROM agents").fetchone() == (50,)
+    # The orchestrator's last connection has taken the log in, and removed it.
+    assert [path.name for path in built.path.parent.iterdir()] == ["state.sqlite3"]
+    assert _progress(built) == 50
+
+
+def test_the_log_stays_and_keeps_the_mode_of_the_database(built: Database) -> None:
+    built.path.chmod(0o640)
+    mask = os.umask(0o077)
+    try:
+        _write(built.path)
+    finally:
+        os.umask(mask)
+    modes = {path.name: path.stat().st_mode & 0o777 for path in built.path.parent.iterdir()}
+    assert modes == dict.fromkeys(
+        ("state.sqlite3", "state.sqlite3-wal", "state.sqlite3-shm"), 0o640
+    )
+    assert _progress(built) == 50
+
+
+def test_a_block_without_a_commit_changes_nothing(built: Database) -> None:
+    with writing(built.path, 0.0) as transaction:
+        transaction.execute(_SET, (50,))
+    with pytest.raises(KeyboardInterrupt), writing(built.path, 0.0) as transaction:
+        transaction.execute(_SET, (50,))
+        raise KeyboardInterrupt
+    assert _progress(built) == 10
+    _write(built.path, 60)
+    assert _progress(built) == 60
+
+
+def test_a_signal_between_two_statements_rolls_back(built: Database) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGUSR1, interrupted)
+    try:
+        with pytest.raises(KeyboardInterrupt), writing(built.path, 0.0) as transaction:
+            transaction.execute(_SET, (50,))
+            os.kill(os.getpid(), signal.SIGUSR1)
+            transaction.commit()
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+    assert _progress(built) == 10
+    _write(built.path)
+
+
+def test_a_writer_is_waited_for_until_the_deadline(built: Database) -> None:
+    with closing(sqlite3.connect(built.path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(LockTimeoutError, match=r"state\.sqlite3 after 0\.3s"):
+            _write(built.path, timeout=0.3)
+        other.execute("COMMIT")
+        _write(built.path)
+
+
+def test_threads_read_while_one_waits_for_another_process(built: Database) -> None:
+    other = sqlite3.connect(built.path, isolation_level=None, check_same_thread=False)
+    other.execute("BEGIN IMMEDIATE")
+    thread = threading.Thread(target=_write, args=(built.path, 50, 30.0))
+    thread.start()
+    for _ in range(5):
+        assert _progress(built) == 10
+    other.execute("COMMIT")
+    thread.join()
+    other.close()
+    assert _progress(built) == 50
+
+
+def test_many_threads_lose_no_write(built: Database) -> None:
+    def add() -> None:
+        for _ in range(10):
+            with writing(built.path, 30.0) as transaction:
+                transaction.execute("UPDATE agents SET progress = progress + 1")
+                transaction.commit()
+            _progress(built)
+
+    threads = [threading.Thread(target=add) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert _progress(built) == 40
+
+
+def _state_of(folder: Path) -> dict[str, tuple[int, int, int]]:
+    states = {path.name: path.lstat() for path in sorted(folder.iterdir())}
+    return {
+        name: (state.st_ino, state.st_size, state.st_mtime_ns) for name, state in states.items()
+    }
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_what_is_not_read_is_not_written(built: Database, kind: str) -> None:
+    spoil, error, words = BAD[kind]
+    spoil(built.path)
+    before = _state_of(built.path.parent)
+    reason = why_unwritable(built.path)
+    assert reason is not None
+    # SQLite itself finds out that a file is not a database, after it has made its own files.
+    if kind not in ("not a database", "cut"):
+        with pytest.raises(error, match=words):
+            _write(built.path)
+        assert _state_of(built.path.parent) == before
+
+
+def test_an_unknown_schema_is_not_written(tmp_path: Path) -> None:
+    built = Database(tmp_path, JANUARY.replace(" status TEXT", " word TEXT"))
+    assert "schema that muster does not know" in (why_unwritable(built.path) or "")
+
+
+def test_a_database_with_a_rollback_journal_is_not_written(built: Database) -> None:
+    built.run("PRAGMA journal_mode = DELETE")
+    before = _state_of(built.path.parent)
+    assert "does not use a write-ahead log" in (why_unwritable(built.path) or "")
+    with pytest.raises(UnwritableDatabaseError, match="Let the orchestrator open"):
+        _write(built.path)
+    assert _state_of(built.path.parent) == before
+
+
+def test_a_link_in_the_place_of_the_log_is_never_written(built: Database, tmp_path: Path) -> None:
+    target = tmp_path / "target"
+    target.write_bytes(b"precious")
+    wal, shm = (built.path.with_name(built.path.name + end) for end in ("-wal", "-shm"))
+    shm.touch()
+    wal.symlink_to(target)
+    with pytest.raises(RegistryError, match="is a symlink"):
+        _write(built.path)
+    assert target.read_bytes() == b"precious"
+
+
+def test_a_link_that_replaces_the_log_meanwhile_is_never_written(
+    built: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target = tmp_path / "target"
+    target.write_bytes(b"precious" * 1000)
+    wal = built.path.with_name(built.path.name + "-wal")
+
+    def swap(path: Path) -> None:
+        wal.symlink_to(target)
+
+    monkeypatch.setattr("registry.database.transaction.check_new_files", swap)
+    with pytest.raises(RegistryError, match=r"state\.sqlite3"):
+        _write(built.path)
+    assert target.read_bytes() == b"precious" * 1000
+
+
+def test_a_new_owner_is_noticed(built: Database) -> None:
+    with (
+        pytest.raises(UntrustedFileError, match="belonged to user"),
+        writing(built.path, 0.0, owner=os.geteuid() + 1),
+    ):
+        pass
+
+
+def test_a_failing_disk_at_the_commit_leaves_the_outcome_open(built: Database) -> None:
+    class Failing:
+        def execute(self, statement: str) -> None:
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode = sqlite3.SQLITE_IOERR_FSYNC
+            raise error
+
+    with writing(built.path, 0.0) as transaction:
+        failing = WriteTransaction(transaction.path, transaction.stamp, Failing())  # type: ignore[arg-type]
+        with pytest.raises(UncertainCommitError, match="not known whether the change"):
+            failing.commit()
+
+
+def test_a_limit_on_the_size_of_files_is_named(built: Database) -> None:
+    with no_file_longer_than(1000), pytest.raises(RegistryError) as raised:
+        _write(built.path)
+    assert "ulimit -f" in str(raised.value) or "free space" in str(raised.value)
+    assert _progress(built) == 10
+
+
+@pytest.mark.parametrize("what", ["full", "read-only"])
+def test_a_disk_that_cannot_be_written_changes_nothing(tmp_path: Path, what: str) -> None:
+    directory = Path(os.path.realpath(tmp_path))
+    way = small_disk.way_to_mount(directory)
+    if way is None:
+        pytest.skip("no small file system can be mounted here: no user namespaces, and no root")
+    module = "tests.support.small_disk_databases"
+    command = (sys.executable, "-B", "-m", module, what, str(directory))
+    done = small_disk.mounted(way, directory, "size=1m", *command)
+    assert done.returncode == 0, done.stderr
+    counts = json.loads(done.stdout.splitlines()[-1])
+    assert counts["refused"] >= (5 if what == "full" else 1), counts
+
+
+# Other users
+
+
+def _as_other(act: Callable[[], object], *groups: int) -> str:
+    """Returns what an act of another user returned or raised, as text."""
+    ours, theirs = os.pipe()
+    pid = os.fork()
+    if not pid:
+        said = "nothing"
+        try:
+            os.setgroups(groups)
+            os.setgid(OTHER)
+            os.setuid(OTHER)
+            said = str(act())
+        except BaseException as error:  # The parent shows it.
+            said = f"{type(error).__name__}: {error}"
+        finally:
+            os.write(theirs, said.encode()[:4000])
+            os._exit(0)
+    os.close(theirs)
+    with os.fdopen(ours) as answer:
+        said = answer.read()
+    os.waitpid(pid, 0)
+    return said
+
+
+@needs_another_user
+def test_a_user_without_permission_is_refused(public: Database) -> None:
+    before = _state_of(public.path.parent)
+    assert "Permission denied" in _as_other(lambda: why_unwritable(public.path))
+    said = _as_other(lambda: _write(public.path))
+    assert said.startswith("InaccessibleRegistryError") and "writable for this user" in said
+    assert _state_of(public.path.parent) == before
+
+
+@needs_another_user
+def test_a_log_that_the_owner_could_not_use_is_not_made(public: Database) -> None:
+    for path in (public.path, public.path.parent):
+        os.chown(path, 64105, 64106)
+    public.path.parent.chmod(0o770)
+    public.path.chmod(0o660)
+    before = _state_of(public.path.parent)
+    said = _as_other(lambda: _write(public.path), 64106)
+    assert said.startswith("UnwritableDatabaseError") and "user 64105" in said
+    assert "could not read the log" in _as_other(lambda: why_unwritable(public.path), 64106)
+    assert _state_of(public.path.parent) == before
+    # While the orchestrator has the database open, both files are there.
+    with closing(sqlite3.connect(public.path, isolation_level=None)) as orchestrator:
+        orchestrator.execute("SELECT * FROM agents").fetchall()
+        assert _as_other(lambda: _write(public.path), 64106) == "None"
+        assert orchestrator.execute("SELECT progress FROM agents").fetchone() == (50,)
+
+
+@needs_another_user
+def test_root_gives_the_log_to_the_owner_of_the_database(public: Database) -> None:
+    for path in (public.path, public.path.parent, public.workspace):
+        os.chown(path, OTHER, OTHER)
+    _write(public.path)
+    owners = {(path.stat().st_uid, path.stat().st_gid) for path in public.path.parent.iterdir()}
+    assert owners == {(OTHER, OTHER)}
+    assert _as_other(lambda: _write(public.path, 70)) == "None"
+    assert _progress(public) == 70

@@ -1,0 +1,34 @@
+"""Ten writers of a database every 20 to 60 ms, and muster beside them for a minute."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.support.database_crowd import LOG_AT_MOST, Crowd
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.mark.parametrize(("readers", "seconds"), [(("monitor", "roll"), 60.0), (("read",), 20.0)])
+def test_muster_beside_ten_writers_disturbs_none_and_sees_no_half(
+    tmp_path: Path, readers: tuple[str, ...], seconds: float
+) -> None:
+    crowd = Crowd(tmp_path / ".agent-workspace", writers=10, seconds=seconds)
+    seen = crowd.run(*(getattr(crowd, name) for name in readers))
+    print(seen)
+    assert seen.errors == seen.failed == seen.half == []
+    assert seen.lost == 0
+    # The log is emptied as often as without muster, though one process keeps it open.
+    assert seen.log <= LOG_AT_MOST
+    # The last look of a monitor may end after its stop.
+    until(lambda: not crowd.held(), "the files to be closed")
+    if readers == ("read",):
+        assert seen.held == 0
+    assert all(count >= seconds / 10 for count in seen.reads.values())
+    # Enough for a log that is never emptied to be larger.
+    assert seen.acts > 50 * seconds
+    (path,) = (tmp_path / ".agent-workspace" / "registry").iterdir()
+    assert path.name == "state.sqlite3"

@@ -1,0 +1,133 @@
+"""Checks the processes of agents that run without a tmux session, before actions. Blocks.
+
+A registry names the process of such an agent only by a pid. Before muster ends the process, or
+records the agent's death, the process itself is examined.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from collections.abc import Iterable
+
+from registry.agent_output import output_files
+from registry.errors import RegistryError
+from tui.actions.plan import Step
+from tui.host.process import process_tree, procfs
+from tui.host.process.agent_processes import booted_at, look_up
+from tui.host.strays import Watched, written_by
+from tui.host.tmux_advice import user_name
+from tui.model.evidence import ProcessEvidence
+from tui.model.policy import Policy
+from tui.model.process_verdict import ProcessState, judge_process
+from tui.model.roll import Verdict
+
+
+def why_not_as_planned(steps: Iterable[Step]) -> dict[Step, str]:
+    """Returns why steps on agents without a session must not be executed.
+
+    - A process is ended only if it certainly belongs to the agent; see `_why_not_its_own`.
+    - An agent counts as dead only if its process is still gone.
+
+    Args:
+        steps: The steps of a plan.
+
+    Returns:
+        Maps each step that must not be executed to the reason.
+    """
+    whys: dict[Step, str] = {}
+    for step in steps:
+        if step.process is not None:
+            why = _why_not_its_own(step)
+        elif step.row is not None and step.row.record.pid is not None:
+            why = _why_not_gone(step) if step.row.verdict is Verdict.ZOMBIE else None
+        else:
+            continue
+        if why is not None:
+            whys[step] = why
+    return whys
+
+
+def _why_not_gone(step: Step) -> str | None:
+    """Returns why the process of a dead agent may run; None if it is gone."""
+    record = step.row.record if step.row is not None else None
+    if record is None or record.pid is None:
+        return None
+    pid = record.pid
+    process = look_up([pid], {})[pid]
+    # The process was missing when the plan was made, so one more look is enough.
+    evidence = ProcessEvidence({pid: process}, {pid: 0.0}, time.monotonic(), booted_at())
+    state = judge_process(record, evidence, Policy(), time.time())
+    if state.state is ProcessState.RUNS:
+        return f"its process {pid} runs"
+    if state.state is ProcessState.UNKNOWN:
+        return state.why
+    if process.started is not None and _names_agent(pid, step.label):
+        return (
+            f"process {pid} has another start time than the agent, but its command line names the "
+            "agent; check the clock, and end the process by hand"
+        )
+    return None
+
+
+def _why_not_its_own(step: Step) -> str | None:
+    """Returns why the process of a step must not be ended; None if it may be ended.
+
+    A registry can name any process. So all of these are required:
+
+    - The process is the one that the roll call has judged, by its pid and start time.
+    - It is not muster, an ancestor of muster, or a tmux server.
+    - All its users are the owner of the registry.
+    - It writes the output of the agent, or its command line contains the id of the agent.
+    """
+    process = step.process
+    if process is None or process.identity is None:
+        return None
+    pid = process.pid
+    if not procfs.numbers_are_ours():
+        return "/proc belongs to another container (PID namespace); run muster in that container"
+    stat = procfs.stat_of(pid)
+    if stat is None or stat.is_ended or stat.identity != process.identity:
+        return f"its process {pid} has ended meanwhile; repeat the action"
+    if process_tree.holds_us((pid,)):
+        return f"muster itself runs below its process {pid}"
+    try:
+        if pid in process_tree.look().servers:
+            return f"process {pid} is a tmux server, or looks like one"
+    except OSError as error:
+        return f"cannot list the processes: {error}"
+    users = procfs.users_of(pid)
+    if users is None or set(users) != {step.owner}:
+        user = "another user" if users is None else user_name(users.effective)
+        return f"process {pid} belongs to {user}, who is not the owner of the agent's registry"
+    if _names_agent(pid, step.label) or _writes_output(step, pid):
+        return None
+    return (
+        f"it is not certain that process {pid} belongs to the agent: the process does not write "
+        "the agent's output, and its command line does not name the agent; end it by hand"
+    )
+
+
+def _names_agent(pid: int, agent_id: str) -> bool:
+    """Returns whether the command line of a process contains an agent's id as a whole word."""
+    word = re.escape(os.fsencode(agent_id))
+    try:
+        text = b"\0".join(procfs.arguments(pid))
+    except OSError:
+        return False
+    return re.search(rb"(?<![\w.-])" + word + rb"(?![\w.-])", text) is not None
+
+
+def _writes_output(step: Step, pid: int) -> bool:
+    if step.source is None:
+        return False
+    agent = step.source.directory, step.label
+    try:
+        output = output_files(*agent)
+        watched = Watched(
+            frozenset({agent}), dict.fromkeys(output.files, agent), {output.folder: agent[0]}
+        )
+        return agent in written_by(pid, watched, procfs.open_files(pid))[0]
+    except (RegistryError, OSError):
+        return False

@@ -1,0 +1,108 @@
+"""Looks up the processes of agents that run without a tmux session. Linux only: /proc."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Mapping
+
+from registry.dataclass import dataclass
+from tui.host.process import procfs
+
+_NO_PROC = "/proc belongs to another container (PID namespace); run muster in that container"
+_HIDDEN = (
+    "/proc hides the processes of other users (hidepid); run muster as root, or, if you know that "
+    "the agent has ended, complete this agent alone"
+)
+_IN_CONTAINER = (
+    "muster runs in a container (with its own PID namespace), and cannot see processes outside; "
+    "run muster on the host, or, if you know that the agent has ended, complete this agent alone"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AgentProcess:
+    """The data of the process whose pid the registry names for an agent.
+
+    Attributes:
+        pid: The pid in the registry.
+        started: The start time in clock ticks since the boot; None if no process has this pid.
+        began: The start time in seconds since the epoch; None if no process has this pid.
+        unseen: Why a process with this pid may run although muster does not see it, and a remedy;
+            None if muster sees the process, or if no process can have the pid.
+    """
+
+    pid: int
+    started: int | None = None
+    began: float | None = None
+    unseen: str | None = None
+
+    @property
+    def identity(self) -> tuple[int, int] | None:
+        """The pid and the start time, which together identify the process; None without one."""
+        return None if self.started is None else (self.pid, self.started)
+
+
+def look_up(pids: Iterable[int], before: Mapping[int, AgentProcess]) -> Mapping[int, AgentProcess]:
+    """Returns the present processes with the given pids.
+
+    Args:
+        pids: The pids.
+        before: The result of an earlier call. A process keeps its data, because each calculation
+            of `AgentProcess.began` has a slightly different result.
+    """
+    if not procfs.numbers_are_ours():
+        return {pid: AgentProcess(pid, unseen=_NO_PROC) for pid in pids}
+    why_all = _why_blind()
+    inner: Mapping[int, int] | None = None
+    seen: dict[int, AgentProcess] = {}
+    for pid in pids:
+        stat = procfs.stat_of(pid)
+        known = before.get(pid)
+        if stat is not None and not stat.is_ended:
+            process = AgentProcess(pid, stat.started, procfs.begun_at(stat))
+        elif why_all is not None:
+            process = AgentProcess(pid, unseen=why_all)
+        elif known is not None and known.started is None and known.unseen is None:
+            process = known
+        else:
+            inner = _inner_pids() if inner is None else inner
+            process = AgentProcess(pid, unseen=_why_inner(pid, inner))
+        same = known is not None and (known.identity, known.unseen) == (
+            process.identity,
+            process.unseen,
+        )
+        seen[pid] = known if known is not None and same else process
+    return seen
+
+
+def booted_at() -> float:
+    """Returns when the host was booted, in seconds since the epoch."""
+    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
+
+
+def _why_blind() -> str | None:
+    """Returns why muster does not see all processes of the host; None if it sees them all."""
+    if procfs.hides_processes():
+        return _HIDDEN
+    return None if procfs.sees_the_host() else _IN_CONTAINER
+
+
+def _inner_pids() -> dict[int, int]:
+    """Maps the pids in inner PID namespaces to the pids of these processes for muster."""
+    inner: dict[int, int] = {}
+    for name in os.listdir("/proc"):
+        if name.isdecimal():
+            _, *others = procfs.namespace_pids_of(int(name)) or (0,)
+            inner |= dict.fromkeys(others, int(name))
+    return inner
+
+
+def _why_inner(pid: int, inner: Mapping[int, int]) -> str | None:
+    if pid not in inner:
+        return None
+    return (
+        f"no process has the pid {pid}, but process {inner[pid]} has this pid in its container "
+        "(PID namespace); run muster in that container, or, if you know that the agent has ended, "
+        "complete this agent alone"
+    )
