@@ -160,10 +160,10 @@ def test_a_relative_path_may_be_any_of_its_name() -> None:
     assert not is_socket("/x/s", Path("/tmp/s"))
 
 
-def test_a_path_that_no_socket_can_have_is_not_followed(tmp_path: Path) -> None:
-    steps = "/../" + tmp_path.name
-    assert is_socket(f"{tmp_path}{steps}/s", tmp_path / "s", ())
-    assert not is_socket(f"{tmp_path}{steps * 50}/s", tmp_path / "s")
+def test_a_path_that_no_socket_can_have_is_not_followed() -> None:
+    around = "/tmp" + "/../tmp" * 14 + "/s"
+    assert is_socket(around, Path("/tmp/s"), ())
+    assert not is_socket("/.." + around, Path("/tmp/s"))
 
 
 # Who says that a process is a server
