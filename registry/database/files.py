@@ -138,11 +138,15 @@ class DatabaseFiles:
         return {state.identity for state in states if state is not None}
 
 
-def stamp_of(path: Path) -> DatabaseStamp | None:
+def stamp_of(path: Path, *, settled: bool = True) -> DatabaseStamp | None:
     """Returns the metadata of a database without opening the database.
 
+    Args:
+        path: The database.
+        settled: Whether the stamp must be settled.
+
     Returns:
-        None if the database cannot be examined, or if the stamp is not settled.
+        None if the database cannot be examined, or if the stamp is not settled but must be.
     """
     try:
         with folder_of(path) as folder:
@@ -151,7 +155,7 @@ def stamp_of(path: Path) -> DatabaseStamp | None:
         hand_on(error)
         return None
     stamp = _stamp(main, log)
-    return stamp if stamp.settled else None
+    return stamp if stamp.settled or not settled else None
 
 
 def examine(path: Path) -> DatabaseFiles:

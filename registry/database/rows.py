@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,7 +17,7 @@ from registry.database.connection import (
     reading,
 )
 from registry.database.files import UnpairedFilesError
-from registry.database.tables import Row, Rows
+from registry.database.tables import Row, Rows, Values
 from registry.errors import BusyRegistryError, RegistryError, UnreadableDatabaseError
 from registry.storage.files.interruption import hand_on
 
@@ -80,13 +80,20 @@ _PAUSE = 0.003
 _UNPAIRED_FOR = 0.1
 
 
-def read_rows(path: Path, limits: Limits = USUAL, *, reports: bool = False) -> Rows:
+def read_rows(
+    path: Path,
+    limits: Limits = USUAL,
+    *,
+    reports: bool = False,
+    before: Rows | None = None,
+) -> Rows:
     """Reads the rows of a database in one transaction, and closes the database.
 
     Args:
         path: The database.
         limits: The limits of the reading.
         reports: Whether to read the table with the last reports, too.
+        before: The rows of an earlier reading, or None. An unchanged row is the same object.
 
     Raises:
         BusyRegistryError: Processes opened and closed the database during all attempts.
@@ -94,7 +101,7 @@ def read_rows(path: Path, limits: Limits = USUAL, *, reports: bool = False) -> R
         RegistryError: The database does not exist, is not accessible, or is not trusted.
     """
     wanted = {**_WANTED, **_WANTED_REPORTS} if reports else _WANTED
-    return patiently(path, lambda transaction: _all_rows(transaction, wanted), limits)
+    return patiently(path, lambda transaction: _all_rows(transaction, wanted, before), limits)
 
 
 def find_damage(path: Path, seconds: float) -> tuple[str, ...] | None:
@@ -174,16 +181,37 @@ def _of_agent(
     return None
 
 
-def _all_rows(transaction: Transaction, wanted: Mapping[str, tuple[str, ...]]) -> Rows:
+def _all_rows(
+    transaction: Transaction, wanted: Mapping[str, tuple[str, ...]], before: Rows | None
+) -> Rows:
     check_schema(transaction)
-    rows = {table: _rows(transaction, table, columns) for table, columns in wanted.items()}
-    present = {table: found for table, found in rows.items() if found is not None}
+    values = {table: _values(transaction, table, columns) for table, columns in wanted.items()}
+    present = {table: found for table, found in values.items() if found is not None}
     return Rows(
         transaction.path,
         transaction.stamp,
-        absent=frozenset(rows.keys() - present.keys()),
-        **{table: present.get(table, ()) for table in rows},
+        absent=frozenset(values.keys() - present.keys()),
+        values=present,
+        **{
+            table: _as_rows(present[table], table, before) if table in present else ()
+            for table in values
+        },
     )
+
+
+def _as_rows(values: Values, table: str, before: Rows | None) -> tuple[Row, ...]:
+    """Returns the rows of a table; takes each unchanged row from an earlier reading."""
+    columns, rows = values
+    old: Sequence[Row] = ()
+    if before is not None and before.values.get(table, ((), ()))[0] == columns:
+        old = getattr(before, table)
+    old_values = before.values[table][1] if before is not None and old else []
+    # A row keeps its place until a row before it is removed.
+    kept = tuple(
+        row if now == was else dict(zip(columns, now, strict=True))
+        for now, was, row in zip(rows, old_values, old, strict=False)
+    )
+    return kept + tuple(dict(zip(columns, row, strict=True)) for row in rows[len(kept) :])
 
 
 def check_schema(transaction: Queries) -> None:
@@ -211,23 +239,23 @@ def _unknown(path: Path, why: str, field: str) -> UnreadableDatabaseError:
     )
 
 
-def _rows(transaction: Transaction, table: str, wanted: tuple[str, ...]) -> tuple[Row, ...] | None:
-    """Returns the rows of a table; None if the table or a needed column does not exist."""
+def _values(transaction: Transaction, table: str, wanted: tuple[str, ...]) -> Values | None:
+    """Returns the values of a table; None if the table or a needed column does not exist."""
     if table in _OPTIONAL and transaction.table(table) is None:
         return None
     present = frozenset(transaction.columns(table))
     if not present.issuperset(_NEEDED[table]):
         return None
-    columns = [column for column in wanted if column in present]
+    columns = tuple(column for column in wanted if column in present)
     query = f"SELECT {', '.join(columns)} FROM {table} LIMIT {ROWS_AT_MOST + 1}"  # noqa: S608
-    rows = transaction.select(query)
+    rows = transaction.select_many(query)
     if len(rows) > ROWS_AT_MOST:
         raise UnreadableDatabaseError(
             transaction.path,
             f"has more than {ROWS_AT_MOST} rows in the table '{table}'",
             "Let the orchestrator remove old tasks",
         )
-    return tuple(dict(zip(columns, row, strict=True)) for row in rows)
+    return columns, rows
 
 
 def patiently(path: Path, read: Callable[[Transaction], Result], limits: Limits = USUAL) -> Result:

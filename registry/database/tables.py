@@ -7,10 +7,14 @@ from pathlib import Path
 from typing import Any
 
 from registry.database.files import DatabaseStamp
-from registry.dataclass import dataclass
+from registry.dataclass import dataclass, field
 
 Row = Mapping[str, Any]
 """One row: maps the names of columns to values. A column that the table lacks is missing."""
+
+
+Values = tuple[tuple[str, ...], list[tuple[Any, ...]]]
+"""The names of the columns of a table, and the values of each row in this order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +28,7 @@ class Rows:
             of the table; empty if the table does not exist.
         absent: The names of the tables that do not exist, or lack a column that is needed.
         agent_progress_latest: The rows of this table; empty unless `read_rows` was asked for them.
+        values: Maps the name of each table to its columns, and to the values of each row.
     """
 
     path: Path
@@ -35,6 +40,7 @@ class Rows:
     task_config: tuple[Row, ...]
     absent: frozenset[str] = frozenset()
     agent_progress_latest: tuple[Row, ...] = ()
+    values: Mapping[str, Values] = field(default_factory=dict, compare=False, repr=False)
 
 
 def grouped(rows: Sequence[Row], column: str) -> dict[Any, list[Row]]:

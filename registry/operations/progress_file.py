@@ -12,7 +12,6 @@ from registry.errors import (
     NotARegularFileError,
     RegistryError,
     UntrustedFileError,
-    WrongShapeError,
 )
 from registry.schema.layout import PROGRESS_FOLDER, agent_file
 from registry.storage.codec import Json
@@ -20,7 +19,6 @@ from registry.storage.files.descriptor import Descriptor, close_read, open_owned
 from registry.storage.files.interruption import hand_on, tolerating
 from registry.storage.files.new_file import give_away, make_file, make_folder
 from registry.storage.files.safe_open import is_safe_name, open_folder
-from registry.text import quoted_name
 
 
 def append_progress(directory: Path, line: Json) -> str | None:
@@ -34,10 +32,9 @@ def append_progress(directory: Path, line: Json) -> str | None:
         Why the line was not written; None if it was written.
     """
     agent_id = line["agent_id"]
+    if not is_safe_name(agent_id):
+        return "the agent's progress file was not written: its id cannot be part of a file's name"
     try:
-        if not is_safe_name(agent_id):
-            shown = quoted_name(agent_id, 80)
-            raise WrongShapeError("id", f"is {shown}, which cannot be part of a file's name")
         _append(directory, agent_id, json.dumps(line) + "\n")
     except (RegistryError, OSError) as error:
         hand_on(error)

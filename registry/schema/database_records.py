@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from registry.database import Row, Rows, grouped
-from registry.dataclass import dataclass, replace
+from registry.dataclass import dataclass, field, replace
 from registry.schema.records import (
     AgentRecord,
     GlobalTask,
@@ -24,6 +24,10 @@ from registry.schema.session_names import SESSION_PREFIX
 _MAX_AGENTS, _MAX_CONCURRENT, _MAX_DEPTH = 50, 20, 5
 
 
+TaskRows = tuple[Row | None, list[Row], list[Row], list[Row], Row]
+"""The rows of a task: its own, its agents', its hierarchy, its phases, and its configuration."""
+
+
 @dataclass(frozen=True, slots=True)
 class WorkspaceRecord:
     """The content of a workspace's database.
@@ -31,10 +35,12 @@ class WorkspaceRecord:
     Attributes:
         tasks: Maps the id of each task to its content, in the order of the database.
         listed: Maps the id of each task to the task, as a global registry would list it.
+        rows: Maps the id of each task to the rows of the task.
     """
 
     tasks: Mapping[str, TaskRecord]
     listed: Mapping[str, GlobalTask]
+    rows: Mapping[str, TaskRows] = field(default_factory=dict, compare=False, repr=False)
 
     @property
     def sessions(self) -> frozenset[str]:
@@ -46,29 +52,40 @@ class WorkspaceRecord:
         )
 
 
-def workspace_record(rows: Rows) -> WorkspaceRecord:
-    """Returns the record of the rows of a database; never raises an error."""
+def workspace_record(rows: Rows, before: WorkspaceRecord | None = None) -> WorkspaceRecord:
+    """Returns the record of the rows of a database; never raises an error.
+
+    Args:
+        rows: The rows.
+        before: The record of an earlier reading, or None. The record of a task whose rows have not
+            changed is the same object.
+    """
     agents = _by_task(rows.agents)
     hierarchies, phases = _by_task(rows.agent_hierarchy), _by_task(rows.phases)
     configs = _by_task(rows.task_config)
     own = {task_id: entries[-1] for task_id, entries in _by_task(rows.tasks).items()}
     # A task of which only agents are listed is shown too.
-    tasks = {
-        task_id: _task_record(
-            task_id,
+    of_task: dict[str, TaskRows] = {
+        task_id: (
             own.get(task_id),
-            agents.get(task_id, ()),
-            hierarchies.get(task_id, ()),
-            phases.get(task_id, ()),
+            agents.get(task_id, []),
+            hierarchies.get(task_id, []),
+            phases.get(task_id, []),
             (configs.get(task_id) or ({},))[-1],
         )
         for task_id in dict.fromkeys((*own, *agents))
+    }
+    tasks = {
+        task_id: before.tasks[task_id]
+        if before is not None and before.rows.get(task_id) == entries
+        else _task_record(task_id, *entries)
+        for task_id, entries in of_task.items()
     }
     listed = {
         task_id: GlobalTask(task_id, task.description, task.status, None)
         for task_id, task in tasks.items()
     }
-    return WorkspaceRecord(tasks, listed)
+    return WorkspaceRecord(tasks, listed, of_task)
 
 
 def _by_task(rows: tuple[Row, ...]) -> dict[str, list[Row]]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 from registry import database
-from registry.dataclass import dataclass
+from registry.dataclass import dataclass, replace
 from registry.errors import BusyRegistryError, RegistryError, UnreadableDatabaseError
+from registry.schema.database_layout import task_directory
 from registry.schema.database_records import WorkspaceRecord, workspace_record
-from registry.schema.layout import UnreadDatabase
+from registry.schema.layout import TASK_REGISTRY, UnreadDatabase
 from registry.snapshots import Signature
 from registry.storage.codec import Json
 from registry.storage.files.interruption import hand_on
@@ -17,6 +19,10 @@ from registry.storage.files.presence import may_exist
 
 _SLOW = 1.0
 """After this many seconds, a reading has failed because of the content, not of the permissions."""
+# For this many seconds after a reading, a database whose files look the same is not read again,
+# although it was written so recently that a further write could look the same. After this time, a
+# further look finds it out.
+_JUST_READ = 0.02
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,10 +32,15 @@ class DatabaseState:
     Attributes:
         record: The content.
         signature: The state of the files before the content was read.
+        signatures: Maps the id of each task to the task's own signature: the state of the files
+            before the first reading that found the task's present content.
+        rows: The rows of the content.
     """
 
     record: WorkspaceRecord
     signature: Signature
+    signatures: Mapping[str, Signature]
+    rows: database.Rows
 
 
 class DatabaseCache:
@@ -40,13 +51,27 @@ class DatabaseCache:
 
     Attributes:
         limits: The limits of the next readings.
+        mixed: The ids of the tasks whose agents are also in a JSON registry. Their content is also
+            in progress files, so it is read again after each change of the database.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.limits = database.USUAL
         self._failed: tuple[Signature, UnreadableDatabaseError] | None = None
+        self.mixed: set[str] = set()
+        self._places: dict[str, tuple[Path, Path]] = {}
         self._state: DatabaseState | None = None
+        self._read_at = 0.0
+        self._readings = 0
+
+    def places_of(self, task_id: str) -> tuple[Path, Path]:
+        """Returns the directory of a task, and the JSON registry in it."""
+        places = self._places.get(task_id)
+        if places is None:
+            directory = task_directory(self.path, task_id)
+            self._places[task_id] = places = (directory, directory / TASK_REGISTRY)
+        return places
 
     def is_there(self) -> bool:
         """Returns whether the database exists; True also if this cannot be known."""
@@ -57,29 +82,67 @@ class DatabaseCache:
         stamp = database.stamp_of(self.path)
         return None if stamp is None else _signature(stamp)
 
+    def stamp_of(self, task_id: str) -> Signature | None:
+        """Returns a task's own signature, which is equal as long as the task's rows are.
+
+        Reads the database again if its files changed.
+
+        Returns:
+            None if the database cannot be read now, or has no such task.
+        """
+        try:
+            state = self.read()
+            return state.signature if task_id in self.mixed else state.signatures.get(task_id)
+        except RegistryError as error:
+            hand_on(error)
+            return None
+
     def read(self) -> DatabaseState:
         """Returns the present content.
 
         Raises:
             RegistryError: The database cannot be read.
         """
-        state, stamp = self._state, self.stamp()
-        if state is not None and state.signature == stamp:
-            return state
+        before, stamp = self._state, self.stamp()
+        if before is not None and self._is_present(before):
+            return before
         if self._failed is not None and stamp is not None and self._failed[0] == stamp:
             # This reading took long. So the same content is not read again.
             raise self._failed[1].with_traceback(None)
         self._failed, began = None, time.monotonic()
         try:
-            rows = database.read_rows(self.path, self.limits)
+            rows = database.read_rows(
+                self.path, self.limits, before=before.rows if before is not None else None
+            )
         except UnreadableDatabaseError as error:
             hand_on(error)
             is_slow = time.monotonic() - began > _SLOW
             if is_slow and stamp is not None and self.limits == database.USUAL:
                 self._failed = stamp, error
             raise
-        self._state = state = DatabaseState(workspace_record(rows), _signature(rows.stamp))
+        self._read_at = time.monotonic()
+        self._readings += 1
+        record = workspace_record(rows, before.record if before is not None else None)
+        signature = _signature(rows.stamp)
+        # Two states with an unsettled stamp may differ, although the stamps are equal.
+        own = signature
+        if not signature.settled:
+            own = replace(signature, beside=(*signature.beside, self._readings))
+        known = before.record.tasks if before is not None and _is_same(before, signature) else {}
+        signatures = {
+            task_id: before.signatures[task_id]
+            if before is not None and known.get(task_id) is task
+            else own
+            for task_id, task in record.tasks.items()
+        }
+        self._state = state = DatabaseState(record, signature, signatures, rows)
         return state
+
+    def _is_present(self, state: DatabaseState) -> bool:
+        stamp = database.stamp_of(self.path, settled=False)
+        if stamp is None or _signature(stamp) != state.signature:
+            return False
+        return stamp.settled or time.monotonic() - self._read_at < _JUST_READ
 
     def last_known(self) -> WorkspaceRecord | None:
         """Returns the present content; the last known content if the database cannot be read."""
@@ -103,6 +166,12 @@ class DatabaseCache:
                 return None
             return UnreadDatabase(self.path, error.reason or str(error))
         return None
+
+
+def _is_same(state: DatabaseState, signature: Signature) -> bool:
+    """Whether the database is the same file, of the same user, as at an earlier reading."""
+    old = state.signature
+    return (old.identity, old.owner) == (signature.identity, signature.owner)
 
 
 def _signature(stamp: database.DatabaseStamp) -> Signature:

@@ -11,11 +11,9 @@ from registry import audit as auditing
 from registry.database import Limits
 from registry.dataclass import dataclass, field, replace
 from registry.errors import RegistryError, RegistryNotFoundError
-from registry.schema.database_layout import task_directory
 from registry.schema.database_records import newest_of
 from registry.schema.layout import (
     DATABASE,
-    TASK_REGISTRY,
     UnreadDatabase,
     Workspace,
     find_database,
@@ -71,12 +69,12 @@ class SqliteTask(SqliteChanges):
         This file identifies the task. The file contains the data of the task's creation, and may
         be missing.
         """
-        return self.directory / TASK_REGISTRY
+        return self.cache.places_of(self.task_id)[1]
 
     @property
     def directory(self) -> Path:
         """See `Source.directory`."""
-        return task_directory(self.database, self.task_id)
+        return self.cache.places_of(self.task_id)[0]
 
     @property
     def files(self) -> tuple[NamedFile, ...]:
@@ -123,7 +121,7 @@ class SqliteTask(SqliteChanges):
 
     def stamp(self) -> Signature | None:
         """See `Source.stamp`."""
-        stamp = self.cache.stamp()
+        stamp = self.cache.stamp_of(self.task_id)
         json = signature_of(self.path) if self.problem is None else None
         return None if stamp is None else _signature(stamp, json)
 
@@ -142,10 +140,13 @@ class SqliteTask(SqliteChanges):
         if record is None:
             raise RegistryNotFoundError(self.path)
         beside = self._beside(min(largest, MAX_BYTES))
-        signature = _signature(state.signature, None if beside is None else beside.signature)
+        own = state.signatures[self.task_id]
         if beside is not None and beside.record.agents:
+            self.cache.mixed.add(self.task_id)
+            own = state.signature
             ids = [agent.id for agent in (*record.agents, *beside.record.agents)]
             record = newest_of(record, beside.record, self.last_lines(ids))
+        signature = _signature(own, None if beside is None else beside.signature)
         return Snapshot(self.path, record, signature)
 
     def entry(self, agent_id: str, ordinal: int = 0) -> Json | None:
@@ -211,6 +212,7 @@ class SqliteWorkspace(JsonWorkspace):
     def __init__(self, workspace: Workspace) -> None:
         super().__init__(workspace)
         self._cache = DatabaseCache(self.path.with_name(DATABASE))
+        self._last_listed: GlobalRecord | None = None
 
     @property
     def dialect(self) -> Dialect:
@@ -275,6 +277,10 @@ class SqliteWorkspace(JsonWorkspace):
             tasks={**record.tasks, **_listed(state.record.listed, record.tasks)},
             sessions=record.sessions | state.record.sessions,
         )
+        # An equal record keeps its identity, so what was derived from it is not computed again.
+        if record == self._last_listed:
+            record = self._last_listed
+        self._last_listed = record
         return Snapshot(
             self.path,
             record,

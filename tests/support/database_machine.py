@@ -30,6 +30,8 @@ from registry.audit import (
     undoables,
 )
 from registry.schema import Workspace
+from registry.schema.records import TaskRecord
+from registry.snapshots import Snapshot
 from registry.sources import SqliteWorkspace, TaskSource
 from tests.support.database_writers import ACTIVE, TERMINAL, Writers, meaning, now
 from tests.support.databases import Database
@@ -90,6 +92,9 @@ class DatabaseMachine(RuleBasedStateMachine):
         self.judged: dict[str, frozenset[Deployment]] = {}
         self.lines: dict[str, list[Fields]] = {}
         self.model = self.rows()
+        # A monitor's workspace, which reads again only what changed.
+        self.home = SqliteWorkspace(Workspace(self.workspace))
+        self.seen: Snapshot[TaskRecord] | None = None
 
     def teardown(self) -> None:
         """Removes the workspace."""
@@ -168,6 +173,11 @@ class DatabaseMachine(RuleBasedStateMachine):
         rows = self.model["agents"].values()
         statuses = {agent.id: agent.status for agent in record.agents}
         assert statuses == {row["agent_id"]: row["status"] for row in rows}
+        (kept,) = self.home.tasks({})
+        if self.seen is not None and kept.stamp() == self.seen.signature:
+            assert self.seen.record == record
+        self.seen = kept.read()
+        assert self.seen.record == record
         self.judged = {agent.id: frozenset({agent.deployment}) for agent in record.agents}
 
     @rule(

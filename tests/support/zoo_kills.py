@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.dialects import DIALECTS
 from tests.support.real_tmux import RealTmux
 from tests.support.workspaces import Files, entry, row_of, take
 from tui.actions.footprint import weighed_kill
@@ -15,10 +16,12 @@ TRACKED = ("setsid", "nohup", "double-fork", "stubborn", "stopped")
 """The kinds of processes that live longer than the session, and that muster still finds."""
 
 
-@pytest.fixture
-def files(tmp_path: Path) -> Files:
+@pytest.fixture(params=DIALECTS)
+def files(tmp_path: Path, request: pytest.FixtureRequest) -> Files:
+    """A workspace with four agents, in each storage format."""
+    kind: type[Files] = request.param
     agents = [entry("a"), entry("b", parent="a"), entry("c"), entry("old", "completed")]
-    return Files(tmp_path, {"TASK-1": agents})
+    return kind(tmp_path, {"TASK-1": agents})
 
 
 def plan_for(files: Files, server: RealTmux, *ids: str) -> Plan:

@@ -129,8 +129,8 @@ def _import_all(directory: Path) -> None:
 _STRIDE = 20
 
 
-def _killed(before: Path, root: Path, act: Act) -> Iterator[tuple[int, bool]]:
-    """Lays the files out, kills the act at a system call; yields the call, and if it was done.
+def _killed(before: Path, root: Path, act: Act) -> Iterator[bool]:
+    """Lays the files out, kills the act at a system call; yields whether it was done.
 
     From the intent in the log on, the act is killed at each call; before, at some of them. The
     last time it lives.
@@ -149,7 +149,7 @@ def _killed(before: Path, root: Path, act: Act) -> Iterator[tuple[int, bool]]:
         if not is_intended and len(read_log(task.audit_log).entries) > entries:
             is_intended, call = True, max(1, call - _STRIDE)
             continue
-        yield call, ended.acknowledged
+        yield ended.acknowledged
         if not ended.killed:
             return
         call += 1 if is_intended else _STRIDE
@@ -187,7 +187,7 @@ def test_a_killed_change_is_whole_or_not_made_and_the_log_tells(
     _import_all(tmp_path)
     old, known = _rows(built), len(read_log(_task(root).audit_log).entries)
     lines = len(progress_lines(built, "gone"))
-    for _, acknowledged in _killed(laid_out, root, act):
+    for acknowledged in _killed(laid_out, root, act):
         count += 1
         task = _task(root)
         # muster reads what the killed process left, before any other process opens the database.

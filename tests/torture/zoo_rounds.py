@@ -13,6 +13,7 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
+from tests.support.dialects import DatabaseFiles
 from tests.support.real_tmux import RealTmux
 from tests.support.seclusion import seclude
 from tests.support.workspaces import Files, entry, row_of, take
@@ -43,13 +44,13 @@ class Count:
     complete: int = 0
 
 
-def play(number: int, count: Count) -> None:
+def play(number: int, count: Count, kind: type[Files] = Files) -> None:
     """Kills an agent with a zoo, while two zoos with the same program run."""
     with tempfile.TemporaryDirectory() as name, RealTmux() as server:
         directory = Path(name)
         program = program_in(directory / "program")
         agent, beside, outside = (Zoo(directory / each, program) for each in "abc")
-        files = Files(directory, {"TASK-1": [entry("x-1"), entry("x-10")]})
+        files = kind(directory, {"TASK-1": [entry("x-1"), entry("x-10")]})
         with subprocess.Popen(outside.arguments, env=outside.environment) as bystander:
             try:
                 server.start("agent_x-1", agent.command)
@@ -77,10 +78,12 @@ def main() -> int:
     """Runs the rounds and prints the counts; returns 1 after a wrong kill or a survivor."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=100)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--sqlite", action="store_true", help="the agents are in a database")
+    asked = parser.parse_args()
+    rounds, kind = asked.rounds, DatabaseFiles if asked.sqlite else Files
     count, started = Count(), time.monotonic()
     for number in range(1, rounds + 1):
-        play(number, count)
+        play(number, count, kind)
         print(f"\r{number}/{rounds}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     for word, value in asdict(count).items():

@@ -104,7 +104,7 @@ def test_a_reading_that_failed_late_is_not_repeated(
 ) -> None:
     reads: list[Path] = []
 
-    def fail(path: Path, _: object) -> None:
+    def fail(path: Path, *_: object, **__: object) -> None:
         reads.append(path)
         raise UnreadableDatabaseError(path, "takes too long", "Wait")
 

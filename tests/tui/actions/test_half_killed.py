@@ -174,6 +174,7 @@ def test_an_orphan_that_was_half_killed_is_finished_with_all_orphans(
     assert server.names() == {"keeper"}
 
 
+@pytest.mark.parametrize("files", [Files], indirect=True)
 def test_the_registry_stays_locked_by_another_process(
     files: Files, server: RealTmux, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -194,6 +195,7 @@ def test_the_registry_stays_locked_by_another_process(
     files.assert_counters_match()
 
 
+@pytest.mark.parametrize("files", [Files], indirect=True)
 def test_no_room_for_the_status_of_a_killed_agent(
     files: Files, server: RealTmux, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from registry.schema.session_names import is_tmux_name_certain, spellings
 from tests.support.commands import decoded, muster
+from tests.support.dialects import DIALECTS, DatabaseFiles, in_both
 from tests.support.real_tmux import RealTmux
 from tests.support.selection import half_in_torture
 from tests.support.waiting import until
@@ -125,8 +126,8 @@ def crew(others: RealTmux, canary: Path) -> Iterator[RealTmux]:
     assert not canary.exists()
 
 
-def registered(directory: Path, **fields: Any) -> Files:
-    return Files(directory / "work", {"TASK-1": [entry("odd") | fields]})
+def registered(kind: type[Files], directory: Path, **fields: Any) -> Files:
+    return kind(directory / "work", {"TASK-1": [entry("odd") | fields]})
 
 
 def kill_everybody(files: Files, server: RealTmux) -> None:
@@ -135,21 +136,21 @@ def kill_everybody(files: Files, server: RealTmux) -> None:
     carry_out(weighed_kill(roll, roll.agents()), tmux, "")
 
 
-@pytest.mark.parametrize("name", NAMES, ids=range(len(NAMES)))
+@pytest.mark.parametrize(("kind", "name"), in_both(NAMES, every=12))
 def test_whatever_a_session_is_called_in_a_registry_no_other_one_ends(
-    crew: RealTmux, tmp_path: Path, canary: Path, name: str
+    crew: RealTmux, tmp_path: Path, canary: Path, kind: type[Files], name: str
 ) -> None:
     name = name.replace(CANARY, str(canary))
-    kill_everybody(registered(tmp_path, tmux_session=name), crew)
+    kill_everybody(registered(kind, tmp_path, tmux_session=name), crew)
 
 
-@pytest.mark.parametrize("name", half_in_torture(NAMES))
+@pytest.mark.parametrize(("kind", "name"), in_both(half_in_torture(NAMES), every=12))
 def test_whatever_an_agent_is_called_only_its_own_session_ends(
-    crew: RealTmux, tmp_path: Path, canary: Path, name: str
+    crew: RealTmux, tmp_path: Path, canary: Path, kind: type[Files], name: str
 ) -> None:
     name = name.replace(CANARY, str(canary))
     crew.start("agent_its-own")
-    kill_everybody(registered(tmp_path, id=name, tmux_session="agent_its-own"), crew)
+    kill_everybody(registered(kind, tmp_path, id=name, tmux_session="agent_its-own"), crew)
 
 
 def test_a_shell_that_ran_would_have_been_seen(server: RealTmux, canary: Path) -> None:
@@ -171,14 +172,14 @@ STARTABLE = tuple(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("name", half_in_torture(STARTABLE))
+@pytest.mark.parametrize(("kind", "name"), in_both(half_in_torture(STARTABLE), every=12))
 def test_a_session_of_such_a_name_is_killed_alone_or_refused(
-    others: RealTmux, tmp_path: Path, name: str
+    others: RealTmux, tmp_path: Path, kind: type[Files], name: str
 ) -> None:
     typed = f"{name[:-1]}\\;" if name.endswith(";") else name
     assert others.takes(typed) or not name.isprintable()
     there = others.names() - OTHERS
-    kill_everybody(registered(tmp_path, tmux_session=name), others)
+    kill_everybody(registered(kind, tmp_path, tmux_session=name), others)
     ended = is_tmux_name_certain(name) and not there.isdisjoint(spellings(name))
     assert others.names() == (OTHERS if ended else OTHERS | there)
     for line in others.run("list-sessions", "-F", "#{session_id} #{session_name}").splitlines():
@@ -195,11 +196,12 @@ def exit_code(*words: str) -> object:
         return refused.code
 
 
+@pytest.mark.parametrize("kind", DIALECTS)
 @pytest.mark.parametrize("flag", ["", "--tree", "--task"])
 def test_a_hostile_name_on_the_command_line_kills_no_agent(
-    crew: RealTmux, tmp_path: Path, canary: Path, flag: str
+    crew: RealTmux, tmp_path: Path, canary: Path, kind: type[Files], flag: str
 ) -> None:
-    files = Files(tmp_path / "work", {"TASK-1": [entry("y", "completed")]})
+    files = kind(tmp_path / "work", {"TASK-1": [entry("y", "completed")]})
     before = files.bytes()
     where = ["-S", str(crew.socket), "-w", str(files.path), "--yes", *([flag] if flag else [])]
     for name in NAMES:
@@ -208,13 +210,14 @@ def test_a_hostile_name_on_the_command_line_kills_no_agent(
     assert files.bytes() == before
 
 
+@pytest.mark.parametrize("kind", [Files, DatabaseFiles], ids=["json", "sqlite"])
 def test_killing_one_that_is_gone_touches_neither_neighbour(
-    others: RealTmux, tmp_path: Path
+    others: RealTmux, tmp_path: Path, kind: type[Files]
 ) -> None:
     agents = [entry("x-1"), entry("x-10"), entry("x-1b")]
     # A session that is no agent's and begins with the agents could be one of theirs, renamed.
     agents.append(entry("keeper", tmux_session="keeper"))
-    files = Files(tmp_path, {"TASK-1": agents})
+    files = kind(tmp_path, {"TASK-1": agents})
     others.kill(others.client().ask().sessions["agent_x-1"].id)
     before = others.pane_pids()
     outcome = decoded(muster(files, "kill", "x-1", "-S", others.socket, "--yes", "--json"))
