@@ -85,6 +85,11 @@ class AgentFile(Generic[Line]):
         """The path of the file, only for messages: the path may contain symlinks."""
         return self._directory.joinpath(*self._parts)
 
+    @property
+    def identity(self) -> tuple[int, int]:
+        """The device and inode of the file that was opened last."""
+        return self._identity
+
     def __enter__(self) -> Self:
         return self
 
@@ -98,6 +103,9 @@ class AgentFile(Generic[Line]):
 
     def close(self) -> None:
         """Closes the file. A later call of `more` reads from the start of the file."""
+        self._release()
+
+    def _release(self) -> None:
         if self._file is not None:
             close_read(self._file)
         self._file, self._offset, self._remembered, self._skipping = None, 0, b"", False
@@ -113,7 +121,7 @@ class AgentFile(Generic[Line]):
             ValueError: The id cannot be part of a file's name.
             RegistryError: The file exists, but cannot be read.
         """
-        self.close()
+        self._release()
         self._open()
         if self._file is None:
             return Batch()
@@ -137,7 +145,7 @@ class AgentFile(Generic[Line]):
             restarted = True
         elif self._offset >= self._status(fd).st_size and self._was_replaced():
             # The old file has been read to its end.
-            self.close()
+            self._release()
             self._open()
             if self._file is None:
                 return Batch()

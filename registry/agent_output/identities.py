@@ -8,12 +8,10 @@ from pathlib import Path
 
 from registry.agent_output.lines import FINDINGS, PROGRESS, STREAM_LOG
 from registry.dataclass import dataclass
+from registry.schema.layout import ARCHIVE as ARCHIVE
 from registry.storage.files.descriptor import close_read, open_owned
 from registry.storage.files.interruption import tolerating
 from registry.storage.files.safe_open import is_safe_name, open_folder
-
-ARCHIVE = "archive"
-"""The name of the folder, in a task's directory, to which orchestrators move output files."""
 
 Identity = tuple[int, int]
 """The device and inode of a file, which identify the file in every mount namespace."""

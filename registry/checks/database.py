@@ -310,7 +310,7 @@ def _status_issue(file: Path, id_: str, agent: AgentRecord, report: _Report) -> 
         )
         return StatusIssue(issue, end)
     if not is_active(agent.meaning):
-        advice = "muster changes only active agents: let the agent report again, or " + BY_HAND
+        advice = "muster changes only active agents: if the agent works, let it report again"
     else:
         advice = "muster cannot use this report, because another user may have written it, or "
         advice += "because its status is not a known word: use muster complete or kill"

@@ -16,14 +16,10 @@ from registry.operations.database_finish import (
     whole_progress,
 )
 from registry.operations.report import Reported, check_report
-from registry.schema.records import ACTIVE_STATUSES, TERMINAL_STATUSES, text_of
+from registry.schema.records import stored_status, text_of
 from registry.storage.locked_file import DEFAULT_TIMEOUT
 
 _log = logging.getLogger(__name__)
-
-_WORDS = ACTIVE_STATUSES | TERMINAL_STATUSES | {"reviewing", "phase_completed", "killed"}
-_STARTING = frozenset({"pending", "starting"})
-_ALL = 100
 
 
 def report_in_database(
@@ -65,7 +61,7 @@ def report_in_database(
         percent = entry.get("agents.progress") if progress is None else progress
         whole = whole_progress(percent)
         previous = text_of(tables.rows[agent_id]["status"])
-        word = normal_status(previous if status is None else status, whole)
+        word = stored_status((previous if status is None else status) or "", whole)
         now = newest_time(record.last_update)
         ended = entry.get("agents.completed_at")
         tables.set(
@@ -106,18 +102,3 @@ def report_in_database(
     reported = made.result[0]
     _log.info("Agent %s reported %s", agent_id, reported.status)
     return Reported(agent_id, reported.previous, reported.status, made.problems)
-
-
-def normal_status(word: str | None, progress: int) -> str:
-    """Returns the status that the orchestrator stores for a reported word.
-
-    Args:
-        word: The reported word, or None.
-        progress: The reported percentage.
-    """
-    word = (word or "working").lower()
-    if word in _WORDS:
-        return word
-    if word in _STARTING:
-        return "running"
-    return "completed" if progress == _ALL else "running" if progress == 0 else "working"

@@ -20,9 +20,6 @@ from registry.schema.records import (
 )
 from registry.schema.session_names import SESSION_PREFIX
 
-REVIEWER_PHASE = -1
-"""The `phase_index` of an agent that reviews a phase."""
-
 # The limits of a task without own limits.
 _MAX_AGENTS, _MAX_CONCURRENT, _MAX_DEPTH = 50, 20, 5
 
@@ -150,14 +147,7 @@ def _hierarchy(rows: Iterable[Row]) -> dict[str, tuple[str, ...]]:
 def database_agent(row: Mapping[str, Any]) -> AgentRecord:
     """Returns the record of a row of the table `agents`; never raises an error."""
     agent = agent_record(text_of(row.get("agent_id")), row)
-    phase = whole_of(row.get("phase_index"))
-    is_reviewer = phase == REVIEWER_PHASE or bool(row.get("review_id"))
-    return replace(
-        agent,
-        known_status=_known(agent.status, row.get("progress")),
-        phase=None if phase is None or phase < 0 else phase,
-        is_reviewer=is_reviewer,
-    )
+    return replace(agent, known_status=_known(agent.status, row.get("progress")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,7 +187,15 @@ def newest_of(
     reported = tuple(_with_report(agent, reports.get(agent.id)) for agent in agents)
     hierarchy = {**json.hierarchy, **database.hierarchy}
     warnings = (*database.warnings, *json.warnings)
-    return replace(database, agents=reported, hierarchy=hierarchy, warnings=warnings)
+    task = database if database.phases else json
+    return replace(
+        database,
+        agents=reported,
+        hierarchy=hierarchy,
+        warnings=warnings,
+        phase=task.phase,
+        phases=task.phases,
+    )
 
 
 def _newest(database: AgentRecord, json: AgentRecord | None) -> AgentRecord:
@@ -214,8 +212,8 @@ def _newest(database: AgentRecord, json: AgentRecord | None) -> AgentRecord:
         parent=database.parent or json.parent,
         depth=json.depth if database.depth is None else database.depth,
         tmux_session=json.tmux_session or database.tmux_session,
-        phase=database.phase,
-        is_reviewer=database.is_reviewer,
+        phase=json.phase if database.phase is None else database.phase,
+        is_reviewer=database.is_reviewer or json.is_reviewer,
         cursor_pid=json.cursor_pid or database.cursor_pid,
     )
 

@@ -40,6 +40,10 @@ from registry.text import command_line, shown_name, typed_word
 
 WORKSPACE_NAME = ".agent-workspace"
 PROGRESS_FOLDER = "progress"
+
+ARCHIVE = "archive"
+"""The name of the folder, in a task's directory, to which orchestrators move output files."""
+
 DATABASE = "state.sqlite3"
 """The name of the database that some orchestrators use instead of JSON files.
 
@@ -636,21 +640,29 @@ def agent_file(agent_id: str, suffix: str) -> str:
     return f"{agent_id}_{suffix}.jsonl"
 
 
-def last_reports(
-    task_registry: Path, agent_ids: Iterable[str], folder_name: str = PROGRESS_FOLDER
-) -> dict[str, float]:
+def last_reports(task_registry: Path, agent_ids: Iterable[str]) -> dict[str, float]:
     """Returns when a line was last appended to the progress file of each agent.
+
+    An archived file counts if the agent has no other: every later line is in a new file.
 
     Args:
         task_registry: The task's registry.
         agent_ids: The agents; an id that cannot be part of a file name is skipped.
-        folder_name: The folder with the progress files, in the task's directory.
 
     Returns:
         Maps the id of each agent that has a progress file to a time in seconds since the epoch. A
         time in the future is replaced by the time when this process first saw the file in this
         state.
     """
+    wanted = tuple(agent_ids)
+    times = _last_reports(task_registry, wanted, PROGRESS_FOLDER)
+    archived = [agent_id for agent_id in wanted if agent_id not in times]
+    return times | _last_reports(task_registry, archived, ARCHIVE) if archived else times
+
+
+def _last_reports(
+    task_registry: Path, agent_ids: Iterable[str], folder_name: str
+) -> dict[str, float]:
     times: dict[str, float] = {}
     try:
         folder = open_folder(task_registry.parent, (folder_name,))

@@ -38,13 +38,14 @@ TERMINAL_STATUSES = frozenset({"completed", "error", "failed", "terminated"})
 _ACTIVE_OF_ORCHESTRATORS = {"reviewing": "working"}
 _TERMINAL_OF_ORCHESTRATORS = {"phase_completed": "completed", "killed": "terminated"}
 
+_STARTING = {"pending": "running", "starting": "running"}
+
 _MEANINGS: Mapping[str, str] = MappingProxyType(
     {
         **{word: word for word in (*ACTIVE_STATUSES, *TERMINAL_STATUSES)},
         **_ACTIVE_OF_ORCHESTRATORS,
         **_TERMINAL_OF_ORCHESTRATORS,
-        "pending": "running",
-        "starting": "running",
+        **_STARTING,
     }
 )
 """Maps each known word to the status of the library that has the same meaning."""
@@ -52,11 +53,16 @@ _MEANINGS: Mapping[str, str] = MappingProxyType(
 _AT_WORK = "working"
 """The meaning of a word that is not known."""
 
+_ALL = 100
+
 _ACTIVE_TASKS = frozenset({*ACTIVE_STATUSES, "initialized", "active"})
 _TERMINAL_TASKS = frozenset({*TERMINAL_STATUSES, "cancelled", "archived"})
 
 ORCHESTRATOR = "orchestrator"
 """The parent of an agent that was not started by another agent."""
+
+REVIEWER_PHASE = -1
+"""The `phase_index` of an agent that reviews a phase."""
 
 _DAY = 86400
 
@@ -75,6 +81,30 @@ def meaning_of(word: str) -> str:
     return _MEANINGS.get(word.lower(), _AT_WORK) if word else ""
 
 
+def stored_status(word: str, progress: object) -> str:
+    """Returns the status that the orchestrator stores in a database for a word.
+
+    Args:
+        word: The word, for example of a report; may be empty.
+        progress: The percentage; any value. The orchestrator cuts off a fraction.
+    """
+    lower = word.lower()
+    if lower in _STARTING:
+        return _MEANINGS[lower]
+    if lower in _MEANINGS:
+        return lower
+    percent = _percent(progress) if word else None
+    return "completed" if percent == _ALL else "running" if percent == 0 else _AT_WORK
+
+
+def _percent(progress: Any) -> int | None:
+    try:
+        return int(progress)
+    except (TypeError, ValueError, OverflowError) as error:
+        hand_on(error)
+        return None
+
+
 def meaning_in_database(word: str, progress: object) -> str:
     """Returns the status for verdicts that a word in a database means.
 
@@ -90,16 +120,7 @@ def meaning_in_database(word: str, progress: object) -> str:
     Returns:
         A word of `ACTIVE_STATUSES` or `TERMINAL_STATUSES`.
     """
-    if is_known(word) or not _is_all(progress):
-        return meaning_of(word) or _AT_WORK
-    return "completed"
-
-
-def _is_all(progress: object) -> bool:
-    # The orchestrator cuts off the fraction.
-    if isinstance(progress, str):
-        return progress.strip() == "100"
-    return isinstance(progress, (int, float)) and 100 <= progress < 101
+    return meaning_of(stored_status(word, progress))
 
 
 def is_known(status: str) -> bool:
@@ -383,12 +404,6 @@ class TaskRecord:
             and is_tmux_name_certain(agent.tmux_session)
         )
 
-    @property
-    def unknown_statuses(self) -> tuple[str, ...]:
-        """The statuses of agents that are not known words, each once, in file order."""
-        words = (agent.status for agent in self.agents if not is_known(agent.status))
-        return tuple(dict.fromkeys(words))
-
     @cached_property
     def with_pid(self) -> tuple[AgentRecord, ...]:
         """The agents that are judged by their process, because they have no session."""
@@ -505,6 +520,7 @@ def agent_record(agent_id: str | None, entry: Mapping[str, Any]) -> AgentRecord:
     starts = possible_times(started_at)
     written = entry.get("status")
     status = text_of(written) or ""
+    phase = whole_of(entry.get("phase_index"))
     return AgentRecord(
         id=agent_id or "",
         type=text_of(entry.get("type")) or "",
@@ -520,6 +536,8 @@ def agent_record(agent_id: str | None, entry: Mapping[str, Any]) -> AgentRecord:
         updated=parse_time(last_update),
         ended=_latest(entry.get("completed_at"), entry.get("terminated_at")),
         start_doubt=starts[-1] - starts[0] if starts else 0.0,
+        phase=None if phase is None or phase < 0 else phase,
+        is_reviewer=phase == REVIEWER_PHASE or bool(entry.get("review_id")),
         cursor_pid=_pid_of(entry.get("cursor_pid")),
         known_status=None if isinstance(written, str) else "",
     )
@@ -561,8 +579,18 @@ def _hierarchy(registry: Json) -> dict[str, tuple[str, ...]]:
     }
 
 
+def _phases(registry: Json) -> dict[int, Phase]:
+    phases = registry.get("phases")
+    return {
+        number: Phase(text_of(entry.get("name")) or "", text_of(entry.get("status")) or "")
+        for number, entry in enumerate(phases if isinstance(phases, list) else ())
+        if isinstance(entry, dict)
+    }
+
+
 def task_record(registry: Json) -> TaskRecord:
     """Returns the record of a task's decoded registry; never raises an error."""
+    phases = _phases(registry)
     return TaskRecord(
         task_id=text_of(registry.get("task_id")),
         description=text_of(registry.get("task_description")) or "",
@@ -577,6 +605,8 @@ def task_record(registry: Json) -> TaskRecord:
         max_agents=whole_of(registry.get("max_agents")),
         max_depth=whole_of(registry.get("max_depth")),
         max_concurrent=whole_of(registry.get("max_concurrent")),
+        phase=whole_of(registry.get("current_phase_index", 0)) if phases else None,
+        phases=phases,
     )
 
 

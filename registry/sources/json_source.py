@@ -180,11 +180,11 @@ class JsonTask(_JsonSource):
 
     def output(self, agent_id: str, kind: OutputKind[Line]) -> AgentFile[Line]:
         """See `TaskSource.output`."""
-        return agent_output.AgentFile(self.directory, agent_id, kind)
+        return agent_output.ArchivedAgentFile(self.directory, agent_id, kind)
 
     def output_facts(self, agent_id: str) -> tuple[FileFacts, ...]:
         """See `TaskSource.output_facts`."""
-        return agent_output.facts_of(self.directory, agent_id)
+        return agent_output.archived_facts_of(self.directory, agent_id)
 
     def why_unwritable(self) -> str | None:
         """See `TaskSource.why_unwritable`."""

@@ -13,7 +13,6 @@ from registry.errors import RegistryError, RegistryNotFoundError
 from registry.schema.database_records import newest_of
 from registry.schema.layout import (
     DATABASE,
-    PROGRESS_FOLDER,
     UnreadDatabase,
     Workspace,
     find_database,
@@ -169,11 +168,7 @@ class SqliteTask(SqliteChanges):
         """See `TaskSource.last_reports`."""
         if self.problem is not None:
             return {}
-        wanted = tuple(agent_ids)
-        times = last_reports(self.path, wanted, agent_output.ARCHIVE)
-        for agent_id, time in last_reports(self.path, wanted, PROGRESS_FOLDER).items():
-            times[agent_id] = max(time, times.get(agent_id, time))
-        return times
+        return last_reports(self.path, agent_ids)
 
     def reported_ends(
         self, started: Mapping[str, float], written_after: float = 0.0

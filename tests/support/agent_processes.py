@@ -18,7 +18,7 @@ _AGENT = """
 import os, signal, subprocess, sys, time
 if "ignore" in sys.argv:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+sleep = [sys.executable, "-S", "-c", "import time; time.sleep(600)"]
 children = [subprocess.Popen(sleep) for word in sys.argv if word == "child"]
 if "orphan" in sys.argv:
     if os.fork() == 0:
@@ -60,7 +60,7 @@ class Background:
         log = folder / name
         with log.open("w") as file:
             process = subprocess.Popen(
-                [sys.executable, "-c", _AGENT, *words],
+                [sys.executable, "-S", "-c", _AGENT, *words],
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,

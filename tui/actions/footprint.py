@@ -144,7 +144,7 @@ def with_footprints(plan: Plan, answer: TmuxSnapshot) -> Plan:
         return plan
     try:
         by_step = process_tree.processes_of(origins) if origins else {}
-        by_step |= process_tree.processes_from(roots) if roots else {}
+        by_step |= process_tree.processes_from(roots, plan.spared) if roots else {}
     except OSError:
         return plan
     describe = describe_servers(by_step.values())
@@ -220,7 +220,8 @@ def _origins(plan: Plan, answer: TmuxSnapshot) -> dict[Step, Origin]:
     origins = {}
     for step in plan.ending:
         if step.session is not None:
-            origins[step] = process_tree.origin_of(step.session, answer)
+            origin = process_tree.origin_of(step.session, answer)
+            origins[step] = replace(origin, spared=plan.spared)
         elif step.earlier is not None:
             origins[step] = origin_of_ended(step.earlier, answer, owner_of(plan, step))
     return origins

@@ -7,7 +7,7 @@ agent gets the status terminated only if its session and its processes are gone 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
 from registry.audit import Audit, EndedSession
@@ -28,7 +28,7 @@ from tui.actions.preconditions import (
     session_now,
 )
 from tui.host.process import process_kill, process_tree
-from tui.host.process.process_tree import Held, Origin, Process
+from tui.host.process.process_tree import Held, Identity, Origin, Process
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
 from tui.progress import ProgressCallback, no_progress
 from tui.text.sanitize import some
@@ -56,7 +56,7 @@ def end_sessions(
     evidence = evidence_now(plan, answer)
     outcomes, targets = _sort(plan, evidence)
     try:
-        known = _processes_of(targets)
+        known = _processes_of(targets, plan.spared)
     except OSError as error:
         why = f"cannot list its processes: {error}"
         outcomes |= {step: StepOutcome(step.label, Result.FAILED, why) for step in targets}
@@ -64,7 +64,7 @@ def end_sessions(
     ended = _end_all(targets, tmux, answer, record, outcomes, progress)
     left = process_kill.end(
         [process for step in ended for process in known[step].processes],
-        [origin for step in ended if (origin := targets[step].origin) is not None],
+        [targets[step].origin or process_tree.sparing(plan.spared) for step in ended],
     )
     other_servers = describe_servers(known[step] for step in ended)
     survivors: Mapping[Step, str] = {}
@@ -102,8 +102,14 @@ class _Target:
     ending: EndedSession
 
 
-def _processes_of(targets: Mapping[Step, _Target]) -> dict[Step, Held]:
+def _processes_of(
+    targets: Mapping[Step, _Target], spared: Collection[Identity]
+) -> dict[Step, Held]:
     """Returns the processes of each target.
+
+    Args:
+        targets: The targets.
+        spared: See `Plan.spared`.
 
     Raises:
         OSError: The processes cannot be listed.
@@ -115,7 +121,7 @@ def _processes_of(targets: Mapping[Step, _Target]) -> dict[Step, Held]:
         if step.process is not None and (identity := step.process.identity) is not None
     }
     known = process_tree.processes_of(origins) if origins else {}
-    return known | (process_tree.processes_from(roots) if roots else {})
+    return known | (process_tree.processes_from(roots, spared) if roots else {})
 
 
 def _sort(
@@ -160,7 +166,8 @@ def _target(plan: Plan, step: Step, evidence: ActionEvidence) -> _Target | None:
     if now is None:
         # Processes that detached from the session may still run.
         return _Target(None, origin_of_ended(ending, snapshot), ending)
-    return _Target(now, process_tree.origin_of(now, snapshot), ending)
+    origin = replace(process_tree.origin_of(now, snapshot), spared=plan.spared)
+    return _Target(now, origin, ending)
 
 
 def _ended_process(step: Step, plan: Plan) -> EndedSession:

@@ -145,6 +145,7 @@ class Plan:
         nearby: The workspaces whose registries may list the sessions. They are read again before a
             session is ended. None if no session is ended.
         set_aside: The other tmux servers that muster does not consider.
+        known_processes: The pids and start times of the processes of all agents without a session.
         notes: Remarks about phases whose last active agents the plan ends.
     """
 
@@ -159,7 +160,14 @@ class Plan:
     server_started: int = 0
     nearby: NearbyWorkspaces | None = field(default=None, compare=False, repr=False)
     set_aside: SetAside = CONSIDER_ALL
+    known_processes: frozenset[tuple[int, int]] = frozenset()
     notes: tuple[PhaseNote, ...] = ()
+
+    @property
+    def spared(self) -> frozenset[tuple[int, int]]:
+        """The processes of agents that the plan does not end, although they may be descendants."""
+        ended = (step.process.identity for step in self.ending if step.process is not None)
+        return self.known_processes - {identity for identity in ended if identity is not None}
 
     @property
     def files(self) -> tuple[Path, ...]:

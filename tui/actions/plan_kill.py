@@ -90,6 +90,11 @@ def plan_kill(
         server_started=answer.server_started,
         nearby=NearbyWorkspaces(own, roll.nearby_workspaces),
         set_aside=roll.evidence.set_aside,
+        known_processes=frozenset(
+            identity
+            for row in roll.agents()
+            if row.process is not None and (identity := row.process.identity) is not None
+        ),
     )
     return with_questions(plan, roll)
 

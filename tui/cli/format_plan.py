@@ -23,6 +23,7 @@ def plan_json(plan: Plan) -> dict[str, Any]:
             {
                 "agent": step.label,
                 "session": step.session.name if step.session else None,
+                "pid": step.process.pid if step.process and step in ending else None,
                 "status": plan.status_of(step) if step.writes else None,
                 "does": step.says,
                 **_footprint_json(step.footprint if step in ending else Footprint(0, 0)),

@@ -9,7 +9,7 @@ from registry.schema import UnreadDatabase
 from registry.text import shown_name
 from tui.model.roll import REVIEWER, AgentRow, RollCall, TaskRoll, place_of
 from tui.model.verdicts import VERDICTS
-from tui.model.warnings import notices, storage_note
+from tui.model.warnings import notices, workspace_place
 from tui.text.sanitize import age, fit, harmless, named, some, width
 
 SCHEMA = 1
@@ -164,7 +164,7 @@ def roll_table(
     ]
     for workspace in roll.workspaces:
         yield ""
-        yield _cut(shown_name(workspace.path) + storage_note(workspace), columns)
+        yield _cut(workspace_place(workspace, columns), columns)
         if workspace.error:
             yield _cut(f"  error: {harmless(workspace.error)}", columns)
         if workspace.hot_journal:

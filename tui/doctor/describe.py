@@ -71,9 +71,11 @@ def repair(finding: Issue) -> str:
         case IssueKind.HIERARCHY:
             return f"list the agent only under {shown_name(finding.fix[0])} in agent_hierarchy"
         case IssueKind.ZOMBIE | IssueKind.STATUS if finding.reported:
+            # The session of a zombie is gone.
+            session = "; no session is ended" if finding.kind is IssueKind.STATUS else ""
             return (
                 f"set the agent's status to {finding.fix}, as the agent reported, with the "
-                "agent's message as the reason"
+                f"agent's message as the reason{session}"
             )
         case IssueKind.STATUS:
             return f"write status {_value(finding.fix)} in the global registry"

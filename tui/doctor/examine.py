@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 
 SETTLED = 0.75
 """Seconds between the two readings. A writer finishes a change in less time."""
+
+_IS_DAMAGED = "muster does not write a damaged database: first restore a whole copy of it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +106,24 @@ def examine(
         look.globals_ = [
             replace(job, findings=_among(job.findings, first)) for job in look.globals_
         ]
-    zombies = [row for row in roll.agents() if row.verdict is Verdict.ZOMBIE]
-    look.tasks = [replace(job, findings=_without_ends(job, roll)) for job in look.tasks]
+    damaged = {finding.file for finding in look.files if finding.kind is IssueKind.DAMAGED}
+    look.tasks = [
+        replace(job, findings=_without_repairs(_without_ends(job, roll), damaged))
+        for job in look.tasks
+    ]
+    places = {task.state.registry: _place(task.state.source) for task in roll.tasks()}
+    zombies = [
+        row
+        for row in roll.agents()
+        if row.verdict is Verdict.ZOMBIE and places[row.key.registry].file not in damaged
+    ]
     plan = checked_complete(roll, zombies, "terminated", by_verdict=True, as_reported=True)
+    sessions = _sessions(roll, plan, _endings(roll, where), places, where)
     return Examination(
         tuple(look.files),
         tuple(look.tasks),
         tuple(look.globals_),
-        tuple(_sessions(roll, plan, _endings(roll, where), where)),
+        _without_repairs(tuple(sessions), damaged),
         plan,
         (*_unsure(look.files, roll), *look.unchecked),
         roll,
@@ -140,6 +152,18 @@ def _without_ends(job: Job, roll: RollCall) -> tuple[Issue, ...]:
         finding
         for finding in job.findings
         if finding.kind is not IssueKind.STATUS or finding.agent not in ends
+    )
+
+
+def _without_repairs(
+    findings: tuple[Issue, ...], damaged: Collection[Path | None]
+) -> tuple[Issue, ...]:
+    """Returns findings; muster does not repair those in damaged databases."""
+    return tuple(
+        replace(finding, advice=_IS_DAMAGED)
+        if finding.fixable and finding.file in damaged
+        else finding
+        for finding in findings
     )
 
 
@@ -191,13 +215,13 @@ def _sessions(
     roll: RollCall,
     zombies: Plan,
     endings: Mapping[AgentKey, _Ending],
+    places: Mapping[Path, _Place],
     where: Where,
 ) -> Iterator[Issue]:
     refused = dict(zombies.refused)
     ends = {step.row.key: step.end for step in zombies.steps if step.row is not None}
-    sources = {task.state.registry: task.state.source for task in roll.tasks()}
     for row in roll.agents():
-        place = _place(sources[row.key.registry])
+        place = places[row.key.registry]
         if row.verdict is Verdict.ZOMBIE:
             yield _zombie(row, place, ends.get(row.key), refused)
         elif row.verdict in _OF_SESSIONS:

@@ -10,7 +10,10 @@ from registry.text import shown_name
 from tui.host.tmux_types import TmuxState
 from tui.model.evidence import Evidence
 from tui.model.roll import MassDeath, RollCall, WorkspaceRoll
-from tui.text.sanitize import some
+from tui.text.sanitize import fit_id, some, width
+
+_SHORTEST_PATH = 16
+"""The least width to which the path of a workspace is cut, in cells."""
 
 _FORMATS = {Dialect.JSON: "JSON", Dialect.SQLITE: "SQLite"}
 
@@ -43,6 +46,20 @@ def storage_note(workspace: WorkspaceRoll) -> str:
     if Dialect.SQLITE not in workspace.formats:
         return ""
     return f" ({' and '.join(_FORMATS[dialect] for dialect in workspace.formats)})"
+
+
+def workspace_place(workspace: WorkspaceRoll, cells: int | None) -> str:
+    """Returns the path of a workspace and the storage format of its tasks.
+
+    Args:
+        workspace: The workspace.
+        cells: The largest width of the text; None for no limit. A longer path is cut in the
+            middle, so that the storage format is shown.
+    """
+    path, note = shown_name(workspace.path), storage_note(workspace)
+    if cells is None or width(path + note) <= cells:
+        return path + note
+    return fit_id(path, max(_SHORTEST_PATH, cells - width(note))).rstrip() + note
 
 
 def mass_death_warning(death: MassDeath, socket: Path) -> str:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from registry import ACTIVE_STATUSES, TERMINAL_STATUSES
 from registry.schema.records import (
+    Phase,
     agent_record,
     global_record,
     is_active,
@@ -79,11 +80,6 @@ def test_every_word_means_active_or_terminal(word: str, progress: int | None) ->
     if is_terminal(word):
         assert in_json in TERMINAL_STATUSES
     assert not (is_active(word) and is_terminal(word))
-
-
-def test_a_word_that_nobody_knows_is_named_once() -> None:
-    agents = [agent("a", "odd"), agent("b", "killed"), agent("c", "odd"), agent("d", "RUNNING")]
-    assert task_record(task_registry(*agents, agent("e", ""))).unknown_statuses == ("odd",)
 
 
 def test_an_agent_is_read_with_every_field_that_it_has() -> None:
@@ -243,3 +239,22 @@ def test_a_global_registry_is_read_with_tasks_sessions_and_counters() -> None:
     assert record.sessions == {"agent_one"}
     assert (record.active_agents, record.total_agents_spawned) == (2, 2)
     assert record.warnings == ()
+
+
+def test_phases_and_reviewers_are_read() -> None:
+    registry = task_registry(
+        agent("plain"),
+        agent("builder") | {"phase_index": 1},
+        agent("critic") | {"phase_index": -1},
+    )
+    phases: list[object] = [{"name": "plan", "status": "APPROVED"}, "odd", {"status": 5}]
+    record = task_record(registry | {"phases": phases, "current_phase_index": 2})
+    assert (record.phase, list(record.phases)) == (2, [0, 2])
+    assert record.phases == {0: Phase("plan", "APPROVED"), 2: Phase("", "5")}
+    assert [(each.phase, each.is_reviewer) for each in record.agents] == [
+        (None, False),
+        (1, False),
+        (None, True),
+    ]
+    assert task_record(registry | {"phases": phases}).phase == 0
+    assert task_record(registry | {"current_phase_index": 2}).phase is None

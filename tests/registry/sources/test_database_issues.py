@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import time
 from collections.abc import Callable, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +16,13 @@ import pytest
 from registry.checks import Issue, IssueKind
 from registry.schema import Workspace
 from registry.sources import Found, SqliteWorkspace, find_issues
+from tests.support.database_writers import ACTIVE, TERMINAL, Writers
 from tests.support.databases import JANUARY, TODAY, Database, damage_table, stamp_ago
 from tests.support.registries import agent, task_registry, write
+from tests.support.selection import in_torture
 
 MINUTE = 60.0
+WORDS = (*ACTIVE, *TERMINAL, "in_progress", "starting")
 
 
 @pytest.fixture
@@ -67,9 +72,16 @@ def latest(built: Database, agent_id: str, seconds: float, status: str, **fields
 
 
 def old(status: str = "running", seconds: float = 10 * MINUTE, **fields: Any) -> dict[str, Any]:
-    """Returns the fields of an agent whose row was written some time ago."""
-    at = stamp_ago(seconds)
-    return {"status": status, "started_at": stamp_ago(3600), "last_update": at, **fields}
+    """Returns the fields of an agent whose row was written some time ago; see `timed`."""
+    return {"status": status, "started_at": 3600.0, "last_update": seconds, **fields}
+
+
+def timed(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns fields of an agent; each float becomes the time that many seconds ago."""
+    return {
+        name: stamp_ago(value) if isinstance(value, float) else value
+        for name, value in fields.items()
+    }
 
 
 # What is normal
@@ -83,8 +95,8 @@ def test_a_healthy_database_has_no_issues(tmp_path: Path, tables: str) -> None:
     built.agent("below", parent="top", depth=2)
     built.agent("critic", phase_index=-1, status="reviewing")
     built.agent("starting", status="starting")
-    built.agent("swept", **old("failed", completed_at=stamp_ago(5 * MINUTE)))
-    built.agent("cancelled", **old("terminated", completed_at=stamp_ago(5 * MINUTE)))
+    built.agent("swept", **timed(old("failed", completed_at=5 * MINUTE)))
+    built.agent("cancelled", **timed(old("terminated", completed_at=5 * MINUTE)))
     built.agent("empty", status=None, last_update=None)
     report(built, "top", 20, status="working", progress=10)
     report(built, "swept", 12 * MINUTE, status="working", progress=10)
@@ -110,7 +122,7 @@ def test_agents_that_were_copied_from_json_have_no_hierarchy(built: Database) ->
         built.workspace / "TASK-1" / "AGENT_REGISTRY.json",
         {"task_id": "TASK-1", "agents": [agent("top"), agent("below", parent="top")]},
     )
-    built.agent("below", parent="top", **old())
+    built.agent("below", parent="top", **timed(old()))
     latest(built, "below", 5 * MINUTE, "completed")
     report(built, "below", 2 * MINUTE, status="failed")
     assert found_in(built) == []
@@ -128,6 +140,32 @@ def test_json_tasks_beside_the_database_are_normal(built: Database) -> None:
     assert found_in(built) == []
 
 
+@pytest.mark.parametrize("seed", [0, *in_torture(*range(1, 40))])
+def test_whatever_the_orchestrator_writes_it_leaves_no_issue(
+    built: Database, monkeypatch: pytest.MonkeyPatch, seed: int
+) -> None:
+    dice, writers = random.Random(seed), Writers(built.path)
+    agents = ["first"]
+    writers.deploy("first")
+    acts: tuple[Callable[[str], object], ...] = (
+        lambda _: agents.append(f"agent-{len(agents)}"),
+        lambda agent_id: writers.report(agent_id, dice.choice(WORDS), dice.choice((0, 50, 100))),
+        lambda agent_id: writers.notify(agent_id, dice.choice(TERMINAL)),
+        writers.fail,
+        lambda _: writers.sweep(timedelta()),
+        lambda agent_id: writers.give_verdict(agent_id, "approved"),
+        lambda _: writers.end_task() if dice.random() < 0.2 else None,
+    )
+    for _ in range(30):
+        known = len(agents)
+        dice.choice(acts)(dice.choice(agents))
+        for agent_id in agents[known:]:
+            writers.deploy(agent_id, dice.choice([*agents[:known], "orchestrator"]))
+    monkeypatch.setattr("registry.checks.database.END_DELAY", 0.0)
+    monkeypatch.setattr("registry.checks.database._WRITE_DELAY", -60.0)
+    assert [issue for issue in found_in(built) if issue.kind is not IssueKind.UNKNOWN_STATUS] == []
+
+
 # Statuses
 
 
@@ -136,7 +174,7 @@ def test_json_tasks_beside_the_database_are_normal(built: Database) -> None:
     [
         (old(), (2 * MINUTE, "completed"), "completed"),
         (old("blocked"), (2 * MINUTE, "failed"), "failed"),
-        (old(completed_at=stamp_ago(MINUTE)), (2 * MINUTE, "completed"), "completed"),
+        (old(completed_at=MINUTE), (2 * MINUTE, "completed"), "completed"),
         (old("failed"), (2 * MINUTE, "working"), None),
         (old("failed"), (2 * MINUTE, "completed"), None),
     ],
@@ -149,7 +187,7 @@ def test_a_newer_last_line_differs(
     line: tuple[float, str],
     right: str | None,
 ) -> None:
-    built.agent("one", **row)
+    built.agent("one", **timed(row))
     report(built, "one", 5 * MINUTE, folder, status="working")
     report(built, "one", line[0], folder, status=line[1], message="see above")
     (issue,) = found_in(built)
@@ -162,7 +200,7 @@ def test_a_newer_last_line_differs(
 
 
 def test_a_newer_row_of_the_last_reports_differs(built: Database) -> None:
-    built.agent("one", **old())
+    built.agent("one", **timed(old()))
     latest(built, "one", 2 * MINUTE, "error", message="no disk")
     report(built, "one", 3 * MINUTE, status="working")
     (issue,) = found_in(built)
@@ -182,7 +220,7 @@ def test_a_newer_row_of_the_last_reports_differs(built: Database) -> None:
         (old("terminated", MINUTE), (2 * MINUTE, "working")),
         (old("running", MINUTE), (2 * MINUTE, "completed")),
         # A row without a newer report, whose agent was ended without one.
-        (old("failed", completed_at=stamp_ago(MINUTE)), (2 * MINUTE, "working")),
+        (old("failed", completed_at=MINUTE), (2 * MINUTE, "working")),
         # A row whose time is not known.
         ({"status": "running", "last_update": None}, (2 * MINUTE, "completed")),
         # A word that nobody knows, and a line without a status.
@@ -193,13 +231,13 @@ def test_a_newer_row_of_the_last_reports_differs(built: Database) -> None:
 def test_a_status_does_not_differ(
     built: Database, row: Mapping[str, Any], line: tuple[float, str]
 ) -> None:
-    built.agent("one", **row)
+    built.agent("one", **timed(row))
     report(built, "one", line[0], status=line[1], progress=50)
     assert found_in(built) == []
 
 
 def test_a_report_of_which_the_writer_is_not_known_is_not_written(built: Database) -> None:
-    built.agent("one", **old())
+    built.agent("one", **timed(old()))
     report(built, "one", 2 * MINUTE, status="completed")
     path = built.workspace / "TASK-1" / "progress" / "one_progress.jsonl"
     path.chmod(0o666)

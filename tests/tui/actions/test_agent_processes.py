@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ import pytest
 
 from registry.audit import read_log
 from registry.schema.layout import Workspace
+from registry.sources import workspace_source
 from tests.support.agent_processes import Background, background, write_agents
 from tests.support.real_tmux import RealTmux
 from tests.support.waiting import until
@@ -31,6 +33,8 @@ from tui.model.roll import RollCall, Verdict
 YOUNG = replace(QUICK, start_grace=0.0)
 """A policy that judges an agent at once."""
 
+DIALECTS = pytest.mark.parametrize("dialect", ["json", "sqlite"])
+
 
 @pytest.fixture
 def processes(tmp_path: Path) -> Iterator[Background]:
@@ -43,9 +47,9 @@ def roll_of(processes: Background, server: RealTmux) -> RollCall:
     return take_roll([Workspace(workspace)], server.client(), YOUNG)
 
 
-def written(processes: Background, **pids: object) -> Path:
+def written(processes: Background, dialect: str = "json", /, **pids: object) -> Path:
     project = processes.directory.parent.parent
-    return write_agents(project, "json", **pids)  # type: ignore[arg-type]
+    return write_agents(project, dialect, **pids)  # type: ignore[arg-type]
 
 
 def planned(processes: Background, server: RealTmux, *names: str) -> Plan:
@@ -60,9 +64,11 @@ def killed(processes: Background, server: RealTmux, *names: str) -> Outcome:
 
 
 def status_of(processes: Background, agent_id: str) -> str:
-    agents = read(processes.directory / "AGENT_REGISTRY.json")["agents"]
-    (status,) = (each["status"] for each in agents if each["id"] == agent_id)
-    return str(status)
+    (workspace,) = [Workspace(processes.directory.parent.resolve())]
+    (task,) = workspace_source(workspace).tasks({})
+    entry = task.entry(agent_id)
+    assert entry is not None
+    return str(entry["status"])
 
 
 def refusals(plan: Plan) -> str:
@@ -71,21 +77,31 @@ def refusals(plan: Plan) -> str:
 
 
 @pytest.mark.parametrize(
-    ("words", "count"),
-    [((), 1), (("child", "child"), 3), (("ignore", "child"), 2), (("orphan",), 2)],
+    ("dialect", "words", "count"),
+    [
+        ("json", ("ignore", "child"), 2),
+        ("json", ("orphan",), 2),
+        ("sqlite", ("child", "child"), 3),
+        pytest.param("json", (), 1, marks=pytest.mark.torture),
+        pytest.param("json", ("child", "child"), 3, marks=pytest.mark.torture),
+        pytest.param("sqlite", (), 1, marks=pytest.mark.torture),
+        pytest.param("sqlite", ("ignore", "child"), 2, marks=pytest.mark.torture),
+        pytest.param("sqlite", ("orphan",), 2, marks=pytest.mark.torture),
+    ],
 )
 def test_a_kill_ends_the_process_and_all_that_it_started(
     server: RealTmux,
     processes: Background,
     words: tuple[str, ...],
     count: int,
+    dialect: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(process_kill, "TERM_GRACE", 0.2)
     stranger = processes.start("stranger", "child")
     others = processes.running()
     pid = processes.start("one", *words)
-    written(processes, one=pid, stranger=stranger)
+    written(processes, dialect, one=pid, stranger=stranger)
     plan = planned(processes, server, "one")
     (step,) = plan.steps
     assert step.footprint is not None and step.footprint.processes == count
@@ -100,20 +116,28 @@ def test_a_kill_ends_the_process_and_all_that_it_started(
     assert not log.unfinished_ends
 
 
+@DIALECTS
 def test_a_leaked_process_is_ended_and_the_status_stays(
-    server: RealTmux, processes: Background
+    server: RealTmux, processes: Background, dialect: str
 ) -> None:
     pid = processes.start("one")
-    written(processes, one={"cursor_pid": pid, "status": "completed", "completed_at": stamp(100)})
+    written(
+        processes,
+        dialect,
+        one={"cursor_pid": pid, "status": "completed", "completed_at": stamp(100)},
+    )
     outcome = killed(processes, server, "one")
     assert [each.result for each in outcome.steps] == [Result.DONE]
     assert not processes.running() and status_of(processes, "one") == "completed"
 
 
-def test_a_dead_agent_gets_its_status(server: RealTmux, processes: Background) -> None:
+@DIALECTS
+def test_a_dead_agent_gets_its_status(
+    server: RealTmux, processes: Background, dialect: str
+) -> None:
     pid = processes.start("one")
     processes.end(pid)
-    written(processes, one=pid)
+    written(processes, dialect, one=pid)
     outcome = killed(processes, server, "one")
     assert [each.result for each in outcome.steps] == [Result.DONE]
     assert status_of(processes, "one") == "terminated"
@@ -129,16 +153,15 @@ def test_what_the_dead_left_behind_is_not_overlooked(
     row = row_of(roll, "one")
     assert row.verdict is Verdict.ZOMBIE
     # The child still writes the agent's log.
-    assert "still" in refusals(weighed_kill(roll, [row])) or "output" in refusals(
-        weighed_kill(roll, [row])
-    )
+    assert "output" in refusals(weighed_kill(roll, [row]))
     assert "output" in refusals(checked_complete(roll, [row], by_verdict=True))
 
 
+@DIALECTS
 def test_a_living_agent_can_be_completed_and_is_leaked_then(
-    server: RealTmux, processes: Background
+    server: RealTmux, processes: Background, dialect: str
 ) -> None:
-    written(processes, one=processes.start("one"))
+    written(processes, dialect, one=processes.start("one"))
     roll = roll_of(processes, server)
     plan = checked_complete(roll, [row_of(roll, "one")])
     assert "process" in plan.steps[0].says
@@ -237,7 +260,7 @@ def test_a_pid_that_is_reused_in_the_last_moment_gets_no_signal(
     plan = planned(processes, server, "one")
     before = process_kill.end
 
-    def end(known: list[Process], origins: object) -> object:
+    def end(known: list[Process], *_: object) -> object:
         # As if the process had ended, and another one had its pid now.
         other = [replace(process, started=process.started + 1) for process in known]
         return before(other, [])
@@ -274,3 +297,58 @@ def test_no_pid_of_a_file_is_too_odd(server: RealTmux, processes: Background) ->
     assert {row.verdict for row in roll.agents()} == {Verdict.UNKNOWN}
     assert not weighed_kill(roll, roll.agents()).steps
     assert until(lambda: processes.running() == {pid}, "nothing")
+
+
+# Agents that were started by other agents
+
+
+def nested(server: RealTmux, processes: Background, session: str) -> int:
+    """Starts a process of an agent below the session of another agent; returns its pid."""
+    log = processes.log("inner")
+    log.parent.mkdir(parents=True, exist_ok=True)
+    code = "import os, time; os.setsid(); print(os.getpid(), flush=True); time.sleep(600)"
+    line = f"{sys.executable} -c {shlex.quote(code)} inner > {shlex.quote(str(log))} & sleep 600"
+    server.start(session, line)
+    until(lambda: log.exists() and log.read_text().strip(), "the inner agent")
+    return int(log.read_text())
+
+
+def test_a_kill_of_the_parent_spares_a_child_that_is_an_agent_itself(
+    server: RealTmux, processes: Background
+) -> None:
+    pid = nested(server, processes, "agent_outer")
+    outer = {"tmux_session": "agent_outer"}
+    written(processes, outer=outer, inner={"cursor_pid": pid, "parent": "outer"})
+    outcome = killed(processes, server, "outer")
+    assert [each.result for each in outcome.steps] == [Result.DONE], outcome.steps
+    assert "agent_outer" not in server.names()
+    roll = roll_of(processes, server)
+    assert row_of(roll, "inner").verdict is Verdict.LIVE
+    assert [each.result for each in killed(processes, server, "inner").steps] == [Result.DONE]
+    assert row_of(roll_of(processes, server), "inner").verdict is Verdict.FINISHED
+
+
+def test_a_kill_of_both_ends_both(server: RealTmux, processes: Background) -> None:
+    pid = nested(server, processes, "agent_outer")
+    outer = {"tmux_session": "agent_outer"}
+    written(processes, outer=outer, inner={"cursor_pid": pid, "parent": "outer"})
+    outcome = killed(processes, server, "outer", "inner")
+    assert [each.result for each in outcome.steps] == [Result.DONE] * 2, outcome.steps
+    stat = procfs.stat_of(pid)
+    assert stat is None or stat.is_ended
+
+
+@pytest.mark.parametrize("logs", [True, False])
+def test_a_death_that_only_the_clock_tells_is_not_recorded(
+    server: RealTmux, processes: Background, logs: bool
+) -> None:
+    words = () if logs else ("one",)
+    pid = processes.start("one", *words, logs=logs)
+    written(processes, one={"cursor_pid": pid, "started_at": stamp(7200)})
+    roll = roll_of(processes, server)
+    row = row_of(roll, "one")
+    assert row.verdict is Verdict.ZOMBIE
+    why = "output" if logs else "names the agent"
+    assert why in refusals(weighed_kill(roll, [row]))
+    assert why in refusals(checked_complete(roll, [row], by_verdict=True))
+    assert processes.running() == {pid}

@@ -109,6 +109,7 @@ def test_the_json_of_the_roll_has_its_promised_shape() -> None:
         "verdict": "live",
         "note": None,
         "tmux_session": "agent_a-1",
+        "pid": None,
         "taken_by": None,
         "progress": 40.0,
         "phase": None,

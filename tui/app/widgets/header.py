@@ -12,7 +12,7 @@ from registry.text import shown_name
 from tui.host.tmux_types import TmuxState
 from tui.model.roll import RollCall, Verdict
 from tui.model.verdicts import VERDICTS
-from tui.model.warnings import notices, storage_note
+from tui.model.warnings import notices, workspace_place
 from tui.text.sanitize import harmless, some, width
 
 _BETWEEN = "  "
@@ -83,7 +83,7 @@ class Summary(Static):
         if note:
             gap = max(1, cells - counts.cell_length - width(note))
             counts = Content.assemble(counts, " " * gap, (note, "$warning bold"))
-        lines = [_where(self._roll, self._note), _tmux(self._roll), counts]
+        lines = [_where(self._roll, self._note, cells), _tmux(self._roll), counts]
         # With room for only one line, show the counts.
         lines = lines[-max(1, self.size.height) :]
         drawn = Content("\n").join(line.truncate(cells, ellipsis=True) for line in lines)
@@ -114,16 +114,16 @@ class Notices(Static):
             self.update(Content("\n".join(f"! {warning}" for warning in warnings)))
 
 
-def _where(roll: RollCall, note: str) -> Content:
-    paths = ", ".join(
-        shown_name(workspace.path) + storage_note(workspace) for workspace in roll.workspaces
-    )
-    where = Content.assemble(
+def _where(roll: RollCall, note: str, cells: int) -> Content:
+    host = Content.assemble(
         ("muster ", "$primary bold"),
         (f"{note} ", "$warning bold") if note else "",
         (f"{harmless(roll.host, 64)} ", "bold"),
-        paths,
     )
+    # Several workspaces have a line each in the list below.
+    room = cells - host.cell_length if len(roll.workspaces) == 1 else None
+    paths = ", ".join(workspace_place(workspace, room) for workspace in roll.workspaces)
+    where = Content.assemble(host, paths)
     if len(roll.workspaces) == 1 and roll.workspaces[0].error:
         error = harmless(roll.workspaces[0].error, 400)
         where = Content.assemble(where, (f"  ! {error}", "$error bold"))

@@ -20,7 +20,7 @@ from tui.host.process.usage import Load
 from tui.host.tmux_types import Session
 from tui.model.roll import REVIEWER, AgentRow, TaskRoll, Verdict, place_of
 from tui.model.verdicts import VERDICTS
-from tui.text.sanitize import age, fit, fit_id, harmless, named, short_percent, short_size
+from tui.text.sanitize import age, fit, fit_id, harmless, named, short_percent, short_size, width
 from tui.view.filter import Filter
 from tui.view.outline import EVERYTHING, Key, Line
 from tui.view.view import Sort, View
@@ -28,6 +28,9 @@ from tui.view.view import Sort, View
 _Cell = TypeVar("_Cell")
 
 # The least room for the fold arrow and an id; in less room, shortened ids look alike.
+_SHORT_ID = 16
+"""The least width of a task's id whose phase is shown, in cells."""
+
 _READABLE = 24
 
 # The least width of the agent's column, and the empty cells at the right edge.
@@ -108,12 +111,15 @@ def _agent_name(shown: AgentCells, wide: int) -> list[Piece]:
     name = named(record.id)
     if record.type and not record.id.startswith(record.type):
         name = f"{name} ({harmless(record.type, 60)})"
-    if record.is_reviewer:
-        name = f"{name} {REVIEWER}"
     before = ""
     if shown.drawing.view.sort is Sort.HIERARCHY:
         before = " " * _indent(shown.line.level, room) + arrow(shown.line)
-    name = before + fit_id(name, room - len(before))
+    mark = f" {REVIEWER}" if record.is_reviewer else ""
+    left = room - len(before)
+    if mark and left >= _READABLE + len(mark):
+        # A long id is cut, so that the mark is shown.
+        name = fit_id(name, left - len(mark)).rstrip() + mark
+    name = before + fit_id(name + ("" if name.endswith(mark) else mark), left)
     return [(" ", ""), *highlighted(name, shown.quiet or "agent", shown.wanted, "id", "type")]
 
 
@@ -166,22 +172,35 @@ def _memory(load: Load | None) -> str:
     return "-" if load is None else short_size(load.memory)
 
 
-def task_id_pieces(shown: TaskCells) -> list[Piece]:
-    """Returns a task's fold arrow and id."""
+def task_id_pieces(shown: TaskCells, cells: int | None = None) -> list[Piece]:
+    """Returns a task's fold arrow and id.
+
+    Args:
+        shown: The task.
+        cells: The largest width, if there is room for a readable id; None for no limit.
+    """
+    before, name = (
+        f"  {'  ' * shown.line.level}{arrow(shown.line)}",
+        shown_name(shown.task.task_id),
+    )
+    if cells is not None:
+        name = fit_id(name, max(_SHORT_ID, min(width(name), cells - width(before)))).rstrip()
     return [
-        (f"  {'  ' * shown.line.level}{arrow(shown.line)}", "task"),
-        *highlighted(shown_name(shown.task.task_id), "task", shown.drawing.view.wanted, "task"),
+        (before, "task"),
+        *highlighted(name, "task", shown.drawing.view.wanted, "task"),
     ]
 
 
 def _task_head(shown: TaskCells, wide: int) -> list[Piece]:
     state = shown.task.state
     record = state.record
-    head = task_id_pieces(shown)
+    phase = f"  {shown.task.phase}" if shown.task.phase else ""
+    # A long id is cut, so that the phase is shown.
+    head = task_id_pieces(shown, wide - len(phase) if phase else None)
     if record is not None and record.warnings:
         head.append((f"  ! {harmless(record.warnings[0], 200)}", "error"))
-    if shown.task.phase:
-        head.append((f"  {shown.task.phase}", "finished"))
+    if phase:
+        head.append((phase, "finished"))
     if state.description:
         text = f"  {harmless(state.description, 400)}"
         head += highlighted(text, "description", shown.drawing.view.wanted, "task")

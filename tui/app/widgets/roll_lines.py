@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from registry.text import shown_name
 from tui.app.widgets.roll_cells import (
     AgentCells,
     Drawing,
@@ -17,8 +16,8 @@ from tui.app.widgets.roll_cells import (
 from tui.app.widgets.styled_text import Piece, exactly
 from tui.host.tmux_types import Session
 from tui.model.roll import AgentRow, TaskRoll, Verdict, WorkspaceRoll
-from tui.model.warnings import storage_note
-from tui.text.sanitize import age, harmless
+from tui.model.warnings import workspace_place
+from tui.text.sanitize import age, harmless, width
 from tui.view.filter import Filter
 from tui.view.outline import Line
 from tui.view.view import View
@@ -43,7 +42,7 @@ def line_pieces(line: Line, drawing: Drawing, marked: bool = False) -> list[Piec
     elif isinstance(item, TaskRoll):
         pieces = _task(line, item, drawing)
     elif isinstance(item, WorkspaceRoll):
-        pieces = _workspace(line, item)
+        pieces = _workspace(line, item, drawing.cells)
     elif isinstance(item, Session):
         pieces = _orphan(line, item, drawing, marked)
     else:
@@ -84,11 +83,10 @@ def _task(line: Line, task: TaskRoll, drawing: Drawing) -> list[Piece]:
     return pieces
 
 
-def _workspace(line: Line, workspace: WorkspaceRoll) -> list[Piece]:
-    pieces: list[Piece] = [
-        (f"  {arrow(line)}", "task"),
-        (shown_name(workspace.path) + storage_note(workspace), "workspace"),
-    ]
+def _workspace(line: Line, workspace: WorkspaceRoll, cells: int) -> list[Piece]:
+    before = f"  {arrow(line)}"
+    place = workspace_place(workspace, cells - width(before))
+    pieces: list[Piece] = [(before, "task"), (place, "workspace")]
     problems = filter(None, (workspace.error, workspace.hot_journal, workspace.database))
     pieces += ((f"  ! {harmless(str(problem), 400)}", "error") for problem in problems)
     return pieces

@@ -27,7 +27,7 @@ from tui.host.process.server_processes import (
     is_socket,
     names_former,
 )
-from tui.host.process.session_origin import Origin, owner_of
+from tui.host.process.session_origin import Identity, Origin, owner_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +169,7 @@ class Look:
         - the tmux servers of the sessions
         - any other tmux server that is not in `roots`
         - processes on a tmux server that has none of the sessions and none of the roots
+        - the processes in `Origin.spared`, and all that they have started
         - processes that descend only from left-out processes
 
         Args:
@@ -183,8 +184,12 @@ class Look:
         # A session without a server's pid is recognized by the socket alone.
         own |= {self.panes[pid].server_pid for pid in believed_pids}
 
+        of_others = self._of_agents({one for origin in origins for one in origin.spared}, roots)
+
         def is_spared(pid: int) -> bool:
             if pid <= INIT or pid in self.ourselves or pid in servers:
+                return True
+            if pid in of_others:
                 return True
             # A server is ended only if it is itself a root.
             if pid in self.servers and pid not in roots:
@@ -200,6 +205,23 @@ class Look:
             more = self._believed(origin, pids)
             pids |= with_descendants(more, self.children, is_spared)
         return pids
+
+    def _of_agents(self, processes: Collection[Identity], roots: Collection[int]) -> set[int]:
+        """Returns the pids of all processes of agents that run without a session.
+
+        These are the given processes, their descendants, and the members of the process sessions
+        that they lead. The processes below `roots` are left out.
+        """
+        agents = {pid for pid, started in processes if self._is_started(pid, started)}
+        if not agents:
+            return set()
+        led = {pid for agent in agents for pid in self.led.get(agent, ())}
+        below = with_descendants(roots, self.children, agents.__contains__)
+        return with_descendants(agents | led, self.children, below.__contains__)
+
+    def _is_started(self, pid: int, started: int) -> bool:
+        stat = self.stats.get(pid)
+        return stat is not None and stat.started == started
 
     def said_to_be_of(self, origin: Origin) -> set[int]:
         """Returns the pids of the processes whose environment names a session or one of its panes.

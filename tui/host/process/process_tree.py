@@ -18,11 +18,12 @@ from tui.host.process.ancestry import children_of, line_of, with_descendants
 from tui.host.process.process_look import Look, Process, described
 from tui.host.process.process_scan import Looker, look, look_at
 from tui.host.process.procfs import Stat
-from tui.host.process.session_origin import Origin, origin_of, owner_of
+from tui.host.process.session_origin import Identity, Origin, origin_of, owner_of, sparing
 from tui.host.tmux_types import Session, TmuxSnapshot
 
 __all__ = [
     "Held",
+    "Identity",
     "Look",
     "Looker",
     "Origin",
@@ -40,6 +41,7 @@ __all__ = [
     "processes_of",
     "processes_with_argument",
     "session_processes",
+    "sparing",
 ]
 
 _NAMED = 3
@@ -72,7 +74,9 @@ def processes_with_argument(argument: str) -> tuple[Process, ...]:
     return described(pids, stats)
 
 
-def processes_from(roots: Mapping[Key, tuple[int, int]]) -> dict[Key, Held]:
+def processes_from(
+    roots: Mapping[Key, Identity], spared: Collection[Identity] = ()
+) -> dict[Key, Held]:
     """Returns the processes of agents that run without a session, with one scan of all processes.
 
     These are the agent's process, the descendants of this process, and the members of the process
@@ -81,17 +85,18 @@ def processes_from(roots: Mapping[Key, tuple[int, int]]) -> dict[Key, Held]:
 
     Args:
         roots: Maps any keys to the pid and the start time of the agents' processes.
+        spared: See `Origin`.
 
     Raises:
         OSError: The processes cannot be listed.
     """
-    now = look()
+    now, others = look(), [sparing(spared)]
     held = {}
     for key, (pid, started) in roots.items():
         stat = now.stats.get(pid)
         is_same = stat is not None and stat.identity == (pid, started) and not stat.is_ended
         may_end = is_same and pid not in now.servers
-        held[key] = Held(now.described(now.came_from({pid}, ())) if may_end else ())
+        held[key] = Held(now.described(now.came_from({pid}, others)) if may_end else ())
     return held
 
 

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from registry.dataclass import dataclass
 from tui.host.process.claims import Claim
 from tui.host.tmux_types import DeadPane, Session, TmuxSnapshot
+
+Identity = tuple[int, int]
+"""The pid and the start time of a process, which together identify the process."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +33,8 @@ class Origin:
         shared: The pids in `pids` that tmux also listed for another session.
         is_listed: Whether tmux listed the session together with all other sessions of the server.
             If so, all panes of the server that are not in `panes` belong to other sessions.
+        spared: The processes of other agents that run without a session. A kill of this session
+            does not end them, although the session may have started them.
     """
 
     pids: tuple[int, ...]
@@ -41,6 +47,7 @@ class Origin:
     dead: tuple[DeadPane, ...] = ()
     shared: frozenset[int] = frozenset()
     is_listed: bool = False
+    spared: frozenset[Identity] = frozenset()
 
 
 def origin_of(session: Session, answer: TmuxSnapshot) -> Origin:
@@ -60,6 +67,11 @@ def origin_of(session: Session, answer: TmuxSnapshot) -> Origin:
         shared=frozenset(session.pids).intersection(itertools.chain.from_iterable(others)),
         is_listed=True,
     )
+
+
+def sparing(spared: Collection[Identity]) -> Origin:
+    """Returns features that no process has, with processes to spare; see `Origin.spared`."""
+    return Origin((), (), Path(), None, spared=frozenset(spared))
 
 
 def owner_of(path: Path) -> int | None:
