@@ -175,7 +175,10 @@ def test_a_log_that_names_anything_else_changes_nothing(
     log.write_text(log.read_text().replace(old, new))
     before = agent_row(built, "agents", "one")
     (step,) = _steps(built, audit)
-    for change in (lambda: _task(built).preview_revert(step, {}), lambda: _undo(built, audit)):
+    for change in (
+        lambda: _task(built).preview_revert(step, {}),
+        lambda: _task(built).revert(step, Audit(UNDO, "")),
+    ):
         with pytest.raises(RegistryError, match="nothing was taken back"):
             change()
     assert agent_row(built, "agents", "one") == before
