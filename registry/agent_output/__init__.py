@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from registry.agent_output.files import Batch as Batch
     from registry.agent_output.files import FileFacts as FileFacts
     from registry.agent_output.files import facts_of as facts_of
+    from registry.agent_output.history import TraceReader as TraceReader
     from registry.agent_output.identities import ARCHIVE as ARCHIVE
     from registry.agent_output.identities import Identity as Identity
     from registry.agent_output.identities import OutputFiles as OutputFiles
@@ -46,6 +47,7 @@ else:
                 "FileFacts",
                 "facts_of",
             ),
+            "history": ("TraceReader",),
             "identities": (
                 "ARCHIVE",
                 "Identity",

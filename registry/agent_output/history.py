@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from registry.agent_output.lines import PROGRESS, STREAM_LOG
+from registry.agent_output.lines import FINDINGS, PROGRESS, STREAM_LOG
 from registry.agent_output.listing import PROMPT, FoundFile, list_files
 from registry.dataclass import dataclass
 from registry.errors import RegistryError
@@ -27,7 +27,7 @@ from registry.storage.files.safe_open import is_safe_name, open_beneath
 from registry.storage.files.writers import is_believed
 
 READ_AT_MOST = 30.0
-"""The time, in seconds, after which no further agent's files are read.
+"""The time, in seconds, after which one `TraceReader` reads no further agent's files.
 
 Without the limit, a user could stall muster for hours with the files of agents that no registry
 lists.
@@ -37,6 +37,9 @@ _HEAD = 64 * 1024
 _TAIL = 1024 * 1024
 _LINE_AT_MOST = 256 * 1024
 _STATUS_AT_MOST = 80
+
+# A line of these files proves that the agent worked, but not its status.
+_NAMING = (STREAM_LOG.name, FINDINGS.name)
 
 _PROMPT_ID = re.compile(r"^[\s*-]*Agent ID:\s*(\S+)\s*$", re.MULTILINE)
 _PROMPT_PARENT = re.compile(r"^[\s*-]*Parent Agent:\s*(\S+)\s*$", re.MULTILINE)
@@ -80,36 +83,64 @@ class Trace:
     strangers: bool = False
 
 
-def traces_in(
-    registry: Path, wanted: Callable[[str], bool]
-) -> tuple[tuple[Trace, ...], tuple[tuple[Path, str], ...]]:
-    """Reads the files of agents in a task's directory. Follows no symlinks; takes no lock.
+_Traces = tuple[tuple[Trace, ...], tuple[tuple[Path, str], ...]]
 
-    Args:
-        registry: The path of the task's registry.
-        wanted: A function that returns whether to read the files of the agent with a given id.
 
-    Returns:
-        The traces of these agents, sorted by id. Then pairs of a directory that could not be read
-        completely, and the reason.
+class TraceReader:
+    """Reads the files of agents in several tasks.
+
+    All tasks together take at most `READ_AT_MOST` seconds. The files of each task are read only
+    once. Follows no symlinks; takes no lock.
     """
-    directory = registry.parent
-    listing = list_files(directory)
-    traces: list[Trace] = []
-    agent_ids = sorted(filter(wanted, listing.files))
-    give_up_at = time.monotonic() + READ_AT_MOST
-    for agent_id in agent_ids:
-        if time.monotonic() > give_up_at:
-            left = len(agent_ids) - len(traces)
-            why = f"reading took too long: the files of {left} agents were not read"
-            return tuple(traces), (*listing.problems, (directory, why))
-        files = listing.files[agent_id]
-        own = [
-            file for file in files if is_believed(directory.joinpath(*file.parts), about=registry)
-        ]
-        history = _history(directory, agent_id, own)
-        traces.append(Trace(agent_id, files, history, len(own) < len(files)))
-    return tuple(traces), listing.problems
+
+    def __init__(self) -> None:
+        self._left = READ_AT_MOST
+        self._read: dict[Path, _Traces] = {}
+
+    def traces_in(self, registry: Path, wanted: Callable[[str], bool]) -> _Traces:
+        """Reads the files of agents in a task's directory.
+
+        Args:
+            registry: The path of the task's registry.
+            wanted: A function that returns whether to read the files of the agent with a given id.
+
+        Returns:
+            The traces of these agents, sorted by id. Then pairs of a directory that could not be
+            read completely, and the reason. If this reader has read this task before, the result
+            has only those agents of the first result that are wanted now.
+        """
+        if registry not in self._read:
+            began = time.monotonic()
+            self._read[registry] = self._new_traces_in(registry, wanted, began + self._left)
+            self._left -= time.monotonic() - began
+        traces, problems = self._read[registry]
+        return tuple(trace for trace in traces if wanted(trace.agent)), problems
+
+    def _new_traces_in(
+        self, registry: Path, wanted: Callable[[str], bool], give_up_at: float
+    ) -> _Traces:
+        directory = registry.parent
+        if time.monotonic() >= give_up_at:
+            return (), ((directory, "reading other tasks took too long: no agent was searched"),)
+        listing = list_files(directory)
+        traces: list[Trace] = []
+        agent_ids = sorted(filter(wanted, listing.files))
+        for agent_id in agent_ids:
+            if time.monotonic() >= give_up_at:
+                left = len(agent_ids) - len(traces)
+                why = f"reading took too long: the files of {left} agents were not read"
+                return tuple(traces), (*listing.problems, (directory, why))
+            files = listing.files[agent_id]
+            paths = {file: directory.joinpath(*file.parts) for file in files}
+            own = [file for file, path in paths.items() if is_believed(path, about=registry)]
+            history = _history(directory, agent_id, own)
+            traces.append(Trace(agent_id, files, history, len(own) < len(files)))
+        return tuple(traces), listing.problems
+
+
+def traces_in(registry: Path, wanted: Callable[[str], bool]) -> _Traces:
+    """Reads the files of agents in the directory of one task; see `TraceReader.traces_in`."""
+    return TraceReader().traces_in(registry, wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +168,7 @@ def _history(directory: Path, agent_id: str, files: Sequence[FoundFile]) -> Hist
                 for line in _objects(directory, file)
                 if line.get("agent_id") == agent_id
             )
-        elif file.kind == STREAM_LOG.name and not named:
+        elif file.kind in _NAMING and not named:
             named = any(_names(line, agent_id) for line in _objects(directory, file))
     if not reports and not named:
         return None
@@ -188,7 +219,7 @@ def _parent(line: dict[str, Any]) -> str | None:
 
 
 def _names(line: dict[str, Any], agent_id: str) -> bool:
-    """Returns whether a line of a stream log contains the agent's id, also in a tool's input."""
+    """Returns whether a line contains the agent's id; in a stream log, also in a tool's input."""
     if line.get("agent_id") == agent_id:
         return True
     message = line.get("message")

@@ -6,6 +6,7 @@ from registry.exports import exports
 
 if TYPE_CHECKING:
     from registry.audit.diff import MISSING as MISSING
+    from registry.audit.diff import WHOLE_FILE as WHOLE_FILE
     from registry.audit.diff import FieldChange as FieldChange
     from registry.audit.diff import Reverted as Reverted
     from registry.audit.diff import revert as revert
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from registry.audit.kept_state import place_of as place_of
     from registry.audit.kept_state import restore as restore
     from registry.audit.log import Audit as Audit
+    from registry.audit.log import denial as denial
     from registry.audit.log import log_in as log_in
     from registry.audit.log import log_of as log_of
     from registry.audit.log import name_in as name_in
@@ -44,6 +46,7 @@ else:
                 "FieldChange",
                 "MISSING",
                 "Reverted",
+                "WHOLE_FILE",
                 "revert",
             ),
             "kept_state": (
@@ -62,6 +65,7 @@ else:
             ),
             "log": (
                 "Audit",
+                "denial",
                 "log_in",
                 "log_of",
                 "name_in",

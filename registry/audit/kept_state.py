@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import stat
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -23,7 +22,7 @@ from registry.audit import log as auditing
 from registry.audit.diff import WHOLE_FILE, FieldChange, Reverted
 from registry.audit.entries import Entry, State
 from registry.audit.log import Audit
-from registry.dataclass import dataclass, replace
+from registry.dataclass import dataclass
 from registry.errors import (
     AuditError,
     BusyRegistryError,
@@ -39,17 +38,16 @@ from registry.storage.codec import MAX_BYTES, decode, parses
 from registry.storage.commit import Write, commit, stamp
 from registry.storage.files.file_age import is_in_the_making
 from registry.storage.files.interruption import hand_on, tolerating
-from registry.storage.files.own_files import own_folder
-from registry.storage.files.permissions import Access
-from registry.storage.files.safe_open import (
-    is_safe_name,
-    open_file,
-    read_all,
-    sync_directory,
-    write_all,
-)
+from registry.storage.files.own_files import named_status, own_folder
+from registry.storage.files.permissions import Access, journal_access, reachable
+from registry.storage.files.safe_open import folder_of, is_safe_name, open_file, read_all
+from registry.storage.files.same_access import giving_access, save_beside
+from registry.storage.files.whole_file import replace_whole
 from registry.storage.journal import digest
-from registry.storage.journal_file import make_beside, read_journal
+from registry.storage.journal_file import (
+    read_journal,
+    why_not_of_writer,
+)
 from registry.storage.locked_file import DEFAULT_TIMEOUT
 from registry.storage.partner import GLOBAL_REGISTRY
 from registry.text import shown_name
@@ -103,7 +101,7 @@ def place_of(registry: Path) -> Path:
 def keep(registry: Path) -> bool:
     """Copies the present text of a registry, unless the last copy has the same text.
 
-    Takes no lock.
+    Takes no lock. A user who may not write the registry keeps no copy.
 
     Args:
         registry: A task's registry, or a global registry.
@@ -112,8 +110,9 @@ def keep(registry: Path) -> bool:
         Whether a copy was written.
 
     Raises:
-        RegistryError: The file cannot be read, or is not a registry. The last copy stays.
-        OSError: The copy cannot be written.
+        RegistryError: The file cannot be read, or is not a registry; or `kept_of` would not trust
+            a copy of this user. The last copy stays.
+        OSError: The copy cannot be written. The last copy stays.
     """
     place = place_of(registry)
     if not is_safe_name(registry.parent.name):
@@ -121,43 +120,35 @@ def keep(registry: Path) -> bool:
     read = read_text(registry, LARGEST)
     text = read.record
     _checked(registry, text)
-    with open_file(registry, os.O_RDONLY) as opened:
-        # Another user may have moved another file to the path after the text was read.
-        status = os.fstat(opened.fileno())
-        if read.signature.identity != (status.st_dev, status.st_ino):
-            raise BusyRegistryError(registry, locked=False)
+    with folder_of(registry) as directory, open_file(registry, os.O_RDONLY) as opened:
+        # Another user may have moved another file or directory to the path meanwhile.
+        for status in (os.fstat(opened.fileno()), named_status(registry, directory)):
+            if read.signature.identity != (status.st_dev, status.st_ino):
+                raise BusyRegistryError(registry, locked=False)
+        if not os.access(registry.name, os.W_OK, dir_fd=directory, effective_ids=True):
+            return False
         present = _kept_for(opened.fileno(), registry)
-        access = _narrowed(Access.of(opened.fileno()), registry.parent)
-    if present is not None and present.text == text and _has_mode(place, access.mode):
-        return False
-    beside = place.with_name(f"{place.name}.{os.urandom(6).hex()}.new")
+        access = Access.of(opened.fileno())
+        # Users who cannot reach the registry must not read the copy.
+        narrowed = reachable(access, Access.at(directory, "."))
     with own_folder(place) as folder:
-        try:
-            with make_beside(beside, access) as file:
-                write_all(file.fileno(), text, 0)
-            # No process locks this file, so it may be replaced.
-            os.rename(beside.name, place.name, src_dir_fd=folder, dst_dir_fd=folder)
-        except BaseException:
-            with tolerating(OSError):
-                os.unlink(beside.name, dir_fd=folder)
-            raise
+        if present is not None and present.text == text and _has_access(place, folder, narrowed):
+            return False
+
+        def prepare(fd: int) -> None:
+            giving_access(narrowed)(fd)
+            why = why_not_of_writer(place, Access.of(fd), access)
+            if why is not None:
+                raise RegistryError(f"a copy by this user would not be trusted: it {why}")
+
+        owners = {os.geteuid()} if os.geteuid() != 0 else {0, access.owner}
+        replace_whole(place.name, folder, text, prepare, owners)
     return True
 
 
-def _narrowed(access: Access, directory: Path) -> Access:
-    """Returns a registry's permissions without those that the registry's directory prevents."""
-    mode = os.stat(directory, follow_symlinks=False).st_mode
-    if not mode & stat.S_IXOTH:
-        access = replace(access, mode=access.mode & ~stat.S_IRWXO)
-    if not mode & stat.S_IXGRP:
-        access = replace(access, mode=access.mode & ~stat.S_IRWXG, listed=None)
-    return access
-
-
-def _has_mode(place: Path, mode: int) -> bool:
-    with own_folder(place) as folder:
-        present = os.stat(place.name, dir_fd=folder, follow_symlinks=False).st_mode
-    return stat.S_IMODE(present) == stat.S_IMODE(mode)
+def _has_access(place: Path, folder: int, access: Access) -> bool:
+    present = Access.at(folder, place.name)
+    return present == journal_access(present.owner, present.group, access)
 
 
 def kept_of(registry: Path) -> Kept | None:
@@ -299,10 +290,7 @@ def restore(registry: Path, audit: Audit, timeout: float = DEFAULT_TIMEOUT) -> R
         present = _kept_for(fd, registry)
         if _broken(fd, registry) != broken or present is None or present.text != kept.text:
             raise BusyRegistryError(registry, locked=False)
-        with make_beside(aside, Access.of(fd)) as file:
-            write_all(file.fileno(), broken, 0)
-            os.fsync(file.fileno())
-        sync_directory(aside)
+        save_beside(aside, Access.of(fd), broken)
         commit([Write(fd, registry, broken, kept.text, stamp(fd))])
 
     return Restored(aside, _on_record(registry, audit, change, write, timeout))

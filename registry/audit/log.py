@@ -12,6 +12,7 @@ while the log is locked.
 
 from __future__ import annotations
 
+import errno
 import os
 import pwd
 import secrets
@@ -210,6 +211,48 @@ def append(log: Path, text: bytes) -> None:
     except OSError as error:
         hand_on(error)
         raise AuditError(log, error.strerror or str(error), error) from error
+
+
+def denial(log: Path) -> AuditError | None:
+    """Returns the error that `append` would raise now because of owners or permissions.
+
+    Changes nothing. Other errors, for example of a full disk, are not examined.
+    """
+    try:
+        try:
+            with own_folder(log) as folder:
+                _check_permission(log, folder)
+        except FileNotFoundError as error:
+            hand_on(error)
+            # The folder is created together with the log.
+            if log.parent.name == GLOBAL_FOLDER:
+                with own_folder(log.parent) as workspace:
+                    _check_access(".", os.W_OK | os.X_OK, workspace)
+    except (RegistryError, OSError) as error:
+        hand_on(error)
+        reason = error.reason if isinstance(error, RegistryError) else None
+        denied = AuditError(log, reason or getattr(error, "strerror", None) or str(error), error)
+        return denied if denied.is_denied else None
+    return None
+
+
+def _check_permission(log: Path, folder: int) -> None:
+    file = file_of_user(log, folder)
+    try:
+        status = named_status(file, folder)
+    except FileNotFoundError as error:
+        hand_on(error)
+        _check_access(".", os.W_OK | os.X_OK, folder)
+        return
+    check_log(file, status, folder)
+    _check_access(file.name, os.R_OK | os.W_OK, folder)
+
+
+def _check_access(name: str, mode: int, folder: int) -> None:
+    """Raises an error if this user has no permission; ignores file systems without any writes."""
+    is_read_only = os.fstatvfs(folder).f_flag & os.ST_RDONLY
+    if not is_read_only and not os.access(name, mode, dir_fd=folder, effective_ids=True):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
 
 
 def _append(fd: int, text: bytes) -> None:

@@ -6,12 +6,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from registry.audit.diff import MISSING
 from registry.checks.hierarchy import FIELD, set_places
 from registry.checks.issue import Issue, IssueKind
 from registry.schema import edits
-from registry.schema.counters import counter_drifts
-from registry.schema.records import agent_entries
+from registry.schema.records import agent_entries, counts_as_active
 from registry.storage.codec import Json
 
 
@@ -26,52 +24,82 @@ def apply_fixes(registry: Json, file: Path, findings: Iterable[Issue]) -> None:
         findings: The issues; issues that are not fixable are ignored.
     """
     issues = [issue for issue in findings if issue.file == file and issue.fixable]
-    for issue in issues:
-        if issue.kind is IssueKind.LOST:
-            put_back(registry, issue.fix)
+    lost = [issue for issue in issues if issue.kind is IssueKind.LOST]
+    if lost:
+        returned = ReturnedAgents(registry)
+        for issue in lost:
+            returned.add(issue.fix)
     by_id = {id_: entry for id_, entry in agent_entries(registry) if id_}
     moves = [issue for issue in issues if issue.kind is IssueKind.HIERARCHY]
     if moves:
         hierarchy = _copied(registry[FIELD])
-        for issue in moves:
-            set_places(hierarchy, issue.agent or "", issue.found, issue.fix)
+        set_places(hierarchy, [(issue.agent or "", issue.found, issue.fix) for issue in moves])
         registry[FIELD] = hierarchy
+    tasks: Json = {}
+    entries: Json = {}
     for issue in issues:
         if issue.kind is IssueKind.COUNTER and issue.field is not None:
             registry[issue.field] = issue.fix
         elif issue.kind is IssueKind.STATUS and issue.agent is not None:
             by_id[issue.agent]["status"] = issue.fix
         elif issue.kind is IssueKind.NOT_LISTED:
-            registry["tasks"] = {**(registry.get("tasks") or {}), **issue.fix}
+            tasks |= issue.fix
         elif issue.kind is IssueKind.NOT_IN_GLOBAL and issue.agent is not None:
-            _add_entry(registry, issue.agent, issue.fix)
+            entries[issue.agent] = issue.fix
+    if tasks:
+        registry["tasks"] = {**(registry.get("tasks") or {}), **tasks}
+    if entries:
+        _add_entries(registry, entries)
 
 
-def put_back(task: Json, entry: Mapping[str, Any]) -> None:
-    """Adds an agent's entry to a task's registry, and to the parent's list in `agent_hierarchy`.
+class ReturnedAgents:
+    """The agents that are put back into a task's registry.
 
-    Counters with a correct value are adapted. A wrong counter is not changed, because it may
-    already include the agent.
+    The agents are added to `agents` and to the parents' lists in `agent_hierarchy`. Counters with
+    a correct value are adapted. A wrong counter is not changed, because it may already include the
+    agent. The time for each agent does not depend on the size of the registry.
 
     Args:
         task: The task's decoded registry. Fields are replaced, but their old values are not
             changed in place.
-        entry: The entry, with `id` and `parent`.
-
-    Raises:
-        DuplicateAgentError, WrongShapeError: See `edits.add_agent`; nothing was changed.
     """
-    wrong = {drift.counter for drift in counter_drifts(task)}
-    kept = {name: task.get(name, MISSING) for name in wrong}
-    hierarchy = task.get(FIELD)
-    if isinstance(hierarchy, dict):
-        task[FIELD] = _copied(hierarchy)
-    edits.add_agent(task, dict(entry), entry["parent"])
-    for name, value in kept.items():
-        if value is MISSING:
-            task.pop(name, None)
-        else:
-            task[name] = value
+
+    def __init__(self, task: Json) -> None:
+        self._task = task
+        hierarchy = task.get(FIELD)
+        if isinstance(hierarchy, dict):
+            task[FIELD] = _copied(hierarchy)
+        self._appender = edits.Appender(task)
+        self._all, self._active = edits.count_all(task), edits.count_active(task)
+        self._least, self._most = edits.completed_range(task)
+
+    def add(self, entry: Mapping[str, Any]) -> None:
+        """Adds an agent.
+
+        Args:
+            entry: The agent's entry, with `id` and `parent`.
+
+        Raises:
+            DuplicateAgentError, WrongShapeError: See `edits.add_agent`; nothing was changed.
+        """
+        task, names = self._task, edits.counter_names(self._task)
+        added = self._appender.append(entry, entry["parent"])
+        is_active = counts_as_active(task, added)
+        self._adapt(names.total, self._all, self._all, 1)
+        self._adapt(names.active, self._active, self._active, int(is_active))
+        if names.completed is not None:
+            by = int(edits.ended_by_itself(added))
+            self._adapt(names.completed, self._least, self._most, by)
+        least, most = edits.completions_of(added)
+        self._all += 1
+        self._active += is_active
+        self._least += least
+        self._most += most
+
+    def _adapt(self, counter: str, least: int, most: float, by: int) -> None:
+        value = self._task.get(counter)
+        if edits.is_count(value) and least <= value <= most:
+            self._task[counter] = value + by
 
 
 def _copied(hierarchy: Json) -> Json:
@@ -81,11 +109,12 @@ def _copied(hierarchy: Json) -> Json:
     }
 
 
-def _add_entry(global_: Json, agent_id: str, entry: Json) -> None:
-    # The counters are not changed, because they may already include the agent. Wrong counters
+def _add_entries(global_: Json, entries: Mapping[str, Json]) -> None:
+    # The counters are not changed, because they may already include the agents. Wrong counters
     # are separate issues.
     agents = global_.get("agents")
     if isinstance(agents, list):
-        agents.append({"id": agent_id, **entry})
+        agents += ({"id": agent_id, **entry} for agent_id, entry in entries.items())
     else:
-        global_["agents"] = {**(agents or {}), agent_id: dict(entry)}
+        added = {agent_id: dict(entry) for agent_id, entry in entries.items()}
+        global_["agents"] = {**(agents or {}), **added}

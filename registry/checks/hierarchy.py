@@ -6,7 +6,7 @@ If the `parent` field of an agent and `agent_hierarchy` differ, the `parent` fie
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ def hierarchy_findings(file: Path, task: Json) -> Iterator[Issue]:
         yield _misshapen(file, FIELD, f"is {kind_of(raw)}, not an object")
     hierarchy: Json = raw if isinstance(raw, dict) else {}
     yield from _shapes(file, hierarchy)
-    listed = _listed(hierarchy)
+    listed = listed_parents(hierarchy)
     loops = list(_loops(first, listed))
     for loop in loops:
         yield Issue(
@@ -85,7 +85,7 @@ def _own_parent(entry: Mapping[str, Any]) -> str | None:
     return parent if isinstance(parent, str) and parent else None
 
 
-def _listed(hierarchy: Json) -> dict[str, list[str]]:
+def listed_parents(hierarchy: Json) -> dict[str, list[str]]:
     """Returns a mapping from the id of each child to the ids of the parents that list the child.
 
     If a parent lists the child twice, the mapping contains the parent's id twice.
@@ -165,25 +165,31 @@ def _several(names: list[str]) -> str:
     return " and ".join(map(shown_name, names))
 
 
-def set_places(hierarchy: Json, child: str, found: list[str], parents: list[str]) -> None:
-    """Lists a child once under each of the right parents, and removes it from all other lists.
+def set_places(
+    hierarchy: Json, moves: Iterable[tuple[str, Collection[str], Sequence[str]]]
+) -> None:
+    """Lists children once under each of their right parents, and removes them from other lists.
 
     Args:
         hierarchy: Maps the id of each parent to the list of its children; changed in place.
-        child: The id of the child.
-        found: The ids of the parents that list the child now, from `_listed`.
-        parents: The ids of the right parents.
+        moves: For each child: its id, the ids of the parents that list the child now, from
+            `listed_parents`, and the ids of the right parents.
     """
-    for parent in dict.fromkeys(found):
+    # For each list that changes: how often each of these children stays in the list.
+    wanted: dict[str, dict[str, int]] = {}
+    for child, found, parents in moves:
+        for parent in found:
+            wanted.setdefault(parent, {})[child] = int(parent in parents)
+        for parent in parents:
+            if parent not in found:
+                hierarchy.setdefault(parent, []).append(child)
+                wanted.setdefault(parent, {})[child] = 1
+    for parent, counts in wanted.items():
         kept = []
-        wanted = int(parent in parents)
-        for listed_child in hierarchy[parent]:
-            if listed_child == child:
-                wanted -= 1
-                if wanted < 0:
+        for child in hierarchy[parent]:
+            if isinstance(child, str) and child in counts:
+                counts[child] -= 1
+                if counts[child] < 0:
                     continue
-            kept.append(listed_child)
+            kept.append(child)
         hierarchy[parent] = kept
-    for parent in parents:
-        if parent not in found:
-            hierarchy.setdefault(parent, []).append(child)

@@ -16,12 +16,12 @@ from types import MappingProxyType
 from registry.agent_output.history import History, Trace
 from registry.agent_output.listing import PROMPT
 from registry.audit.diff import MISSING, snapshot
-from registry.checks.apply import put_back
+from registry.checks.apply import ReturnedAgents
 from registry.checks.consistency import is_usable, task_id_of
-from registry.checks.hierarchy import FIELD
+from registry.checks.hierarchy import FIELD, listed_parents
 from registry.checks.issue import BY_HAND, Issue, IssueKind
 from registry.errors import RegistryError
-from registry.schema.depth import depth_below
+from registry.schema.depth import Ancestors
 from registry.schema.records import ORCHESTRATOR, agent_entries, parse_time, text_of
 from registry.schema.session_names import SESSION_PREFIX
 from registry.storage.codec import Json
@@ -157,7 +157,7 @@ def _why_unproven(trace: Trace) -> str:
             "remove the file by hand if you do not need it"
         )
     return (
-        "no line of the progress file or the log names the agent, so it is unknown whether the "
+        "no line of the agent's files names the agent, so it is unknown whether the "
         "agent worked: add the agent to the registry by hand, or remove the agent's files"
     )
 
@@ -176,69 +176,73 @@ def _entries(
         Two mappings. The first one maps ids to entries; an agent comes after its parent. The
         second one maps the other ids to the reasons why no entry can be added.
     """
-    will_be = snapshot(task)
+    returned = ReturnedAgents(snapshot(task))
     by_id = {id_: entry for id_, entry in agent_entries(task) if id_}
+    hierarchy = task.get(FIELD)
+    listed = listed_parents(hierarchy if isinstance(hierarchy, dict) else {})
     parents = {
         id_: text_of(in_global.get(id_, {}).get("parent"))
         or history.parent
-        or _listed_parent(task, id_, {*by_id, *histories})
+        or _listed_parent(listed, id_, by_id, histories)
         or ORCHESTRATOR
         for id_, history in histories.items()
     }
+    children: dict[str, list[str]] = {}
+    for id_, parent in parents.items():
+        children.setdefault(parent, []).append(id_)
     entries: dict[str, Json] = {}
     refused: dict[str, str] = {}
-    waiting = list(histories)
-    while waiting:
-        ready = [id_ for id_ in waiting if parents[id_] in {ORCHESTRATOR, *by_id}]
-        if not ready:
-            break
+    ancestors = Ancestors(by_id)
+    ready = [id_ for id_, parent in parents.items() if parent == ORCHESTRATOR or parent in by_id]
+    order = {id_: number for number, id_ in enumerate(histories)}
+    reached = set(ready)
+    while ready:
+        added: list[str] = []
         for id_ in ready:
-            waiting.remove(id_)
             parent = parents[id_]
-            depth = depth_below(by_id, parent)
+            depth = ancestors.depth_below(parent)
             entry = _entry(id_, histories[id_], parent, depth, in_global.get(id_, {}))
-            if _is_above(by_id, id_, parent):
+            if ancestors.missing_above(parent) == id_:
                 refused[id_] = (
                     f"{shown_name(parent)} is both parent and descendant of the agent; {BY_HAND}"
                 )
                 continue
             try:
-                put_back(will_be, entry)
+                returned.add(entry)
             except RegistryError as error:
                 hand_on(error)
                 refused[id_] = f"{error}; {BY_HAND}"
                 continue
             by_id[id_] = entries[id_] = entry
-    for id_ in waiting:
+            ancestors.forget(id_)
+            added.append(id_)
+        ready = [child for id_ in added for child in children.get(id_, ()) if child not in reached]
+        ready.sort(key=order.__getitem__)
+        reached.update(ready)
+    for id_ in histories:
+        if id_ in reached:
+            continue
         parent = shown_name(parents[id_])
         refused[id_] = f"the parent {parent} is not in the registry: first add the parent by hand"
     return entries, refused
 
 
-def _listed_parent(task: Json, agent_id: str, known: Collection[str]) -> str | None:
+def _listed_parent(
+    listed: Mapping[str, list[str]], agent_id: str, *known: Collection[str]
+) -> str | None:
     """Returns the parent of an agent according to `agent_hierarchy`.
 
-    The result is None if several parents list the agent, or if the parent is not in `known`.
+    The result is None if several parents list the agent, or if the parent is in none of the
+    collections `known`.
+
+    Args:
+        listed: The result of `listed_parents`.
+        agent_id: The id of the agent.
+        known: The ids of agents.
     """
-    hierarchy = task.get(FIELD)
-    parents = [
-        parent
-        for parent, children in (hierarchy.items() if isinstance(hierarchy, dict) else ())
-        if isinstance(children, list) and agent_id in children and parent != agent_id
-    ]
-    return parents[0] if len(parents) == 1 and parents[0] in known else None
-
-
-def _is_above(by_id: Mapping[str, Json], agent_id: str, parent: str) -> bool:
-    """Returns whether an agent is an ancestor of `parent`, or is `parent` itself."""
-    above: object = parent
-    seen: set[str] = set()
-    while isinstance(above, str) and above not in seen:
-        if above == agent_id:
-            return True
-        seen.add(above)
-        above = by_id[above].get("parent") if above in by_id else None
-    return False
+    parents = dict.fromkeys(parent for parent in listed.get(agent_id, ()) if parent != agent_id)
+    (parent, *others) = parents or (None,)
+    return parent if not others and any(parent in ids for ids in known) else None
 
 
 def _entry(agent_id: str, history: History, parent: str, depth: int, in_global: Json) -> Json:

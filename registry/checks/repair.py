@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from registry.agent_output.history import traces_in
+from registry.agent_output.history import TraceReader
 from registry.audit.transaction import AuditContext, Made, change_pair
 from registry.checks.apply import apply_fixes
 from registry.checks.consistency import global_findings, pair_findings, task_findings
@@ -38,6 +38,7 @@ def fix_task(
     *,
     on_record: AuditContext | None,
     timeout: float = DEFAULT_TIMEOUT,
+    reader: TraceReader | None = None,
 ) -> Made[Fixed]:
     """Repairs issues in a task's registry, and the differences from the global registry.
 
@@ -50,6 +51,7 @@ def fix_task(
         planned: The issues to repair.
         on_record: The context for the audit log; None to write no log entry.
         timeout: How long to wait for the locks, in seconds.
+        reader: Reads the files of lost agents; None for a new reader.
 
     Raises:
         AuditError: The audit log cannot be written; nothing was changed.
@@ -57,7 +59,8 @@ def fix_task(
     """
     # The files are read before the locks are acquired, so that no other process has to wait.
     wanted = {issue.agent for issue in planned if issue.kind is IssueKind.LOST}
-    traces = traces_in(task, wanted.__contains__)[0] if wanted else ()
+    reader = reader or TraceReader()
+    traces = reader.traces_in(task, wanted.__contains__)[0] if wanted else ()
 
     def change(in_task: Json, in_global: Json | None) -> Fixed:
         registries = {task: in_task}

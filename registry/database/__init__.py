@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from registry.database.agent_rows import touch_tasks as touch_tasks
     from registry.database.agent_rows import why_unwritable as why_unwritable
     from registry.database.agent_rows import write_entries as write_entries
+    from registry.database.connection import USUAL as USUAL
+    from registry.database.connection import Limits as Limits
     from registry.database.files import DatabaseStamp as DatabaseStamp
     from registry.database.files import stamp_of as stamp_of
     from registry.database.rows import find_damage as find_damage
@@ -31,6 +33,10 @@ else:
     __getattr__, __dir__ = exports(
         __name__,
         {
+            "connection": (
+                "Limits",
+                "USUAL",
+            ),
             "agent_rows": (
                 "AgentTables",
                 "FIELDS",

@@ -9,11 +9,14 @@ its connection.
 
 from __future__ import annotations
 
+import math
+import re
 import sqlite3
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, repeat
+from operator import or_
 from pathlib import Path
 from threading import Lock, Timer
 from typing import Any
@@ -45,18 +48,35 @@ STEPS_AT_MOST = 50_000_000
 A longer transaction would stop the checkpoints of the writers.
 """
 
+SECONDS_AT_MOST = 10.0
+"""The longest time of one reading, in seconds.
+
+The number of steps does not limit the time alone: the text of a schema is parsed in few steps.
+"""
+
+MEMORY_AT_MOST = 640 * 1024 * 1024
+"""The largest estimated size in memory of all rows of one query, in bytes."""
+
 DAMAGES_AT_MOST = 5
 """The largest number of damages that one check of a database returns."""
 
 _QUICK_CHECK = f"PRAGMA quick_check({DAMAGES_AT_MOST})"
 
 _BUSY_TIMEOUT = 0.2
-_STEPS_OF_A_LOOK = 20_000
+_STEPS_OF_A_LOOK = 2_000
 
 # For this many seconds after its creation, an empty database may be being created.
 _EMPTY_FOR = 1.0
 
 _TEXT_AT_MOST = 16 * 1024 * 1024
+
+# The approximate size in memory of a short value, in bytes.
+_VALUE_COST = 64
+
+# Since this version, SQLite itself tells tables from views and virtual tables.
+_LISTS_TABLES = sqlite3.sqlite_version_info >= (3, 37)
+
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
 
 _LIMITS = {
     sqlite3.SQLITE_LIMIT_LENGTH: _TEXT_AT_MOST,
@@ -98,6 +118,31 @@ class _Reading:
         self.lock = Lock()
 
 
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The limits of one reading.
+
+    Attributes:
+        largest: The largest size of the database and its write-ahead log together, in bytes.
+        give_up_at: When the reading must end, in seconds of the monotonic clock.
+        seconds: The longest time of the reading in seconds; None for `SECONDS_AT_MOST`.
+    """
+
+    largest: int = BYTES_AT_MOST
+    give_up_at: float = math.inf
+    seconds: float | None = None
+
+    @property
+    def end(self) -> float:
+        """When a reading that begins now must end, in seconds of the monotonic clock."""
+        seconds = SECONDS_AT_MOST if self.seconds is None else self.seconds
+        return min(self.give_up_at, time.monotonic() + seconds)
+
+
+USUAL = Limits()
+"""The limits of a workspace that the user named."""
+
+
 class Queries:
     """The queries of read transactions and of write transactions."""
 
@@ -108,24 +153,58 @@ class Queries:
     _connection: sqlite3.Connection
 
     def select(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
-        """Returns the rows of a query. Errors are converted by the transaction."""
-        return self._connection.execute(query, values).fetchall()
+        """Returns the rows of a query. Errors are converted by the transaction.
+
+        Args:
+            query: The query. A placeholder for a text must be `TEXT`.
+            values: The values of the placeholders.
+
+        Raises:
+            UnreadableDatabaseError: The rows need too much memory.
+        """
+        cost = 0
+        rows: list[tuple[Any, ...]] = []
+        for row in self._connection.execute(query, [*map(_bound, values)]):
+            cost += _VALUE_COST * len(row)
+            cost += sum(len(value) for value in row if isinstance(value, (str, bytes)))
+            if cost > MEMORY_AT_MOST:
+                raise UnreadableDatabaseError(
+                    self.path,
+                    f"cannot be read in {MEMORY_AT_MOST // 1024**2} MB of memory",
+                    "Let the orchestrator remove old tasks",
+                )
+            rows.append(row)
+        return rows
 
     def table(self, name: str) -> str | None:
         """Returns the text that created a table; None if there is no such table.
 
         A view, or a virtual table, does not count as a table.
         """
-        query = "SELECT sql FROM sqlite_master WHERE type = 'table' AND name = ?"
-        for (text,) in self.select(query, (name,)):
-            if isinstance(text, str) and not text.upper().startswith("CREATE VIRTUAL"):
-                return text
-        return None
+        query = f"SELECT sql FROM sqlite_master WHERE type = 'table' AND name = {TEXT}"  # noqa: S608
+        texts = [text for (text,) in self.select(query, (name,)) if isinstance(text, str)]
+        # SQLite itself writes the text like this. But another program may have changed the text.
+        if len(texts) != 1 or not texts[0].startswith("CREATE TABLE "):
+            return None
+        if _LISTS_TABLES:
+            kinds = f"SELECT type FROM pragma_table_list({TEXT}) WHERE schema = 'main'"  # noqa: S608
+            if self.select(kinds, (name,)) != [("table",)]:
+                return None
+        return texts[0]
 
     def columns(self, table: str) -> tuple[str, ...]:
-        """Returns the names of a table's columns, in order."""
-        rows = self.select("SELECT name FROM pragma_table_info(?)", (table,))
-        return tuple(name for (name,) in rows)
+        """Returns the names of a table's columns, in order.
+
+        A generated column is left out, because its value may need any time. A column whose name
+        is not a plain word is left out, too.
+        """
+        query = f"SELECT name FROM pragma_table_info({TEXT})"  # noqa: S608
+        rows = self.select(query, (table,))
+        return tuple(name for (name,) in rows if _PLAIN.fullmatch(name))
+
+
+TEXT = "CAST(? AS TEXT)"
+"""A placeholder for a text, which may contain bytes that are not valid UTF-8."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,11 +265,12 @@ class Transaction(Queries):
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[Transaction]:
+def reading(path: Path, limits: Limits = USUAL) -> Iterator[Transaction]:
     """Opens a database and one read transaction, and closes both after the ``with`` block.
 
     Args:
         path: The database.
+        limits: The limits of the reading.
 
     Raises:
         RegistryNotFoundError: The database does not exist.
@@ -201,12 +281,12 @@ def reading(path: Path) -> Iterator[Transaction]:
     with alone(first), HeldDatabase(first) as held:
         # The files may have changed before the lock was taken.
         files = now_of(first)
-        check(files)
+        check(files, limits)
         _check_settled(files)
         connection = _connect(files)
         try:
             with _converting(path):
-                _prepare(connection)
+                _prepare(connection, limits.end)
                 connection.execute("BEGIN")
                 # The transaction begins with its first query.
                 connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -219,14 +299,16 @@ def reading(path: Path) -> Iterator[Transaction]:
             _check_unchanged(files)
 
 
-def check(files: DatabaseFiles) -> None:
+def check(files: DatabaseFiles, limits: Limits = USUAL) -> None:
     """Requires files that belong together, and a database that is not too large.
 
     Raises:
         UnreadableDatabaseError: The log or its index is missing, or the database is too large.
         BusyRegistryError: A process is perhaps creating the database.
     """
-    size = files.stamp.main.size
+    if time.monotonic() >= limits.give_up_at:
+        raise UnreadableDatabaseError(files.path, "was not read: no time was left", "Try again")
+    size, log = files.stamp.main.size, files.stamp.log
     if size == 0 and not files.is_in_use:
         if time.time_ns() - files.stamp.main.mtime_ns < _EMPTY_FOR * 1e9:
             raise BusyRegistryError(files.path, locked=False)
@@ -235,9 +317,9 @@ def check(files: DatabaseFiles) -> None:
             "is empty",
             "If the orchestrator does not fill it, " + moving_aside(files.path),
         )
-    if size > BYTES_AT_MOST:
-        limit = BYTES_AT_MOST // 1024**3
-        why = f"is too large: {size} bytes, and the limit is {limit} GiB"
+    size += 0 if log is None else log.size
+    if size > limits.largest:
+        why = f"is too large: {size} bytes, and the limit is {limits.largest} bytes"
         raise UnreadableDatabaseError(files.path, why, "Let the orchestrator remove old tasks")
     if files.is_in_use != (files.index is not None):
         there, missing = ("-wal", "-shm") if files.index is None else ("-shm", "-wal")
@@ -283,17 +365,23 @@ def address_of(path: Path, mode: str) -> str:
     return f"file:{quote(str(path))}?{mode}"
 
 
-def set_limits(connection: sqlite3.Connection) -> None:
-    """Limits what SQLite reads and does for one connection."""
+def set_limits(connection: sqlite3.Connection, give_up_at: float = math.inf) -> None:
+    """Limits what SQLite reads and does for one connection.
+
+    Args:
+        connection: The connection.
+        give_up_at: When the last query must end, in seconds of the monotonic clock.
+    """
     for limit, value in _LIMITS.items():
         connection.setlimit(limit, value)
     # SQLite would lose the exception of a signal handler in a callback that is written in Python.
-    looks = chain(repeat(0, STEPS_AT_MOST // _STEPS_OF_A_LOOK), repeat(1))
-    connection.set_progress_handler(looks.__next__, _STEPS_OF_A_LOOK)
+    too_many = chain(repeat(False, STEPS_AT_MOST // _STEPS_OF_A_LOOK), repeat(True))
+    too_late = map(give_up_at.__le__, iter(time.monotonic, None))
+    connection.set_progress_handler(map(or_, too_many, too_late).__next__, _STEPS_OF_A_LOOK)
 
 
-def _prepare(connection: sqlite3.Connection) -> None:
-    set_limits(connection)
+def _prepare(connection: sqlite3.Connection, give_up_at: float) -> None:
+    set_limits(connection, give_up_at)
     connection.text_factory = as_text
     for pragma in ("query_only = ON", "trusted_schema = OFF", "cell_size_check = ON"):
         connection.execute(f"PRAGMA {pragma}")
@@ -304,6 +392,23 @@ def _prepare(connection: sqlite3.Connection) -> None:
 def as_text(data: bytes) -> str:
     """Decodes a text. Each byte sequence has its own text, so that two names never become one."""
     return data.decode("utf-8", "surrogateescape")
+
+
+def _bound(value: object) -> object:
+    """Returns a value that `sqlite3` accepts; bytes for a text that is not valid Unicode."""
+    if not isinstance(value, str) or value.isascii():
+        return value
+    try:
+        value.encode()
+    except UnicodeEncodeError as error:
+        hand_on(error)
+        try:
+            return value.encode("utf-8", "surrogateescape")
+        except UnicodeEncodeError as other:
+            hand_on(other)
+            # No text in a database has this value.
+            return value.encode("utf-8", "surrogatepass")
+    return value
 
 
 def now_of(files: DatabaseFiles, *, in_use: bool | None = None) -> DatabaseFiles:
@@ -360,7 +465,7 @@ def converted(path: Path, error: sqlite3.Error) -> RegistryError:
         remedy = "Make the database, and the files beside it, readable for this user"
         return UnreadableDatabaseError(path, f"cannot be opened: {said}", remedy)
     if code == sqlite3.SQLITE_INTERRUPT:
-        why = f"cannot be read in {STEPS_AT_MOST} steps of SQLite"
+        why = f"cannot be read in {STEPS_AT_MOST} steps of SQLite, or takes too long"
         return UnreadableDatabaseError(path, why, "Let the orchestrator remove old tasks")
     remedy = "Try again; if it fails again, check the database (PRAGMA quick_check)"
     return UnreadableDatabaseError(path, f"cannot be read: {said}", remedy)

@@ -7,7 +7,15 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
-from registry.database.connection import Queries, Transaction, reading
+from registry.database.connection import (
+    SECONDS_AT_MOST,
+    TEXT,
+    USUAL,
+    Limits,
+    Queries,
+    Transaction,
+    reading,
+)
 from registry.database.files import UnpairedFilesError
 from registry.database.tables import Row, Rows, Values
 from registry.errors import BusyRegistryError, RegistryError, UnreadableDatabaseError
@@ -72,11 +80,18 @@ _PAUSE = 0.003
 _UNPAIRED_FOR = 0.1
 
 
-def read_rows(path: Path, *, reports: bool = False, before: Rows | None = None) -> Rows:
+def read_rows(
+    path: Path,
+    limits: Limits = USUAL,
+    *,
+    reports: bool = False,
+    before: Rows | None = None,
+) -> Rows:
     """Reads the rows of a database in one transaction, and closes the database.
 
     Args:
         path: The database.
+        limits: The limits of the reading.
         reports: Whether to read the table with the last reports, too.
         before: The rows of an earlier reading, or None. An unchanged row is the same object.
 
@@ -86,7 +101,7 @@ def read_rows(path: Path, *, reports: bool = False, before: Rows | None = None) 
         RegistryError: The database does not exist, is not accessible, or is not trusted.
     """
     wanted = {**_WANTED, **_WANTED_REPORTS} if reports else _WANTED
-    return patiently(path, lambda transaction: _all_rows(transaction, wanted, before))
+    return patiently(path, lambda transaction: _all_rows(transaction, wanted, before), limits)
 
 
 def find_damage(path: Path, seconds: float) -> tuple[str, ...] | None:
@@ -102,7 +117,8 @@ def find_damage(path: Path, seconds: float) -> tuple[str, ...] | None:
     Raises:
         RegistryError: See `read_rows`.
     """
-    return patiently(path, lambda transaction: transaction.quick_check(seconds))
+    limits = Limits(seconds=seconds + SECONDS_AT_MOST)
+    return patiently(path, lambda transaction: transaction.quick_check(seconds), limits)
 
 
 def read_agent(path: Path, task_id: str, agent_id: str) -> Row | None:
@@ -146,7 +162,7 @@ def lists_task(path: Path, task_id: str) -> bool:
         tables = ["agents"]
         if "task_id" in transaction.columns("tasks") and transaction.table("tasks") is not None:
             tables.append("tasks")
-        queries = [f"SELECT 1 FROM {table} WHERE task_id = ? LIMIT 1" for table in tables]  # noqa: S608
+        queries = [f"SELECT 1 FROM {table} WHERE task_id = {TEXT} LIMIT 1" for table in tables]  # noqa: S608
         return any(transaction.select(query, (task_id,)) for query in queries)
 
     return patiently(path, read)
@@ -158,9 +174,10 @@ def _of_agent(
     columns = transaction.columns(table) if transaction.table(table) is not None else ()
     if not {"task_id", "agent_id"} <= set(columns):
         return None
-    query = f"SELECT * FROM {table} WHERE task_id = ? AND agent_id = ? LIMIT 1"  # noqa: S608
+    names = ", ".join(f'"{column}"' for column in columns)
+    query = f"SELECT {names} FROM {table} WHERE task_id = {TEXT} AND agent_id = {TEXT} LIMIT 1"  # noqa: S608
     for row in transaction.select(query, (task_id, agent_id)):
-        return dict(zip(columns, row, strict=False))
+        return dict(zip(columns, row, strict=True))
     return None
 
 
@@ -241,13 +258,13 @@ def _values(transaction: Transaction, table: str, wanted: tuple[str, ...]) -> Va
     return columns, rows
 
 
-def patiently(path: Path, read: Callable[[Transaction], Result]) -> Result:
+def patiently(path: Path, read: Callable[[Transaction], Result], limits: Limits = USUAL) -> Result:
     """Calls `read` in a transaction, again if a process opens or closes the database meanwhile."""
     started = time.monotonic()
     while True:
         problem: RegistryError
         try:
-            with reading(path) as transaction:
+            with reading(path, limits) as transaction:
                 return read(transaction)
         except BusyRegistryError as error:
             hand_on(error)
@@ -255,6 +272,7 @@ def patiently(path: Path, read: Callable[[Transaction], Result]) -> Result:
         except UnpairedFilesError as error:
             hand_on(error)
             problem, patience = error, _UNPAIRED_FOR
-        if time.monotonic() - started > patience:
+        now = time.monotonic()
+        if now - started > patience or now >= limits.give_up_at:
             raise problem
         time.sleep(_PAUSE)

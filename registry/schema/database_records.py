@@ -136,12 +136,12 @@ def _limit(config: Row, name: str, usual: int) -> int:
 
 
 def _hierarchy(rows: Iterable[Row]) -> dict[str, tuple[str, ...]]:
-    children: dict[str, tuple[str, ...]] = {}
+    children: dict[str, list[str]] = {}
     for row in rows:
         parent, child = text_of(row.get("parent_agent_id")), text_of(row.get("child_agent_id"))
         if parent is not None and child is not None:
-            children[parent] = (*children.get(parent, ()), child)
-    return children
+            children.setdefault(parent, []).append(child)
+    return {parent: tuple(listed) for parent, listed in children.items()}
 
 
 def database_agent(row: Mapping[str, Any]) -> AgentRecord:

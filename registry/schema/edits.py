@@ -100,13 +100,20 @@ def completed_range(registry: Json) -> tuple[int, float]:
     least = 0
     most: float = 0
     for _, entry in agent_entries(registry):
-        validated = "completion_validation" in entry
-        least += is_completed(entry) and (was_counted(entry) or not validated)
-        if was_counted(entry):
-            most = math.inf
-        # An agent that works again may have reported an end before.
-        most += ended_by_itself(entry) or validated or "completed_at" in entry
+        own_least, own_most = completions_of(entry)
+        least += own_least
+        most += own_most
     return least, most
+
+
+def completions_of(entry: Json) -> tuple[int, float]:
+    """Returns how much one agent adds to the two values of `completed_range`."""
+    validated = "completion_validation" in entry
+    least = is_completed(entry) and (was_counted(entry) or not validated)
+    if was_counted(entry):
+        return int(least), math.inf
+    # An agent that works again may have reported an end before.
+    return int(least), int(ended_by_itself(entry) or validated or "completed_at" in entry)
 
 
 def is_count(value: object) -> TypeGuard[int]:
@@ -211,12 +218,6 @@ def _place_to_append(registry: Json) -> list[Any] | Json:
     return agents
 
 
-def _is_key(registry: Json, agent_id: str) -> bool:
-    """Returns whether `agents` is an object with the key `agent_id`."""
-    agents = registry.get("agents")
-    return isinstance(agents, dict) and agent_id in agents
-
-
 def add_agent(registry: Json, agent: Mapping[str, Any], parent: str) -> None:
     """Adds an agent to `agents`, to the counters and, in a task's registry, to `agent_hierarchy`.
 
@@ -225,32 +226,76 @@ def add_agent(registry: Json, agent: Mapping[str, Any], parent: str) -> None:
         WrongShapeError: The agent has no valid id, or `agents` or `agent_hierarchy` has the
             wrong type; nothing was changed.
     """
-    agent_id = agent.get("id")
-    if not isinstance(agent_id, str) or not agent_id:
-        raise WrongShapeError("id", "of the new agent must be a non-empty string")
-    if not isinstance(parent, str):
-        raise WrongShapeError("parent", "must be a string")
-    if agent_id == ORCHESTRATOR:
-        raise WrongShapeError(
-            "id", f"must not be {ORCHESTRATOR!r}, which is the parent of agents without a parent"
-        )
-    ids = [id_ for id_, _ in agent_entries(registry)]
-    if agent_id in ids or _is_key(registry, agent_id):
-        raise DuplicateAgentError(agent_id)
-    agents = _place_to_append(registry)
-    if not is_global(registry):
-        _append_child(registry, parent, agent_id)
-    registry["agents"] = agents
-    entry = dict(agent)
-    if isinstance(agents, dict):
-        agents[agent_id] = entry
-    else:
-        agents.append(entry)
+    entry = Appender(registry).append(agent, parent)
     names = counter_names(registry)
     _shift(registry, names.total, 1, count_all)
     _shift(registry, names.active, int(counts_as_active(registry, entry)), count_active)
     if names.completed is not None and ended_by_itself(entry):
         _shift(registry, names.completed, 1, count_completed)
+
+
+class Appender:
+    """Adds agents to `agents` and `agent_hierarchy` of a registry, but not to the counters.
+
+    The time for each agent does not depend on the size of the registry. No other code may change
+    these two fields meanwhile.
+
+    Args:
+        registry: The decoded registry; changed in place.
+    """
+
+    def __init__(self, registry: Json) -> None:
+        self._registry = registry
+        self._ids = {id_ for id_, _ in agent_entries(registry)}
+        agents = registry.get("agents")
+        if isinstance(agents, dict):
+            self._ids.update(agents)
+        self._children: dict[str, set[str]] = {}
+
+    def append(self, agent: Mapping[str, Any], parent: str) -> Json:
+        """Adds an agent; returns its entry. See `add_agent` for the errors."""
+        registry, agent_id = self._registry, agent.get("id")
+        if not isinstance(agent_id, str) or not agent_id:
+            raise WrongShapeError("id", "of the new agent must be a non-empty string")
+        if not isinstance(parent, str):
+            raise WrongShapeError("parent", "must be a string")
+        if agent_id == ORCHESTRATOR:
+            raise WrongShapeError(
+                "id",
+                f"must not be {ORCHESTRATOR!r}, which is the parent of agents without a parent",
+            )
+        if agent_id in self._ids:
+            raise DuplicateAgentError(agent_id)
+        agents = _place_to_append(registry)
+        if not is_global(registry):
+            self._append_child(parent, agent_id)
+        registry["agents"] = agents
+        entry = dict(agent)
+        if isinstance(agents, dict):
+            agents[agent_id] = entry
+        else:
+            agents.append(entry)
+        self._ids.add(agent_id)
+        return entry
+
+    def _append_child(self, parent: str, agent_id: str) -> None:
+        hierarchy = self._registry.get("agent_hierarchy")
+        if hierarchy is None:
+            hierarchy = {}
+        if not isinstance(hierarchy, dict):
+            raise WrongShapeError("agent_hierarchy", "is not an object")
+        children = hierarchy.get(parent)
+        if children is None:
+            children = []
+        if not isinstance(children, list):
+            raise WrongShapeError(f"agent_hierarchy[{parent}]", "is not a list")
+        if parent not in self._children:
+            self._children[parent] = {child for child in children if isinstance(child, str)}
+        if agent_id not in self._children[parent]:
+            self._children[parent].add(agent_id)
+            children.append(agent_id)
+        hierarchy[parent] = children
+        self._registry["agent_hierarchy"] = hierarchy
 
 
 def _entries(registry: Json, agent_id: str, is_meant: Callable[[Json], bool]) -> list[Json]:
@@ -328,23 +373,6 @@ def list_task(global_: Json, task_id: str, fields: Mapping[str, Any]) -> bool:
             value = global_.get(counter)
             global_[counter] = max(0, value + 1) if is_count(value) else count
     return True
-
-
-def _append_child(registry: Json, parent: str, agent_id: str) -> None:
-    hierarchy = registry.get("agent_hierarchy")
-    if hierarchy is None:
-        hierarchy = {}
-    if not isinstance(hierarchy, dict):
-        raise WrongShapeError("agent_hierarchy", "is not an object")
-    children = hierarchy.get(parent)
-    if children is None:
-        children = []
-    if not isinstance(children, list):
-        raise WrongShapeError(f"agent_hierarchy[{parent}]", "is not a list")
-    if agent_id not in children:
-        children.append(agent_id)
-    hierarchy[parent] = children
-    registry["agent_hierarchy"] = hierarchy
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from registry import database
 from registry.dataclass import dataclass, replace
-from registry.errors import BusyRegistryError, RegistryError
+from registry.errors import BusyRegistryError, RegistryError, UnreadableDatabaseError
 from registry.schema.database_layout import task_directory
 from registry.schema.database_records import WorkspaceRecord, workspace_record
 from registry.schema.layout import TASK_REGISTRY, UnreadDatabase
@@ -17,6 +17,8 @@ from registry.storage.codec import Json
 from registry.storage.files.interruption import hand_on
 from registry.storage.files.presence import may_exist
 
+_SLOW = 1.0
+"""After this many seconds, a reading has failed because of the content, not of the permissions."""
 # For this many seconds after a reading, a database whose files look the same is not read again,
 # although it was written so recently that a further write could look the same. After this time, a
 # further look finds it out.
@@ -48,12 +50,15 @@ class DatabaseCache:
         path: The database, which may be missing.
 
     Attributes:
+        limits: The limits of the next readings.
         mixed: The ids of the tasks whose agents are also in a JSON registry. Their content is also
             in progress files, so it is read again after each change of the database.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self.limits = database.USUAL
+        self._failed: tuple[Signature, UnreadableDatabaseError] | None = None
         self.mixed: set[str] = set()
         self._places: dict[str, tuple[Path, Path]] = {}
         self._state: DatabaseState | None = None
@@ -98,10 +103,23 @@ class DatabaseCache:
         Raises:
             RegistryError: The database cannot be read.
         """
-        before = self._state
+        before, stamp = self._state, self.stamp()
         if before is not None and self._is_present(before):
             return before
-        rows = database.read_rows(self.path, before=before.rows if before is not None else None)
+        if self._failed is not None and stamp is not None and self._failed[0] == stamp:
+            # This reading took long. So the same content is not read again.
+            raise self._failed[1].with_traceback(None)
+        self._failed, began = None, time.monotonic()
+        try:
+            rows = database.read_rows(
+                self.path, self.limits, before=before.rows if before is not None else None
+            )
+        except UnreadableDatabaseError as error:
+            hand_on(error)
+            is_slow = time.monotonic() - began > _SLOW
+            if is_slow and stamp is not None and self.limits == database.USUAL:
+                self._failed = stamp, error
+            raise
         self._read_at = time.monotonic()
         self._readings += 1
         record = workspace_record(rows, before.record if before is not None else None)

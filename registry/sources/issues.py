@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-from registry.agent_output.history import Trace, traces_in
+from registry.agent_output.history import Trace, TraceReader
 from registry.audit.diff import MISSING
 from registry.audit.kept_state import offer
+from registry.audit.log import denial, log_of
 from registry.checks.consistency import (
     global_findings,
     pair_findings,
@@ -30,6 +32,7 @@ from registry.sources.found import Found, Job, unreadable
 from registry.sources.source import Dialect, TaskSource, WorkspaceSource
 from registry.storage.codec import Json
 from registry.storage.files.interruption import hand_on
+from registry.storage.files.permissions import is_denied
 from registry.storage.files.presence import may_exist
 from registry.storage.files.safe_open import is_safe_name
 from registry.storage.hot_journal import is_hot
@@ -43,10 +46,15 @@ _NO_LOCKS = (
 )
 
 
+_DATABASES_AT_MOST = 30.0
+"""The time, in seconds, after which no further database is searched for tasks."""
+
+
 def find_issues(
     workspaces: Iterable[WorkspaceSource],
     tasks: Iterable[TaskSource],
     unread: Mapping[Path, str],
+    reader: TraceReader | None = None,
 ) -> Found:
     """Returns the issues of tasks and workspaces. Changes no file, and takes no lock.
 
@@ -54,16 +62,15 @@ def find_issues(
         workspaces: The workspaces that the user named.
         tasks: All tasks of these workspaces.
         unread: Maps the path of each registry that must not be opened to the reason.
+        reader: Reads the files of lost agents; None for a new reader.
     """
     workspaces, tasks = tuple(workspaces), tuple(tasks)
     decoded: dict[Path, Json] = {}
-    found = _find(workspaces, tasks, unread, decoded)
-    found.files = _without_locks(found.files)
-    found.tasks = [
-        replace(job, findings=tuple(_without_locks(job.findings))) for job in found.tasks
-    ]
+    found = _find(workspaces, tasks, unread, decoded, reader or TraceReader())
+    found.files = _possible(found.files)
+    found.tasks = [replace(job, findings=tuple(_possible(job.findings))) for job in found.tasks]
     found.globals_ = [
-        replace(job, findings=tuple(_without_locks(job.findings))) for job in found.globals_
+        replace(job, findings=tuple(_possible(job.findings))) for job in found.globals_
     ]
     statuses = [
         WrittenStatus(source.path, "status", agent_id or "", status)
@@ -82,6 +89,7 @@ def _find(
     tasks: Iterable[TaskSource],
     unread: Mapping[Path, str],
     decoded: dict[Path, Json],
+    reader: TraceReader,
 ) -> Found:
     """Returns the issues of JSON registries, and adds the decoded registries to `decoded`."""
     found = Found()
@@ -108,7 +116,7 @@ def _find(
     for path, source in sources.items():
         for agent_id, _ in agent_entries(decoded.get(path, {})):
             listed_by.setdefault(source.global_registry, {})[agent_id or ""] = path
-    unkept: set[Path | None] = {path for path in decoded if database_beside(path) is not None}
+    unkept = _unkept(decoded)
     by_global: dict[Path, list[tuple[Path, Json]]] = {}
     for path, source in sources.items():
         task = decoded.get(path)
@@ -120,7 +128,7 @@ def _find(
         global_ = decoded.get(global_path) if global_path is not None else None
         lost: list[Issue] = []
         if kept and twice[global_path, task_id] == 1:
-            traces = _traces(path, task, found.files)
+            traces = _traces(path, task, found.files, reader)
             others = listed_by.get(global_path, {})
             lost = lost_findings(path, task, traces, global_path, global_, now, others=others)
         issues = task_findings(path, task, kept=path not in unkept, lost=lost)
@@ -143,16 +151,42 @@ def _find(
     return found
 
 
-def _without_locks(issues: Iterable[Issue]) -> list[Issue]:
-    """Returns issues; an issue in a file that cannot be locked is not fixable."""
-    refusing: dict[Path | None, bool] = {None: False}
+def _unkept(registries: Iterable[Path]) -> set[Path | None]:
+    """Returns the registries that the orchestrator does not keep, because of a database.
+
+    After `_DATABASES_AT_MOST` seconds, all further registries are in the result.
+    """
+    unkept: set[Path | None] = set()
+    give_up_at = time.monotonic() + _DATABASES_AT_MOST
+    for path in registries:
+        if time.monotonic() > give_up_at or database_beside(path) is not None:
+            unkept.add(path)
+    return unkept
+
+
+def _possible(issues: Iterable[Issue]) -> list[Issue]:
+    """Returns issues; an issue that this user certainly cannot repair is not fixable."""
+    reason_of = functools.cache(_why_not_repairable)
     result: list[Issue] = []
     for issue in issues:
-        if issue.fixable and issue.file is not None and issue.file not in refusing:
-            refusing[issue.file] = refuses_locks(issue.file)
-        without = issue.fixable and refusing[issue.file]
-        result.append(replace(issue, advice=_NO_LOCKS) if without else issue)
+        why = None
+        if issue.fixable and issue.file is not None:
+            # The completion of an interrupted commit is not logged.
+            why = reason_of(issue.file, issue.kind is not IssueKind.JOURNAL)
+        result.append(issue if why is None else replace(issue, advice=why))
     return result
+
+
+def _why_not_repairable(path: Path, is_logged: bool) -> str | None:
+    if refuses_locks(path):
+        return _NO_LOCKS
+    if is_denied(path):
+        return (
+            "this user cannot write the registry: make the file writable for this user, or run "
+            "muster as its owner"
+        )
+    denied = denial(log_of(path)) if is_logged else None
+    return None if denied is None else f"the repair cannot be logged: {denied.brief}"
 
 
 def _open(path: Path, decoded: dict[Path, Json], files: list[Issue]) -> None:
@@ -193,13 +227,13 @@ def _broken(path: Path, why: str) -> Issue:
     return Issue(IssueKind.UNREADABLE, path, None, None, MISSING, says)
 
 
-def _traces(path: Path, task: Json, files: list[Issue]) -> tuple[Trace, ...]:
+def _traces(path: Path, task: Json, files: list[Issue], reader: TraceReader) -> tuple[Trace, ...]:
     """Reads the files of agents that a task's registry does not list.
 
     Appends an issue to `files` for each directory that cannot be read completely.
     """
     listed = {id_ for id_, _ in agent_entries(task)}
-    traces, problems = traces_in(path, lambda agent_id: agent_id not in listed)
+    traces, problems = reader.traces_in(path, lambda agent_id: agent_id not in listed)
     for directory, why in problems:
         files.append(
             Issue(

@@ -43,6 +43,7 @@ from registry.storage.hot_journal import is_hot
 
 if TYPE_CHECKING:
     from registry.agent_output.files import AgentFile, FileFacts
+    from registry.agent_output.history import TraceReader
     from registry.agent_output.lines import Line
     from registry.agent_output.lines import Source as OutputKind
     from registry.agent_output.reported_end import ReportedEnd
@@ -251,9 +252,17 @@ class JsonTask(_JsonSource):
         """See `TaskSource.withdraw`."""
         return operations.withdraw_agent(self.registry, self.global_registry, agent_id)
 
-    def repair(self, planned: Sequence[Issue], *, on_record: AuditContext | None) -> Made[Fixed]:
+    def repair(
+        self,
+        planned: Sequence[Issue],
+        *,
+        on_record: AuditContext | None,
+        reader: TraceReader | None = None,
+    ) -> Made[Fixed]:
         """See `Source.repair`."""
-        return checks.fix_task(self.registry, self.global_registry, planned, on_record=on_record)
+        return checks.fix_task(
+            self.registry, self.global_registry, planned, on_record=on_record, reader=reader
+        )
 
 
 class JsonWorkspace(_JsonSource):
@@ -296,6 +305,9 @@ class JsonWorkspace(_JsonSource):
         """See `Source.unread_database`."""
         return find_database(self.directory)
 
+    def limit_database(self, largest: int, give_up_at: float) -> None:
+        """See `WorkspaceSource.limit_database`; this source reads no database."""
+
     def tasks(self, listed: Mapping[str, GlobalTask]) -> tuple[TaskSource, ...]:
         """See `WorkspaceSource.tasks`."""
         return tuple(map(JsonTask.at, task_places(self.workspace, listed)))
@@ -308,7 +320,13 @@ class JsonWorkspace(_JsonSource):
         """See `WorkspaceSource.directories`."""
         return frozenset({self.directory, self.path.parent})
 
-    def repair(self, planned: Sequence[Issue], *, on_record: AuditContext | None) -> Made[Fixed]:
+    def repair(
+        self,
+        planned: Sequence[Issue],
+        *,
+        on_record: AuditContext | None,
+        reader: TraceReader | None = None,
+    ) -> Made[Fixed]:
         """See `Source.repair`."""
         return checks.fix_global(self.path, planned, on_record=on_record)
 

@@ -14,6 +14,7 @@ from registry.schema.records import ORCHESTRATOR
 
 if TYPE_CHECKING:
     from registry.agent_output.files import AgentFile, FileFacts
+    from registry.agent_output.history import TraceReader
     from registry.agent_output.lines import Line
     from registry.agent_output.lines import Source as OutputKind
     from registry.agent_output.reported_end import ReportedEnd
@@ -106,12 +107,19 @@ class Source(Protocol):
     def unread_database(self) -> UnreadDatabase | None:
         """Returns a database that may contain newer data of the source's agents, or None."""
 
-    def repair(self, planned: Sequence[Issue], *, on_record: AuditContext | None) -> Made[Fixed]:
+    def repair(
+        self,
+        planned: Sequence[Issue],
+        *,
+        on_record: AuditContext | None,
+        reader: TraceReader | None = None,
+    ) -> Made[Fixed]:
         """Repairs the planned issues that still exist when the locks are held.
 
         Args:
             planned: The issues.
             on_record: The context for the audit log; None to write no log entry.
+            reader: Reads the files of lost agents; None for a new reader.
 
         Raises:
             AuditError: The audit log cannot be written; nothing was changed.
@@ -336,6 +344,14 @@ class WorkspaceSource(Source, Protocol):
             RegistryNotFoundError: The workspace has no list.
             BusyRegistryError: Another process is writing the list.
             RegistryError: The list cannot be read.
+        """
+
+    def limit_database(self, largest: int, give_up_at: float) -> None:
+        """Limits the next readings of the workspace's database.
+
+        Args:
+            largest: The size of the largest database that is read, in bytes.
+            give_up_at: When a reading must end, in seconds of the monotonic clock.
         """
 
     def directories(self) -> frozenset[Path]:

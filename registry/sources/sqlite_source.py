@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from registry import agent_output
 from registry import audit as auditing
+from registry.database import Limits
 from registry.dataclass import dataclass, field, replace
 from registry.errors import RegistryError, RegistryNotFoundError
 from registry.schema.database_records import newest_of
@@ -32,6 +33,7 @@ from registry.text import shown_name
 
 if TYPE_CHECKING:
     from registry.agent_output.files import AgentFile, FileFacts
+    from registry.agent_output.history import TraceReader
     from registry.agent_output.lines import Line
     from registry.agent_output.lines import Source as OutputKind
     from registry.agent_output.reported_end import ReportedEnd
@@ -186,7 +188,13 @@ class SqliteTask(SqliteChanges):
         """See `TaskSource.output_facts`."""
         return agent_output.archived_facts_of(self.directory, agent_id)
 
-    def repair(self, planned: Sequence[Issue], *, on_record: AuditContext | None) -> Made[Fixed]:
+    def repair(
+        self,
+        planned: Sequence[Issue],
+        *,
+        on_record: AuditContext | None,
+        reader: TraceReader | None = None,
+    ) -> Made[Fixed]:
         """See `Source.repair`."""
         # Imported here, because most programs only read.
         from registry.sources.database_repair import repair_task
@@ -227,6 +235,10 @@ class SqliteWorkspace(JsonWorkspace):
     def unread_database(self) -> UnreadDatabase | None:
         """See `Source.unread_database`."""
         return self._cache.unread() if self._cache.is_there() else None
+
+    def limit_database(self, largest: int, give_up_at: float) -> None:
+        """See `WorkspaceSource.limit_database`."""
+        self._cache.limits = Limits(largest, give_up_at)
 
     def tasks(self, listed: Mapping[str, GlobalTask]) -> tuple[TaskSource, ...]:
         """See `WorkspaceSource.tasks`."""

@@ -15,10 +15,12 @@ if TYPE_CHECKING:
     from registry.storage.files.path_walk import others_may_replace as others_may_replace
     from registry.storage.files.path_walk import others_may_replace_in as others_may_replace_in
     from registry.storage.files.path_walk import steps as steps
+    from registry.storage.files.permissions import is_denied as is_denied
     from registry.storage.files.permissions import is_unmapped as is_unmapped
     from registry.storage.files.presence import may_exist as may_exist
     from registry.storage.files.safe_open import is_safe_name as is_safe_name
     from registry.storage.files.safe_open import open_regular as open_regular
+    from registry.storage.files.whole_file import create_whole as create_whole
     from registry.storage.files.writers import Writers as Writers
     from registry.storage.files.writers import is_believed as is_believed
     from registry.storage.files.writers import outsider_of as outsider_of
@@ -58,13 +60,17 @@ else:
                 "others_may_replace_in",
                 "steps",
             ),
-            "files.permissions": ("is_unmapped",),
+            "files.permissions": (
+                "is_denied",
+                "is_unmapped",
+            ),
             "files.presence": ("may_exist",),
             "recovery": ("recover_registry",),
             "files.safe_open": (
                 "is_safe_name",
                 "open_regular",
             ),
+            "files.whole_file": ("create_whole",),
             "files.writers": (
                 "Writers",
                 "is_believed",

@@ -23,7 +23,6 @@ from registry.errors import (
     finding_names,
     moving_aside,
 )
-from registry.storage.files import access_list
 from registry.storage.files.descriptor import Descriptor, close_read
 from registry.storage.files.interruption import hand_on, tolerating
 from registry.storage.files.new_file import make_file
@@ -45,6 +44,7 @@ from registry.storage.files.safe_open import (
     sync_directory,
     write_all,
 )
+from registry.storage.files.same_access import giving_access
 from registry.storage.hot_journal import is_empty, is_open
 from registry.storage.journal import OVER, is_over, journal_path
 from registry.text import command_line
@@ -272,7 +272,7 @@ def _open_kept(place: Path, registry: int, named: Path) -> Descriptor | None:
             raise UntrustedJournalError(place, "blocks a new journal")
         status, owner = os.fstat(file.fileno()), Access.of(registry)
         journal = Access.of(file.fileno())
-        unbelievable = _why_unbelievable(place, journal, owner)
+        unbelievable = why_not_of_writer(place, journal, owner)
         if unbelievable is None and why_unfinishable(journal, owner) is None:
             return file
         ours = journal.owner in (os.geteuid(), owner.owner, 0)
@@ -300,7 +300,7 @@ def _is_unneeded(place: Path, registry: Access) -> bool:
             return False
         with folder_of(place) as folder:
             journal = Access.at(folder, name_of(place))
-        return _why_unbelievable(place, journal, registry) is None
+        return why_not_of_writer(place, journal, registry) is None
     except OSError as error:
         hand_on(error)
         return False
@@ -332,36 +332,16 @@ def make_beside(place: Path, registry: Access) -> Descriptor:
 
     Args:
         place: The path of the new file, in the registry's directory.
-        registry: The permissions of the registry. The new file gets the same owner, group and
-            mode, if this user can set them.
+        registry: The permissions of the registry; see `giving_access`.
 
     Raises:
         UntrustedJournalError: A file already exists at this path.
         OSError: The file cannot be created.
     """
     _entered.pop(place, None)
-
-    def prepare(fd: int) -> None:
-        made = os.fstat(fd)
-        owner = registry.owner if os.geteuid() == 0 else made.st_uid
-        if (made.st_uid, made.st_gid) != (owner, registry.group):
-            # The caller checks whether the resulting owner and permissions are sufficient.
-            with tolerating(PermissionError):
-                os.fchown(fd, owner, registry.group)
-        made = os.fstat(fd)
-        wanted = journal_access(made.st_uid, made.st_gid, registry)
-        try:
-            access_list.write(fd, wanted.listed)
-        except OSError as error:
-            hand_on(error)
-            # The caller also checks whether access for the owner alone is sufficient.
-            os.fchmod(fd, 0o600)
-        else:
-            os.fchmod(fd, wanted.mode)
-
     try:
         with folder_of(place) as folder:
-            return make_file(name_of(place), folder, 0o600, prepare)
+            return make_file(name_of(place), folder, 0o600, giving_access(registry))
     except FileExistsError as error:
         hand_on(error)
         raise UntrustedJournalError(place, "blocks a new journal") from None
@@ -405,7 +385,18 @@ def _open_single(place: Path, flags: int, registry: Path) -> Descriptor:
     return file
 
 
-def _why_unbelievable(place: Path, journal: Access, registry: Access) -> str | None:
+def why_not_of_writer(place: Path, journal: Access, registry: Access) -> str | None:
+    """Returns why the owner of a file is perhaps not allowed to write a registry, or None.
+
+    Args:
+        place: The path of the file.
+        journal: The permissions of the file.
+        registry: The permissions of the registry.
+
+    Raises:
+        RegistryError: The directory of the file cannot be examined.
+        OSError: The directory of the file cannot be examined.
+    """
     same = (journal.owner, journal.group) == (registry.owner, registry.group)
     plain = journal.listed is None and registry.listed is None
     known = not is_unmapped(journal.owner) and not is_unmapped(journal.group, kind="gid")
@@ -461,7 +452,7 @@ def read_journal(place: Path, registry: int, named: Path, limit: int) -> bytes:
     fd = file.fileno()
     try:
         status = os.fstat(fd)
-        why = _why_unbelievable(place, Access.of(fd), Access.of(registry))
+        why = why_not_of_writer(place, Access.of(fd), Access.of(registry))
         if why is not None:
             raise _planted(place, why, named)
         if status.st_size > limit:

@@ -21,13 +21,13 @@ from registry.storage.commit import boot_id, place_whole
 from registry.storage.files.file_age import seconds_since_write
 from registry.storage.files.interruption import hand_on
 from registry.storage.files.permissions import Access
-from registry.storage.files.safe_open import open_file, read_all, sync_directory, write_all
+from registry.storage.files.safe_open import open_file, read_all
+from registry.storage.files.same_access import save_beside
 from registry.storage.flock import Lock
 from registry.storage.hot_journal import find_journal, is_open
 from registry.storage.journal import Journal, RecoveryAction, Role, journal_path
 from registry.storage.journal_file import (
     discard_journal,
-    make_beside,
     read_journal,
 )
 from registry.storage.partner import partner_of
@@ -229,9 +229,6 @@ def _second_is_journalled(journal: Journal, second: Path | None) -> bool:
 def _keep_copy(data: bytes, registry: int, path: Path) -> None:
     stamp = datetime.now().strftime("%Y%m%d-%H%M%S-%f")
     copy = path.with_name(f".{path.name}.{stamp}.broken")
-    with make_beside(copy, Access.of(registry)) as file:
-        write_all(file.fileno(), data, 0)
-        os.fsync(file.fileno())
     # The registry's text is overwritten before the removal of the journal flushes the directory.
-    sync_directory(path)
+    save_beside(copy, Access.of(registry), data)
     _log.warning("Kept the corrupt content of %s as %s", shown_name(path), shown_name(copy))

@@ -6,8 +6,6 @@ records the agent's death, the process itself is examined.
 
 from __future__ import annotations
 
-import os
-import re
 import time
 from collections.abc import Iterable
 
@@ -63,11 +61,6 @@ def _why_not_gone(step: Step) -> str | None:
         return f"its process {pid} runs"
     if state.state is ProcessState.UNKNOWN:
         return state.why
-    if process.started is not None and _names_agent(pid, step.label):
-        return (
-            f"process {pid} has another start time than the agent, but its command line names the "
-            "agent; check the clock, and end the process by hand"
-        )
     return None
 
 
@@ -101,22 +94,12 @@ def _why_not_its_own(step: Step) -> str | None:
     if users is None or set(users) != {step.owner}:
         user = "another user" if users is None else user_name(users.effective)
         return f"process {pid} belongs to {user}, who is not the owner of the agent's registry"
-    if _names_agent(pid, step.label) or _writes_output(step, pid):
+    if look_up([pid], {})[pid].names(step.label) or _writes_output(step, pid):
         return None
     return (
         f"it is not certain that process {pid} belongs to the agent: the process does not write "
         "the agent's output, and its command line does not name the agent; end it by hand"
     )
-
-
-def _names_agent(pid: int, agent_id: str) -> bool:
-    """Returns whether the command line of a process contains an agent's id as a whole word."""
-    word = re.escape(os.fsencode(agent_id))
-    try:
-        text = b"\0".join(procfs.arguments(pid))
-    except OSError:
-        return False
-    return re.search(rb"(?<![\w.-])" + word + rb"(?![\w.-])", text) is not None
 
 
 def _writes_output(step: Step, pid: int) -> bool:

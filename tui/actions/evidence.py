@@ -14,6 +14,7 @@ from registry.sources import TaskSource
 from tui.actions.leftovers import find_leftovers
 from tui.actions.plan import Plan, Step, Verb
 from tui.actions.preconditions import ActionEvidence, TaskEvidence, session_now, takes_for_dead
+from tui.actions.record_permission import denied_records
 from tui.actions.reported_ends import ends_now
 from tui.actions.running_processes import find_running
 from tui.host.process import process_tree
@@ -99,7 +100,8 @@ def evidence_now(plan: Plan, snapshot: TmuxSnapshot) -> ActionEvidence:
 def looked_at(plan: Plan, evidence: ActionEvidence) -> ActionEvidence:
     """Adds data of this host to evidence.
 
-    These are `leftovers`, `processes`, `mixed`, `claims`, `ends`, `ending` and `unwritable`.
+    These are `leftovers`, `processes`, `mixed`, `claims`, `ends`, `ending`, `unwritable` and
+    `denied`.
 
     This function is called when the plan is made, and again before the plan is executed.
     """
@@ -119,7 +121,12 @@ def looked_at(plan: Plan, evidence: ActionEvidence) -> ActionEvidence:
     at = time.time()
     ending = frozenset(step for step, end in ends.items() if end and is_ending(end, at))
     evidence = replace(
-        evidence, leftovers=leftovers, ends=ends, ending=ending, unwritable=_unwritable(plan)
+        evidence,
+        leftovers=leftovers,
+        ends=ends,
+        ending=ending,
+        unwritable=_unwritable(plan),
+        denied=denied_records(plan),
     )
     if any(step.row is not None and step.row.record.pid is not None for step in plan.steps):
         # Imported late, because most plans have no such agents.

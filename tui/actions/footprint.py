@@ -21,6 +21,7 @@ from tui.actions.questions import trusted_users, with_questions
 from tui.host.process import process_tree
 from tui.host.process.claims import ROOT, Claim, users_believed
 from tui.host.process.process_tree import Origin
+from tui.host.process.socket_path import is_logged_socket
 from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.model.roll import AgentRow, RollCall
 from tui.text.sanitize import size
@@ -125,8 +126,9 @@ def _add(
 
 def _is_left(ended: EndedSession, answer: TmuxSnapshot) -> bool:
     """Returns whether a session that was ended was an orphan on this socket, and is gone now."""
-    here = ended.socket == str(answer.socket)
-    return here and ended.agent is None and ended.name not in answer.sessions
+    if ended.agent is not None or ended.name in answer.sessions:
+        return False
+    return is_logged_socket(ended.socket, answer.socket)
 
 
 def with_footprints(plan: Plan, answer: TmuxSnapshot) -> Plan:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
-from registry.audit import Audit, EndedSession, Entry, State, log_in
+from registry.audit import Audit, EndedSession, Entry, State
 from registry.dataclass import dataclass, field
 from registry.errors import AuditError, RegistryError
-from registry.text import shown_name
 from tui.actions.outcome import Result, StepOutcome
 from tui.actions.plan import Plan, Step
+from tui.actions.record_permission import log_of_step, registry_of_step, why_not_written
 
 
 @dataclass(slots=True)
@@ -39,15 +38,11 @@ class KillRecord:
         Returns:
             Why the session must not be ended, or None.
         """
-        log = log_in(self.plan.home) if self.plan.home is not None else None
-        if step.source is not None:
-            log = step.source.audit_log
-        registry = step.source.files[0].path if step.writes and step.source is not None else None
-        if registry is not None and _is_not_ours(registry):
-            return (
-                f"nothing was ended, because this user cannot write {shown_name(registry)}; make "
-                "the file writable for this user, or run muster as its owner"
-            )
+        registry = registry_of_step(step)
+        why = why_not_written(registry) if registry is not None else None
+        if why is not None:
+            return f"nothing was ended, because {why}"
+        log = log_of_step(self.plan, step)
         if log is None:
             return None
         try:
@@ -69,13 +64,6 @@ class KillRecord:
             self.audit.end(log, entry, _STATES[outcome.result], outcome.detail)
         except RegistryError as error:
             self.problems[f"the result of the kill is not logged: {error.brief}"] = None
-
-
-def _is_not_ours(registry: Path) -> bool:
-    """Returns whether a registry exists, and this user has no permission to write it."""
-    return os.access(registry, os.F_OK) and not os.access(
-        registry, os.W_OK, effective_ids=os.access in os.supports_effective_ids
-    )
 
 
 _STATES = {Result.DONE: State.DONE, Result.LEFT: State.VOID, Result.FAILED: State.FAILED}

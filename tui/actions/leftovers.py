@@ -211,7 +211,7 @@ def _is_of_ended(step: Step, ended: EndedSession, pane: list[Stray]) -> bool:
     if _agent_of(step) in _may_write_for(pane):
         return True
     if pane[0].is_hidden:
-        return any_fits((ended.created,), _began(pane), Policy().session_late_limit)
+        return _may_have_begun_at((ended.created,), pane)
     if agents or named is None:
         return False
     same_server = named.server_pid == ended.server_pid and not pane[0].is_former
@@ -300,13 +300,25 @@ def _may_be_of(step: Step, pane: list[Stray]) -> bool:
         # The agent never had a pane.
         return False
     starts = _starts(step)
-    if pane[0].is_hidden or (starts and pane[0].other_runs and not _writes_for(pane)):
+    if pane[0].is_hidden:
+        return not starts or _may_have_begun_at(starts, pane)
+    if starts and pane[0].other_runs and not _writes_for(pane):
         # These may be any processes of the user, so only the time can tell them apart.
-        return not starts or any_fits(starts, _began(pane), Policy().session_late_limit)
+        return any_fits(starts, _began(pane), Policy().session_late_limit)
     if _writes_for(pane) or pane[0].named_pane is None:
         return False
     # A session that was created before this limit never counts as the agent's session.
     return not starts or _began(pane) >= starts[0] - Policy().session_early_limit
+
+
+def _may_have_begun_at(starts: Iterable[float], pane: list[Stray]) -> bool:
+    """Returns whether the process session of hidden processes may have begun at a start."""
+    since, began = min(process.since for process in pane), _began(pane)
+    limit = Policy().session_late_limit
+    nearest = (min(max(start, since), began) for start in starts)
+    return any(
+        any_fits((start,), near, limit) for start, near in zip(starts, nearest, strict=True)
+    )
 
 
 def _has_pid(step: Step) -> bool:

@@ -13,6 +13,7 @@ from tui.actions.evidence import evidence_of_roll
 from tui.actions.plan import Plan, Step, Verb, agent_step, usual_session
 from tui.actions.preconditions import FROM_ROLL, first_reason
 from tui.actions.questions import with_questions
+from tui.host.process.socket_path import is_logged_socket
 from tui.host.tmux_types import Session
 from tui.live.nearby_workspaces import NearbyWorkspaces
 from tui.model.hierarchy import descendants_of
@@ -175,12 +176,12 @@ class _Killing:
             return None
         if row.session is not None:
             return None
-        names, socket = spellings(row.record.tmux_session), str(self.roll.answer.socket)
+        names, socket = spellings(row.record.tmux_session), self.roll.answer.socket
         log = str(self.tasks[row.key.registry].state.source.audit_log)
         for ended in reversed(self.unfinished):
             # The log of another workspace may belong to another user.
             is_own = ended.log in ("", log) and ended.name in names
-            if is_own and (ended.agent, ended.socket) == (row.key.id, socket):
+            if is_own and ended.agent == row.key.id and is_logged_socket(ended.socket, socket):
                 return ended
         return None
 

@@ -78,6 +78,7 @@ class ActionEvidence:
         ending: The steps of agents that reported their end a moment ago (`is_ending`).
         processes: Maps the step of an agent without a session to the reason why the agent's
             process must not be ended, or may still run.
+        denied: Maps a step that this user has no permission to record to the reason.
     """
 
     snapshot: TmuxSnapshot
@@ -96,6 +97,7 @@ class ActionEvidence:
     ends: Mapping[Step, ReportedEnd | None] = field(default_factory=dict)
     unwritable: Mapping[Path, str] = field(default_factory=dict)
     ending: frozenset[Step] = frozenset()
+    denied: Mapping[Step, str] = field(default_factory=dict)
     processes: Mapping[Step, str] = field(default_factory=dict)
 
 
@@ -413,6 +415,11 @@ def is_not_claimed(step: Step, evidence: ActionEvidence) -> str | None:
 # --- Checks before registries are written ---------------------------------------------------
 
 
+def may_be_recorded(step: Step, evidence: ActionEvidence) -> str | None:
+    """Requires that this user may write the audit log, and the registry that the step changes."""
+    return evidence.denied.get(step)
+
+
 def no_session_has_its_name(step: Step, evidence: ActionEvidence) -> str | None:
     """Requires that no session has the name of the agent's session."""
     if not step.session_names.isdisjoint(evidence.snapshot.sessions):
@@ -455,6 +462,7 @@ KILL: tuple[tuple[Check, Result], ...] = (
     (end_is_still_recorded, Result.LEFT),
     (registry_can_be_locked, Result.LEFT),
     (task_can_be_written, Result.LEFT),
+    (may_be_recorded, Result.FAILED),
     (registry_has_its_owner, Result.LEFT),
     (deployment_is_same, Result.LEFT),
     (is_not_at_work_again, Result.LEFT),
@@ -477,6 +485,7 @@ KILL: tuple[tuple[Check, Result], ...] = (
 COMPLETE: tuple[tuple[Check, Result], ...] = (
     (tmux_answers, Result.FAILED),
     (task_can_be_written, Result.LEFT),
+    (may_be_recorded, Result.FAILED),
     (session_is_not_elsewhere, Result.LEFT),
     (process_has_ended, Result.LEFT),
     (process_is_as_planned, Result.LEFT),

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from registry.audit import (
     UNDO,
+    WHOLE_FILE,
     Audit,
     Entry,
     Log,
@@ -28,6 +29,7 @@ from tui.actions.audit_text import by_holder, change_words, local_time
 from tui.actions.execute import Outcome, Result, StepOutcome
 from tui.actions.plan import Verb
 from tui.actions.preview import Preview
+from tui.actions.record_permission import why_denied
 from tui.model.roll import TaskState
 from tui.text.sanitize import harmless
 
@@ -171,12 +173,16 @@ def _plan(
             agents_by_reason.setdefault(step.refused, {}).update(agents)
             continue
         assert step.task is not None  # A step without a task is refused.
+        denied = why_denied(known[step.task].audit_log, step.task)
+        if denied is not None:
+            refused.append((_label(step.entry), denied))
+            continue
         try:
             reverted = known[step.task].preview_revert(step, registries)
         except RegistryError as error:
             refused.append((_label(step.entry), str(error)))
             continue
-        refused += reverted.refused.items()
+        refused += ((_name(name, step.entry), why) for name, why in reverted.refused.items())
         if reverted.agents or reverted.fields:
             doable.append(step)
             sources.append(known[step.task])
@@ -211,9 +217,14 @@ def _earlier(log: Log, action_id: str) -> str:
     if not earlier:
         return ""
     last = earlier[-1]
-    text = f"The action before this kill: {last.action} of {local_time(last.at)}"
+    text = f"The action before this one: {last.action} of {local_time(last.at)}"
     command = command_line("muster", "undo", names=(last.action_id,))
     return text if command is None else f"{text}; undo it with {command}"
+
+
+def _name(name: str, entry: Entry) -> str:
+    """Returns the name of a part of a step: an agent, a field, or the replaced file."""
+    return _label(entry) if name == WHOLE_FILE else name
 
 
 def _label(entry: Entry) -> str:
@@ -273,9 +284,10 @@ def carry_out_undo(plan: UndoPlan, reason: str) -> Outcome:
             written |= dict.fromkeys(made.written)
             problems += made.problems
             done = (*made.result.agents, *made.result.fields)
-            outcomes += [StepOutcome(name, Result.DONE, "taken back") for name in done]
+            parts = [(name, Result.DONE, "taken back") for name in done]
+            parts += [(name, Result.LEFT, why) for name, why in made.result.refused.items()]
             outcomes += [
-                StepOutcome(name, Result.LEFT, why) for name, why in made.result.refused.items()
+                StepOutcome(_name(name, step.entry), result, text) for name, result, text in parts
             ]
     return Outcome(Verb.UNDO, tuple(outcomes), tuple(written), tuple(problems))
 

@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from registry.agent_output import TraceReader
 from registry.checks import Issue, IssueKind
 from registry.dataclass import dataclass, replace
 from registry.schema import Workspace, is_active
@@ -96,11 +97,12 @@ def examine(
         where: The options that the commands in the advice need to find these workspaces.
         settled: Seconds between the two readings.
     """
-    look = _look(workspaces, roll)
+    reader = TraceReader()
+    look = _look(workspaces, roll, reader)
     if look.findings:
         time.sleep(settled)
         first = {finding.identity for finding in look.findings}
-        look = _look(workspaces, roll)
+        look = _look(workspaces, roll, reader)
         look.files = list(_among(look.files, first))
         look.tasks = [replace(job, findings=_among(job.findings, first)) for job in look.tasks]
         look.globals_ = [
@@ -187,7 +189,7 @@ def _unsure(files: Iterable[Issue], roll: RollCall) -> Iterator[str]:
         yield f"not examined: {shown_name(finding.file)} {finding.says}"
 
 
-def _look(workspaces: Sequence[Workspace], roll: RollCall) -> Found:
+def _look(workspaces: Sequence[Workspace], roll: RollCall, reader: TraceReader) -> Found:
     states = [task.state for task in roll.tasks()]
     unread = {
         state.registry: state.error
@@ -198,7 +200,7 @@ def _look(workspaces: Sequence[Workspace], roll: RollCall) -> Found:
     hanging = {workspace.path for workspace in roll.workspaces if workspace.error == NO_ANSWER}
     sources = (state.source for state in states if state.workspace not in hanging)
     answering = (workspace for workspace in workspaces if workspace.path not in hanging)
-    look = find_issues(map(workspace_source, answering), sources, unread)
+    look = find_issues(map(workspace_source, answering), sources, unread, reader)
     look.files += [unreadable(path, NO_ANSWER) for path in sorted(hanging)]
     for workspace in roll.workspaces:
         if workspace.path in hanging:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from registry.agent_output import TraceReader
 from registry.audit import MISSING, Audit, AuditContext, Made, restore
 from registry.checks import Fixed, Issue, IssueKind
 from registry.errors import RegistryError
@@ -23,7 +24,9 @@ _RECOVERY_TIMEOUT = 10.0
 
 
 class _Fix(Protocol):
-    def __call__(self, planned: tuple[Issue, ...], *, on_record: AuditContext) -> Made[Fixed]: ...
+    def __call__(
+        self, planned: tuple[Issue, ...], *, on_record: AuditContext, reader: TraceReader
+    ) -> Made[Fixed]: ...
 
 
 class _Results:
@@ -33,13 +36,14 @@ class _Results:
         self.steps: list[StepOutcome] = []
         self.written: dict[Path, None] = {}
         self.problems: list[str] = []
+        self._reader = TraceReader()
 
     def fix(self, fix: _Fix, findings: tuple[Issue, ...], audit: Audit) -> None:
         """Repairs findings with the given function, and adds the outcomes."""
         if not findings:
             return
         try:
-            made = fix(findings, on_record=AuditContext(audit))
+            made = fix(findings, on_record=AuditContext(audit), reader=self._reader)
         except (RegistryError, OSError) as error:
             reason = str(error)
             self.steps += [

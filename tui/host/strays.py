@@ -9,6 +9,7 @@ does not decide whether an agent is dead.
 from __future__ import annotations
 
 import functools
+import math
 import os
 import stat
 import time
@@ -21,6 +22,7 @@ from registry.dataclass import dataclass, field
 from tui.host.process import procfs
 from tui.host.process.process_tree import Look, Process, look
 from tui.host.process.procfs import PaneEnvironment
+from tui.host.process.socket_path import is_socket
 from tui.host.tmux_servers import panes_of
 from tui.host.tmux_types import TmuxSnapshot
 
@@ -79,6 +81,7 @@ class Stray:
         is_hidden: Whether no existing pane has the process, and its former pane is not known. Then
             `began` is the earliest start among the process, its ancestors and its process session
             (setsid(2)).
+        since: If `is_hidden`, the earliest time at which the process session may have begun.
     """
 
     process: Process
@@ -91,6 +94,7 @@ class Stray:
     is_here: bool = True
     other_runs: bool = False
     is_hidden: bool = False
+    since: float = math.inf
 
     @property
     def pane(self) -> tuple[int, str]:
@@ -148,7 +152,8 @@ def find_strays(answer: TmuxSnapshot, watched: Watched) -> tuple[Stray, ...]:
             named = named._replace(pane="")
         if is_former or _is_gone(process.pid, named, asked, alive, now, panes):
             surely, maybe = written_by(process.pid, watched, procfs.open_files(process.pid))
-            is_here = is_ours or _is_same_socket(named.socket, answer, trusted.issuperset(own))
+            may_follow = None if trusted.issuperset(own) else trusted
+            is_here = is_ours or is_socket(named.socket, answer.socket, may_follow)
             users = frozenset(own)
             other_runs = not is_ours and named.server_pid in now.servers
             strays.append(
@@ -195,9 +200,10 @@ def _hidden(now: Look, unexamined: Set[int], asked: int | None) -> Iterator[Stra
             continue
         own = now.users_of(process.pid)
         if own is not None and not _is_of_kernel(process.pid, now):
-            began = procfs.begun_at(now.stats[_earliest(process.pid, now)])
+            since, began = _beginning(process.pid, now)
             is_here = server is not None and server == asked
-            yield Stray(process, frozenset(own), began, None, is_here=is_here, is_hidden=True)
+            users = frozenset(own)
+            yield Stray(process, users, began, None, is_here=is_here, is_hidden=True, since=since)
 
 
 def _is_of_kernel(pid: int, now: Look) -> bool:
@@ -210,25 +216,58 @@ def _is_of_kernel(pid: int, now: Look) -> bool:
     )
 
 
-def _earliest(pid: int, now: Look) -> int:
-    """Returns the pid of the oldest process to which a process is tied.
+def _beginning(pid: int, now: Look) -> tuple[float, float]:
+    """Returns between which two times the process session of a process may have begun.
 
-    These are its ancestors and the members of its process session (setsid(2)). A process that
-    descends from a pane is not tied to a process that is older than the pane, except to a server,
-    and to a process that adopts others, such as init.
+    The second time is the earliest start among the processes to which the process is tied. These
+    are its ancestors and the members of its process session (setsid(2)). A process that descends
+    from a pane is not tied to a process that is older than the pane, except to a server, and to a
+    process that adopts others, such as init.
+
+    The two times are equal, unless the leader of the process session has ended. Then the first
+    time comes from older process sessions; it is minus infinity if their order is not known.
     """
-    tied = {pid, *now.led.get(now.stats[pid].session, ())}
-    parent = now.stats[pid].parent
-    while parent in now.stats and not _adopts(parent, now) and parent not in tied:
+    stats = now.stats
+    session = stats[pid].session
+    members = {pid, *now.led.get(session, ())}
+    if session not in stats:
+        # A process is in the process session of its real parent, unless it is the leader. So a
+        # parent in another process session has adopted the process, and proves nothing.
+        began = min(procfs.begun_at(stats[each]) for each in members)
+        return min(began, _older_than(pid, now)), began
+    tied = members
+    parent = stats[pid].parent
+    while parent in stats and not _adopts(parent, now) and parent not in tied:
         tied.add(parent)
-        parent = now.stats[parent].parent
-    return min(tied, key=lambda each: now.stats[each].started)
+        parent = stats[parent].parent
+    began = min(procfs.begun_at(stats[each]) for each in tied)
+    return began, began
+
+
+def _older_than(pid: int, now: Look) -> float:
+    """Returns a time after which the process session of a process certainly began."""
+    order = now.order_of(pid)
+    if order is None:
+        return -math.inf
+    leaders = (leader for leader in now.led if leader in now.stats)
+    older = (
+        procfs.begun_at(now.stats[leader])
+        for leader in leaders
+        if (other := now.order_of(leader)) is not None and other < order
+    )
+    return max(older, default=-math.inf)
 
 
 def _adopts(pid: int, now: Look) -> bool:
-    """Returns whether the parent of a process may be another one than the one that started it."""
+    """Returns whether the parent of a process may be another one than the one that started it.
+
+    A process that is the parent of a tmux server has certainly adopted it, unless the server runs
+    in the foreground.
+    """
     # The manager of a user's services adopts the user's processes (PR_SET_CHILD_SUBREAPER).
-    return pid <= procfs.INIT or pid in now.servers or now.stats[pid].name == "systemd"
+    if pid <= procfs.INIT or pid in now.servers or now.stats[pid].name == "systemd":
+        return True
+    return any(now.stats[server].parent == pid for server in now.servers)
 
 
 def _is_gone(
@@ -260,21 +299,6 @@ def _is_gone(
         return False
     panes = panes_of(named.server_pid)
     return panes is None or named.pane not in panes
-
-
-def _is_same_socket(named: str, answer: TmuxSnapshot, may_follow: bool) -> bool:
-    """Returns whether a process names the queried socket.
-
-    Args:
-        named: The path that the process names.
-        answer: The snapshot of the queried server.
-        may_follow: Whether symbolic links in the path may be followed. False for an untrusted
-            user, because the path may lead anywhere.
-    """
-    socket = os.fspath(answer.socket)
-    if os.path.normpath(named) in (os.path.normpath(socket), os.path.realpath(socket)):
-        return True
-    return may_follow and os.path.realpath(named) == os.path.realpath(socket)
 
 
 def _at_most(

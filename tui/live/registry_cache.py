@@ -209,6 +209,8 @@ class Registries:
         seen: set[Path] = set()
         whole = True
         for branch in self._branches:
+            if bounds.are_limits:
+                branch.source.limit_database(int(bounds.left), bounds.until)
             branch.database = branch.source.unread_database()
             self._read_global(branch, bounds)
             try:

@@ -61,7 +61,8 @@ def judge_process(
     if process is None:
         return _unknown(f"muster has not looked up its process {pid} yet")
     is_comparable = record.started is not None and record.started <= now
-    if is_comparable and _is_before_boot(record, evidence, policy):
+    is_named = record.id is not None and process.names(record.id)
+    if is_comparable and not is_named and _is_before_boot(record, evidence, policy):
         return _gone(f"the host was booted after the agent started, so its process {pid} is gone")
     if process.began is None:
         if process.unseen is not None:
@@ -78,6 +79,12 @@ def judge_process(
     earliest, latest = record.possible_starts[0], record.possible_starts[-1]
     if process.began > latest + policy.session_late_limit:
         later = age_in_words(process.began - latest)
+        if is_named:
+            return _unknown(
+                f"process {pid} began {later} after the agent, but its command line names the "
+                "agent; the clock may have been set. If the agent has ended, complete this agent "
+                "alone"
+            )
         return _gone(f"another process got the pid {pid} {later} after the agent started")
     if process.began > latest + _CLOCKS:
         return _unknown(f"process {pid} may be another one: it began after the agent")

@@ -17,7 +17,7 @@ from registry.storage.files import access_list
 from registry.storage.files.access_list import AccessList
 from registry.storage.files.interruption import hand_on, tolerating
 
-_READ, _WRITE = 4, 2
+_READ, _WRITE, _SEARCH = 4, 2, 1
 
 _USUAL_OVERFLOW = 65534
 """The id that Linux shows for unknown users, unless the administrator changed it."""
@@ -115,6 +115,20 @@ class Access:
             frozenset(group for group, has in by_group.items() if not has),
             bool(others & bit),
         )
+
+
+def is_denied(path: Path) -> bool:
+    """Returns whether this user has no permission to write an existing file.
+
+    The result is False if nobody can write the file system.
+    """
+    effective = os.access in os.supports_effective_ids
+    try:
+        is_read_only = os.statvfs(path).f_flag & os.ST_RDONLY
+    except OSError as error:
+        hand_on(error)
+        return False
+    return not is_read_only and not os.access(path, os.W_OK, effective_ids=effective)
 
 
 def is_unmapped(number: int, *, kind: str = "uid") -> bool:
@@ -363,6 +377,24 @@ def journal_access(user: int, group: int, registry: Access) -> Access:
     if group != registry.group:
         bits = bits & ~0o070 | (bits & 0o007) << 3
     return Access(user, group, bits)
+
+
+def reachable(file: Access, directory: Access) -> Access:
+    """Returns a file's permissions without those that the file's directory prevents.
+
+    Args:
+        file: The permissions of the file.
+        directory: The permissions of the directory.
+    """
+    searchers, known = directory.allowed(_SEARCH), frozenset({file.owner, directory.owner, 0})
+    for left_out in (0, stat.S_IRWXO, stat.S_IRWXG | stat.S_IRWXO):
+        listed = file.listed
+        if listed is not None and left_out:
+            listed = None if left_out & stat.S_IRWXG else {**listed, _OTHERS: 0}
+        narrowed = replace(file, mode=file.mode & ~left_out, listed=listed)
+        if _beyond(narrowed.allowed(_READ), searchers, known) is None:
+            break
+    return narrowed
 
 
 _OWNER = access_list.OWNER, access_list.UNNAMED

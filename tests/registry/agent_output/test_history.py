@@ -56,6 +56,13 @@ def history(task: Path) -> History:
     return found
 
 
+def test_findings_alone_prove_that_the_agent_worked(tmp_path: Path) -> None:
+    for agent_id, found in ((ID, History()), ("another", None)):
+        finding = {"agent_id": agent_id, "finding_type": "issue", "message": "odd"}
+        put(tmp_path, f"findings/{ID}_findings.jsonl", json.dumps(finding) + "\n")
+        assert one(tmp_path).history == found
+
+
 def test_all_files_of_an_agent_are_found_also_in_the_archive(tmp_path: Path) -> None:
     names = [
         f"agent_prompt_{ID}.txt",
@@ -235,4 +242,4 @@ def test_reading_ends_and_says_so_if_it_takes_too_long(
     found, problems = traces_in(put(tmp_path, "AGENT_REGISTRY.json", "{}"), lambda _: True)
     assert found == ()
     ((directory, why),) = problems
-    assert directory == tmp_path and "the files of 3 agents were not read" in why
+    assert directory == tmp_path and "no agent was searched" in why

@@ -210,3 +210,17 @@ def test_who_may_write_the_registry_is_believed(task: Path) -> None:
     task.chmod(0o666)
     put(task, line()).chmod(0o666)
     assert end_in(task) is not None
+
+
+def test_who_may_write_only_the_registry_beside_a_database_is_not_believed(task: Path) -> None:
+    database = task.parent.parent / "registry" / "state.sqlite3"
+    database.parent.mkdir()
+    database.touch()
+    task.chmod(0o666)
+    path = put(task, line())
+    assert end_in(task, about=[database]) is not None
+    path.chmod(0o666)
+    assert end_in(task, about=[database]) is None
+    task.unlink()
+    path.chmod(0o600)
+    assert end_in(task, about=[database]) is not None, "the registry is not needed"

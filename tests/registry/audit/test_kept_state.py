@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from registry.schema.layout import Workspace
 from registry.snapshots import Snapshot, read_registry
 from registry.sources import JsonTask, find_issues, workspace_source
 from registry.storage import commit
-from registry.storage.files import file_age
+from registry.storage.files import file_age, safe_open
 from tests.support.other_users import User, only_root
 from tests.support.registries import agent, global_registry, load, task_registry, write
 from tests.support.shared_registry import searchable
@@ -353,3 +354,73 @@ def test_a_kept_state_is_as_private_as_its_registry(task: Path, global_: Path) -
     assert keep(task), "others cannot reach it"
     assert place.stat().st_mode & 0o777 == 0o600
     assert not keep(task)
+
+
+@only_root
+def test_who_may_only_read_a_registry_leaves_its_kept_state(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    owner, reader = User(64101), User(64102, (64110,))
+    with searchable() as root:
+        path = root / ".agent-workspace" / "TASK-1" / "AGENT_REGISTRY.json"
+        write(path, task_registry(agent("one")))
+        folder = root / ".agent-workspace" / "registry"
+        folder.mkdir()
+        for each in (root, *root.rglob("*")):
+            os.chown(each, owner.number, 64110)
+        folder.chmod(0o2770)
+        path.chmod(0o640)
+        assert owner.do(lambda: keep(path)).value is True
+        before = place_of(path).stat()
+        write(path, task_registry(agent("one"), agent("two")))
+        assert reader.do(lambda: keep(path)).value is False
+        assert place_of(path).stat().st_ino == before.st_ino
+        # What nobody would believe replaces nothing either.
+        path.chmod(0o660)
+        with monkeypatch.context() as patched:
+            patched.setattr(kept_state, "why_not_of_writer", lambda *_: "is odd")
+            assert "would not be trusted: it is odd" in reader.do(lambda: keep(path)).error
+        assert sorted(each.name for each in folder.iterdir()) == [place_of(path).name]
+        assert place_of(path).stat().st_ino == before.st_ino
+        assert owner.do(lambda: keep(path)).value is True
+
+
+def test_a_kept_state_is_not_read_by_the_members_of_another_group(
+    task: Path, global_: Path
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("only root can give a directory to a group of its choice")
+    task.chmod(0o640)
+    os.chown(task, -1, 64110)
+    os.chown(task.parent, -1, 64111)
+    task.parent.chmod(0o750)
+    assert keep(task)
+    assert place_of(task).stat().st_mode & 0o777 == 0o600
+    os.chown(task.parent, -1, 64110)
+    assert keep(task)
+    assert place_of(task).stat().st_mode & 0o777 == 0o640
+    os.chown(task, -1, 64111)
+    os.chown(task.parent, -1, 64111)
+    assert keep(task), "its group is another one now"
+    assert place_of(task).stat().st_gid == 64111
+
+
+def test_the_access_of_another_directory_does_not_count(
+    task: Path, global_: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another user moves the directory between the read of the registry and of the directory."""
+    task.parent.chmod(0o700)
+    task.chmod(0o644)
+    opened = safe_open.open_file
+
+    def moved(path: Path, flags: int) -> Any:
+        file = opened(path, flags)
+        task.parent.rename(task.parent.with_name("private"))
+        write(task, load_text(task.parent.with_name("private").joinpath(task.name).read_text()))
+        task.parent.chmod(0o755)
+        return file
+
+    monkeypatch.setattr(kept_state, "open_file", moved)
+    with suppress(RegistryError):
+        keep(task)
+    assert not place_of(task).exists() or place_of(task).stat().st_mode & 0o077 == 0

@@ -172,7 +172,7 @@ def test_without_its_parent_an_agent_is_not_put_back(parents: dict[str, str], wh
     ("kinds", "advice"),
     [
         (("prompt",), "its deployment failed or was withdrawn"),
-        (("findings",), "no line of the progress file"),
+        (("findings",), "no line of the agent's files"),
     ],
 )
 def test_files_that_prove_nothing_put_no_agent_back(kinds: tuple[str, ...], advice: str) -> None:

@@ -6,7 +6,8 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from pathlib import Path
 
@@ -16,9 +17,9 @@ from registry import (
     RegistryNotFoundError,
     UnreadableDatabaseError,
 )
-from registry.database import connection, read_rows, stamp_of
+from registry.database import Limits, connection, lists_task, read_agent, read_rows, stamp_of
 from tests.support.bad_databases import BAD
-from tests.support.databases import JANUARY, Database
+from tests.support.databases import JANUARY, TODAY, Database
 from tests.support.other_user import OTHER, needs_another_user
 
 
@@ -184,3 +185,118 @@ def test_an_old_log_of_a_copy_is_never_left_out(built: Database) -> None:
             shutil.copy(built.path.with_name(name), copy / name)
     with pytest.raises(UnreadableDatabaseError, match="newest changes are unknown"):
         read_rows(copy / built.path.name)
+
+
+def _rewritten(database: Database, old: str, new: str) -> None:
+    """Changes the text of the schema, as no SQL statement can."""
+    with closing(sqlite3.connect(database.path)) as writer, writer:
+        writer.execute("PRAGMA writable_schema = ON")
+        writer.execute("UPDATE sqlite_master SET sql = replace(sql, ?, ?)", (old, new))
+
+
+def test_a_virtual_table_in_another_spelling_is_not_read(tmp_path: Path) -> None:
+    names = "(agent_id, task_id, status, tmux_session, started_at)"
+    database = Database(tmp_path, f"CREATE VIRTUAL TABLE agents USING fts5{names}")
+    _rewritten(database, "CREATE VIRTUAL", "CREATE/**/VIRTUAL")
+    with pytest.raises(UnreadableDatabaseError, match="no table 'agents'"):
+        read_rows(database.path)
+
+
+def test_a_text_that_only_seems_to_create_a_table_is_not_believed(
+    built: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.utime(built.path, (1_700_000_000, 1_700_000_000))
+    with connection.reading(built.path) as transaction:
+        assert transaction.table("agents") is not None
+        real = transaction.select
+
+        def called_a_view(query: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
+            return [("view",)] if "pragma_table_list" in query else real(query, values)
+
+        if sqlite3.sqlite_version_info >= (3, 37):
+            monkeypatch.setattr(connection.Transaction, "select", staticmethod(called_a_view))
+            assert transaction.table("agents") is None
+
+
+def test_generated_columns_are_not_computed(tmp_path: Path) -> None:
+    costly = "g TEXT GENERATED ALWAYS AS (hex(zeroblob(9000000))) VIRTUAL"
+    needed = f"status TEXT GENERATED ALWAYS AS (hex(zeroblob(9000000))) VIRTUAL, {costly}"
+    database = Database(
+        tmp_path, TODAY.replace("final_verdict TEXT", f"final_verdict TEXT, {costly}")
+    )
+    database.agent("one")
+    row = read_agent(database.path, "TASK-1", "one")
+    # The value is longer than any text that is read.
+    assert row is not None and row["status"] == "running" and "g" not in row
+    assert len(read_rows(database.path).agents) == 1
+    database = Database(
+        tmp_path / "2", JANUARY.replace("status TEXT, progress", f"{needed}, progress")
+    )
+    with pytest.raises(UnreadableDatabaseError, match=r"agents\.status"):
+        read_rows(database.path)
+
+
+def test_ids_of_any_bytes_are_found_again(built: Database) -> None:
+    built.run(
+        "INSERT INTO agents (agent_id, task_id, status, tmux_session, started_at) "
+        "VALUES (CAST(x'ff1b' AS TEXT), CAST(x'2e2e2fff' AS TEXT), 'running', 's', '')"
+    )
+    (odd,) = (row for row in read_rows(built.path).agents if row["agent_id"] != "one")
+    assert (odd["agent_id"], odd["task_id"]) == ("\udcff\x1b", "../\udcff")
+    assert read_agent(built.path, odd["task_id"], odd["agent_id"]) is not None
+    assert lists_task(built.path, odd["task_id"])
+    assert not any(lists_task(built.path, odd) for odd in ("\udcfe", "\ud800", "ü"))
+
+
+def test_the_memory_of_a_reading_is_limited(
+    built: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for number in range(20):
+        built.agent(str(number), type="x" * 10_000)
+    monkeypatch.setattr(connection, "MEMORY_AT_MOST", 1 << 17)
+    with pytest.raises(UnreadableDatabaseError, match="of memory"):
+        read_rows(built.path)
+    monkeypatch.setattr(connection, "MEMORY_AT_MOST", 1 << 19)
+    assert len(read_rows(built.path).agents) == 21
+
+
+def test_the_time_of_a_reading_is_limited(
+    built: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    endless = (
+        "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT max(i) FROM n"
+    )
+    os.utime(built.path, (1_700_000_000, 1_700_000_000))
+    monkeypatch.setattr(connection, "STEPS_AT_MOST", 10**12)
+    monkeypatch.setattr(connection, "SECONDS_AT_MOST", 0.05)
+    with (
+        pytest.raises(UnreadableDatabaseError, match="takes too long"),
+        connection.reading(built.path) as transaction,
+    ):
+        transaction.select(endless)
+    monkeypatch.setattr(connection, "SECONDS_AT_MOST", 1e4)
+    with (
+        pytest.raises(UnreadableDatabaseError, match="takes too long"),
+        connection.reading(built.path, Limits(give_up_at=time.monotonic() + 0.05)) as transaction,
+    ):
+        transaction.select(endless)
+
+
+def test_the_log_counts_for_the_size(built: Database) -> None:
+    with closing(sqlite3.connect(built.path, isolation_level=None)) as writer:
+        writer.execute("UPDATE agents SET progress = 99")
+        sizes = [
+            built.path.with_name(built.path.name + end).stat().st_size for end in ("", "-wal")
+        ]
+        assert min(sizes) > 0
+        with pytest.raises(UnreadableDatabaseError, match="is too large"):
+            read_rows(built.path, Limits(largest=sum(sizes) - 1))
+        assert read_rows(built.path, Limits(largest=sum(sizes))).agents
+
+
+def test_a_hundred_gigabytes_of_nothing_are_not_read(built: Database) -> None:
+    for end in ("-wal", "-shm"):
+        with built.path.with_name(built.path.name + end).open("wb") as file:
+            file.truncate(100 << 30)
+    with pytest.raises(UnreadableDatabaseError, match="is too large"):
+        read_rows(built.path)

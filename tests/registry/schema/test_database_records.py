@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -32,6 +33,16 @@ def _record(database: Database) -> WorkspaceRecord:
 
 def _task(database: Database) -> TaskRecord:
     return _record(database).tasks["TASK-1"]
+
+
+def test_very_many_children_of_one_parent_are_taken_at_once(built: Database) -> None:
+    rows = read_rows(built.path)
+    children = [
+        {"task_id": "TASK-1", "parent_agent_id": "boss", "child_agent_id": str(number)}
+        for number in range(100_000)
+    ]
+    record = workspace_record(replace(rows, agent_hierarchy=tuple(children)))
+    assert len(record.tasks["TASK-1"].hierarchy["boss"]) == 100_000
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -83,6 +84,41 @@ def test_a_stamp_is_the_snapshots_until_something_changes(
     built.agent("two")
     assert task.stamp() != before
     assert [agent.id for agent in task.read().record.agents] == ["one", "two"]
+
+
+def test_a_database_beyond_the_limits_counts_as_unread(
+    home: SqliteWorkspace, built: Database
+) -> None:
+    size = built.path.stat().st_size
+    for largest, seconds in ((size - 1, 1e9), (size, -1.0)):
+        home.limit_database(largest, time.monotonic() + seconds)
+        assert home.unread_database() is not None
+        assert not any(isinstance(task, SqliteTask) for task in home.tasks({}))
+    home.limit_database(size, time.monotonic() + 1e9)
+    assert home.unread_database() is None
+    assert isinstance(_only(home), SqliteTask)
+
+
+def test_a_reading_that_failed_late_is_not_repeated(
+    home: SqliteWorkspace, built: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads: list[Path] = []
+
+    def fail(path: Path, *_: object, **__: object) -> None:
+        reads.append(path)
+        raise UnreadableDatabaseError(path, "takes too long", "Wait")
+
+    monkeypatch.setattr("registry.database.read_rows", fail)
+    os.utime(built.path, LONG_AGO)
+    for slow, expected in ((1e9, 2), (-1.0, 3)):
+        monkeypatch.setattr("registry.sources.database_state._SLOW", slow)
+        for _ in range(2):
+            assert home.unread_database() is not None
+        assert len(reads) == expected
+    monkeypatch.undo()
+    assert home.unread_database() is not None
+    built.agent("two")
+    assert home.unread_database() is None
 
 
 def test_each_other_task_is_the_json_files(home: SqliteWorkspace, built: Database) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -20,6 +21,7 @@ from tests.support.rolls import (
     session,
     task_state,
 )
+from tui.actions import footprint
 from tui.actions.footprint import origin_of_ended
 from tui.actions.plan import Footprint, Plan
 from tui.actions.plan_complete import plan_complete
@@ -209,6 +211,18 @@ def test_the_ended_session_of_another_agent_or_server_does_not_count() -> None:
     ):
         (step,) = plan_kill(roll, roll.agents(), unfinished=[other]).steps
         assert step.earlier is None
+
+
+def test_what_was_left_is_found_under_another_path_of_the_socket(tmp_path: Path) -> None:
+    socket, link = tmp_path / "s", tmp_path / "link"
+    link.symlink_to(tmp_path)
+    for asked, logged in ((socket, link / "s"), (link / "s", socket)):
+        answer = replace(answered(), socket=asked)
+        roll = roll_with(task_state(agent("a")), answer=answer)
+        ended = replace(LEFT, socket=str(logged))
+        (step,) = plan_kill(roll, roll.agents(), unfinished=[ended]).steps
+        assert step.earlier == ended
+        assert footprint._is_left(replace(ended, agent=None), answer)
 
 
 @pytest.mark.parametrize("name", ["agent_a.b", "agent_a_b"])

@@ -111,6 +111,11 @@ def reported_again(known: ActionEvidence) -> ActionEvidence:
     return replace(known, ends=dict.fromkeys(steps, replace(END, message="again")))
 
 
+def denied(known: ActionEvidence) -> ActionEvidence:
+    steps = (*KILLS.steps, *COMPLETES.steps)
+    return replace(known, denied=dict.fromkeys(steps, "no permission"))
+
+
 def process_runs(known: ActionEvidence) -> ActionEvidence:
     steps = (*KILLS.steps, *COMPLETES.steps)
     return replace(known, processes={step: "runs" for step in steps if step.label == "dead"})
@@ -126,6 +131,7 @@ SPOILED: dict[str, tuple[str, Spoil]] = {
     "end_is_still_recorded": ("done", registry(record=None, error="gone")),
     "registry_can_be_locked": ("live", registry(has_locks=False)),
     "task_can_be_written": ("live", lambda e: replace(e, unwritable={REGISTRY: "full"})),
+    "may_be_recorded": ("dead", denied),
     "registry_has_its_owner": ("live", registry(owner=64101)),
     "deployment_is_same": ("live", agents(replace(agent("live"), started_at="later"))),
     "is_not_at_work_again": ("done", agents(agent("done"))),

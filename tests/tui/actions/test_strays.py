@@ -233,6 +233,18 @@ def test_a_process_that_may_not_be_examined_may_be_an_agents(
     assert_late(files, server, 90, may_be=False)
 
 
+@pytest.mark.parametrize(
+    ("since", "began", "may_be"),
+    [(100.0, 100.0, True), (161.0, 500.0, False), (159.0, 500.0, True), (0.0, 84.0, False)],
+)
+def test_a_hidden_process_may_be_an_agents_if_its_process_session_may_be(
+    since: float, began: float, may_be: bool
+) -> None:
+    process = Process(7, 1, "sleep", 0)
+    hidden = strays.Stray(process, frozenset(), began, None, is_hidden=True, since=since)
+    assert leftovers._may_have_begun_at((100.0, 9000.0), [hidden]) is may_be
+
+
 OVERWRITES = """
 import ctypes, signal, time
 signal.signal(signal.SIGHUP, signal.SIG_IGN)
@@ -529,6 +541,52 @@ def test_what_an_agent_ran_as_another_user_may_be_it(
     kill_server(server)
     assert f"of user {OTHER}" in refusals(files, server)[0]
     assert_refused(files, server, pid)
+
+
+@needs_another_user
+@pytest.mark.parametrize("named", ["s", "link/s", "alias"])
+def test_what_another_user_runs_counts_by_every_path_of_the_socket(
+    files: Files, server: RealTmux, slept: Slept, named: str
+) -> None:
+    (server.directory / "link").symlink_to(server.directory)
+    (server.directory / "alias").symlink_to(server.socket)
+    server.start("agent_x")
+    write(files, "x")
+    kill_server(server)
+    path = server.directory / named
+    says = {"TMUX": f"{path},1,0", "TMUX_PANE": "%0", "PATH": os.environ["PATH"]}
+    left = subprocess.Popen(["sleep", "1000"], env=says, user=OTHER, group=OTHER)
+    try:
+        for asked in ("s", "link/s", "alias"):
+            answer = replace(server.client().ask(), socket=server.directory / asked)
+            (found,) = (
+                stray
+                for stray in strays.find_strays(answer, strays.Watched())
+                if stray.process.pid == left.pid
+            )
+            assert found.is_here, asked
+        (why, *_) = refusals(files, server)
+        assert f"sleep ({left.pid})" in why
+    finally:
+        left.kill()
+        left.wait()
+
+
+@needs_another_user
+def test_a_third_users_own_link_to_the_socket_is_no_reason(
+    files: Files, server: RealTmux, slept: Slept
+) -> None:
+    link = server.directory / "theirs"
+    link.symlink_to(server.directory)
+    os.chown(link, OTHER, OTHER, follow_symlinks=False)
+    server.start("agent_x")
+    write(files, "x")
+    kill_server(server)
+    says = {"TMUX": f"{link}/s,1,0", "TMUX_PANE": "%0", "PATH": os.environ["PATH"]}
+    with subprocess.Popen(["sleep", "1000"], env=says, user=OTHER, group=OTHER) as liar:
+        whys = refusals(files, server)
+        liar.kill()
+    assert whys == []
 
 
 @needs_another_user

@@ -166,6 +166,14 @@ def test_a_kill_is_on_record_and_is_not_undone(files: Files) -> None:
     assert files.bytes() == before
 
 
+def test_an_earlier_action_is_named_whatever_the_last_action_was(files: Files) -> None:
+    complete(files, "c")
+    complete(files, "a")
+    atomic_update_agent_status(files.registry(), "a", "blocked")
+    said = undo_refusal(planned(files))
+    assert "The action before this one: complete" in said and "kill" not in said
+
+
 def test_of_a_kill_of_several_it_is_said_once_why_it_is_not_undone(files: Files) -> None:
     tmux = Ending(answered(made_now("agent_a"), made_now("agent_b", number=2)))
     roll = take(files, tmux)

@@ -101,7 +101,12 @@ def test_a_broken_registry_is_set_right_on_record_and_undo_brings_it_back(
     undo = plan_undo(states, (files.path.resolve(),), None)
     ((label, says), *_) = [each for each in undo.preview.steps if path.name in each[0]]
     assert "TASK-1" in label and "broken text" in says
-    assert carry_out_undo(undo, "").complete
+    path.write_bytes(whole + b" ")
+    again = plan_undo(states, (files.path.resolve(),), None)
+    assert "was changed after it was restored" in dict(again.preview.refused)[label]
+    path.write_bytes(whole)
+    undone = carry_out_undo(undo, "")
+    assert undone.complete and label in {step.label for step in undone.steps}
     assert path.read_bytes() == broken
 
 
@@ -171,3 +176,20 @@ def test_a_registry_of_a_time_that_lies_ahead_is_kept_when_that_is_far(
 
     until(kept, "the kept state")
     assert read(registries[0])["agents"]
+
+
+def test_a_copy_follows_the_permissions_of_its_registrys_directory(
+    files: Files, registries: list[Path]
+) -> None:
+    path, keeper = files.registry("TASK-1"), StateKeeper()
+    path.chmod(0o644)
+    for mode, expected in ((0o755, 0o644), (0o700, 0o600)):
+        path.parent.chmod(mode)
+        keeper._not_before.clear()
+
+        def kept(expected: int = expected) -> bool:
+            keeper.keep([path])
+            place = place_of(path)
+            return place.exists() and place.stat().st_mode & 0o777 == expected
+
+        until(kept, "the copy")

@@ -6,9 +6,12 @@ import json
 import os
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
+from registry.agent_output import history
+from registry.agent_output.listing import FoundFile
 from registry.schema.layout import DATABASE
 from tests.support.rolls import answered, no_server, session
 from tests.support.scripted_tmux import ScriptedTmux
@@ -173,3 +176,43 @@ def test_without_a_global_registry_the_task_alone_gets_the_agent_back(files: Fil
     assert fix(look(files)).complete
     assert files.agent(ID)["status"] == "completed"
     assert kinds(look(files)) == []
+
+
+def test_all_files_of_all_tasks_are_read_within_one_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tasks = [f"TASK-{number}" for number in range(4)]
+    files = Files(tmp_path, {task: [entry(f"done-{task}", "completed")] for task in tasks})
+    for task in tasks:
+        for agent_id in ("a", "b"):
+            path = files.registry(task).parent / "progress" / f"{task}-{agent_id}_progress.jsonl"
+            path.parent.mkdir(exist_ok=True)
+            report = {"timestamp": stamp(600), "agent_id": f"{task}-{agent_id}"}
+            path.write_text(json.dumps(report | {"status": "working", "progress": 70}) + "\n")
+            os.utime(path, (NOW - 600, NOW - 600))
+    clock, read_history = 0.0, history._history
+    read: list[str] = []
+
+    def slow(directory: Path, agent_id: str, own: list[FoundFile]) -> history.History | None:
+        nonlocal clock
+        clock += 10.0
+        read.append(agent_id)
+        return read_history(directory, agent_id, own)
+
+    monkeypatch.setattr(history, "_history", slow)
+    monkeypatch.setattr(history, "time", SimpleNamespace(monotonic=lambda: clock))
+    found = look(files)
+    assert read == ["TASK-0-a", "TASK-0-b", "TASK-1-a"], "each once, though there are two looks"
+    lost = [name for kind, name in kinds(found) if kind == "lost_agent"]
+    assert lost == read
+    whys = [finding.says for finding in found.files]
+    assert [why.rpartition(": ")[2] for why in whys] == [
+        "the files of 1 agents were not read",
+        *["no agent was searched"] * 2,
+    ]
+    assert any("not examined" in why for why in found.unsure)
+    read.clear()
+    outcome = fix(found)
+    assert {step.label: step.result for step in outcome.steps if "TASK" in step.label}
+    assert read == ["TASK-0-a", "TASK-0-b", "TASK-1-a"]
+    assert files.agent("TASK-1-a", "TASK-1")["status"] == "working"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shlex
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -12,8 +13,9 @@ from typing import Any
 import pytest
 
 from registry.checks.issue import IssueKind
+from registry.schema import Workspace
 from tests.support.commands import lines_until, running
-from tests.support.databases import make_unreadable
+from tests.support.databases import make_database, make_unreadable
 from tests.support.openmetrics import samples
 from tests.support.real_tmux import RealTmux
 from tests.support.scripted_tmux import ScriptedTmux
@@ -27,6 +29,7 @@ from tui.cli.main import main
 from tui.doctor.examine import examine
 from tui.doctor.fix import carry_out_fix
 from tui.host.process.process_paths import directories_touched
+from tui.live.registry_cache import Bounds, Registries
 from tui.model.roll import RollCall, Verdict
 from tui.model.warnings import notices
 
@@ -455,3 +458,14 @@ def test_nothing_is_set_right_where_a_database_comes_before(tmp_path: Path) -> N
     outcome = carry_out_fix(found, ScriptedTmux(gone_all()), "")
     assert {each.result for each in outcome.steps} == {Result.LEFT}
     assert files.bytes() == before
+
+
+def test_a_reading_with_limits_reads_no_database_beyond_them(tmp_path: Path) -> None:
+    workspace = tmp_path / ".agent-workspace"
+    size = make_database(workspace, CREW).stat().st_size
+    for left, is_read in ((size - 1, False), (size + 1, True)):
+        registries = Registries((Workspace(workspace),))
+        registries.rescan(bounds=Bounds(left=left, until=time.monotonic() + 1e9))
+        (branch,) = registries.branches()
+        assert (branch.database is None) is is_read
+        assert bool(branch.states) is is_read

@@ -125,6 +125,19 @@ def test_a_process_cannot_outlive_the_boot() -> None:
         assert judged(old, seen, missing_for=0.0).verdict is Verdict.ZOMBIE
 
 
+@pytest.mark.parametrize("began_ago", [60.0, 3600.0])
+def test_a_process_that_names_the_agent_is_not_gone_after_the_clock_was_set(
+    began_ago: float,
+) -> None:
+    record = with_pid(started_ago=100_000)
+    assert judged(record, process(began_ago)).verdict is Verdict.ZOMBIE
+    words = f"agent\0--id\0{record.id}\0".encode()
+    named = replace(process(began_ago), words=words)
+    assert judged(record, named).verdict is Verdict.UNKNOWN
+    other = replace(named, words=words.replace(b"\0--id\0", b"-"))
+    assert judged(record, other).verdict is Verdict.ZOMBIE
+
+
 def test_an_agent_with_a_session_is_judged_by_the_session() -> None:
     own = replace(agent(), cursor_pid=PID)
     looks = evidence(GONE)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import os
-import secrets
 from pathlib import Path
 
 from registry.text import shown_name
@@ -89,18 +88,18 @@ def run(options: argparse.Namespace) -> int:
 
 def _make(path: Path, text: str) -> int:
     """Creates the settings file atomically; never replaces an existing file."""
+    from registry.storage import create_whole
+
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.new")
     try:
-        with temporary.open("x", encoding="utf-8") as file:
-            file.write(text)
-        # A rename would replace an existing file; a link fails.
-        os.link(temporary, path)
+        folder = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            create_whole(path.name, folder, text.encode(), lambda _: None, mode=0o666)
+        finally:
+            os.close(folder)
     except FileExistsError:
         raise UsageError(f"{shown_name(path)} exists already; it was not changed") from None
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from error
-    finally:
-        temporary.unlink(missing_ok=True)
     say([f"{shown_name(path)} was created"])
     return DONE

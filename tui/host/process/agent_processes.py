@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Iterable, Mapping
 
@@ -30,17 +31,24 @@ class AgentProcess:
         began: The start time in seconds since the epoch; None if no process has this pid.
         unseen: Why a process with this pid may run although muster does not see it, and a remedy;
             None if muster sees the process, or if no process can have the pid.
+        words: The beginning of the command line; empty if it cannot be read.
     """
 
     pid: int
     started: int | None = None
     began: float | None = None
     unseen: str | None = None
+    words: bytes = b""
 
     @property
     def identity(self) -> tuple[int, int] | None:
         """The pid and the start time, which together identify the process; None without one."""
         return None if self.started is None else (self.pid, self.started)
+
+    def names(self, agent_id: str) -> bool:
+        """Returns whether the command line contains an agent's id as a whole word."""
+        word = re.escape(os.fsencode(agent_id))
+        return re.search(rb"(?<![\w.-])" + word + rb"(?![\w.-])", self.words) is not None
 
 
 def look_up(pids: Iterable[int], before: Mapping[int, AgentProcess]) -> Mapping[int, AgentProcess]:
@@ -60,7 +68,10 @@ def look_up(pids: Iterable[int], before: Mapping[int, AgentProcess]) -> Mapping[
         stat = procfs.stat_of(pid)
         known = before.get(pid)
         if stat is not None and not stat.is_ended:
-            process = AgentProcess(pid, stat.started, procfs.begun_at(stat))
+            if known is not None and known.identity == (pid, stat.started):
+                seen[pid] = known
+                continue
+            process = AgentProcess(pid, stat.started, procfs.begun_at(stat), words=_words(pid))
         elif why_all is not None:
             process = AgentProcess(pid, unseen=why_all)
         elif known is not None and known.started is None and known.unseen is None:
@@ -74,6 +85,13 @@ def look_up(pids: Iterable[int], before: Mapping[int, AgentProcess]) -> Mapping[
         )
         seen[pid] = known if known is not None and same else process
     return seen
+
+
+def _words(pid: int) -> bytes:
+    try:
+        return b"\0".join(procfs.arguments(pid))
+    except OSError:
+        return b""
 
 
 def booted_at() -> float:

@@ -24,10 +24,10 @@ from tui.host.process.server_processes import (
     Listens,
     OrderOf,
     UsersOf,
-    is_socket,
     names_former,
 )
 from tui.host.process.session_origin import Identity, Origin, owner_of
+from tui.host.process.socket_path import is_socket
 
 
 @dataclass(frozen=True, slots=True)

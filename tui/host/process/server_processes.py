@@ -7,9 +7,7 @@ process may have the pid of this server.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from pathlib import Path
 
 from registry.dataclass import dataclass
 from tui.host.process.claims import ROOT
@@ -190,18 +188,3 @@ def _is_of_older_session(
         return False
     own, other = order_of(pid), order_of(server)
     return own is not None and other is not None and own < other
-
-
-def is_socket(named: str, socket: Path) -> bool:
-    """Returns whether a path in ``$TMUX`` may lead to a socket.
-
-    If a server was started with a relative path, ``$TMUX`` contains the relative path, and the
-    starting directory is not known. So only the last part of a relative path is compared.
-
-    Args:
-        named: The path in ``$TMUX``.
-        socket: The path of the socket.
-    """
-    if not os.path.isabs(named):
-        return os.path.basename(named) == socket.name
-    return named == os.fspath(socket) or os.path.realpath(named) == os.path.realpath(socket)

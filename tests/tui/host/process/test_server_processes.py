@@ -33,7 +33,7 @@ from tui.host.process.process_tree import (
     session_processes,
 )
 from tui.host.process.procfs import PaneEnvironment, Stat, Users
-from tui.host.process.server_processes import is_socket
+from tui.host.process.socket_path import is_socket
 from tui.host.tmux_servers import servers_of
 
 
@@ -158,6 +158,12 @@ def test_a_relative_path_may_be_any_of_its_name() -> None:
     assert is_socket("x/s", Path("/tmp/s"))
     assert not is_socket("x/t", Path("/tmp/s"))
     assert not is_socket("/x/s", Path("/tmp/s"))
+
+
+def test_a_path_that_no_socket_can_have_is_not_followed() -> None:
+    around = "/tmp" + "/../tmp" * 14 + "/s"
+    assert is_socket(around, Path("/tmp/s"), ())
+    assert not is_socket("/../.." + around, Path("/tmp/s"))
 
 
 # Who says that a process is a server
