@@ -186,6 +186,7 @@ class Registries:
         self._among = workspaces if among is None else among
         self._files: dict[Path, _File] = {}
         self._states: dict[Path, TaskState] = {}
+        self._places: dict[Path, tuple[_Branch, TaskSource]] = {}
         self._scanned_at = NEVER
 
     def rescan(
@@ -242,6 +243,9 @@ class Registries:
         for gone in self._files.keys() - seen - globals_:
             del self._files[gone]
             self._states.pop(gone, None)
+        self._places = {
+            task.path: (branch, task) for branch in self._branches for task in branch.tasks
+        }
         self._scanned_at = scanned_at
         return whole
 
@@ -269,14 +273,13 @@ class Registries:
 
     def reread(self, paths: Collection[Path]) -> None:
         """Reads the registries at the given paths, if they changed."""
-        for branch in self._branches:
-            for task in branch.tasks:
-                if task.path in paths:
-                    self._read_task(branch, task, Bounds())
+        for path in paths:
+            if (place := self._places.get(path)) is not None:
+                self._read_task(*place, Bounds())
 
     def knows(self, paths: Iterable[Path]) -> bool:
         """Returns whether all paths are existing registries of known tasks."""
-        return all(path in self._states and may_exist(path) for path in paths)
+        return all(path in self._places and may_exist(path) for path in paths)
 
     def _listed(self, branch: _Branch) -> Mapping[str, GlobalTask]:
         snapshot = self._file(branch.source).snapshot
