@@ -119,16 +119,20 @@ def changed_since(path: Path, signature: Signature) -> bool:
     return signature_of(path) != signature
 
 
-def signature_of(path: Path) -> Signature | None:
+def signature_of(path: Path, opened: int | None = None) -> Signature | None:
     """Returns the signature of a registry without reading the file.
 
     If the result equals the signature of a snapshot, the file has the content of the snapshot.
+
+    Args:
+        path: The path of the registry.
+        opened: A descriptor of the registry's directory; see `folder_of`.
 
     Returns:
         None if the file cannot be examined, or if its last write is not older than 12 ms.
     """
     try:
-        now = _signature_of(look(path))
+        now = _signature_of(look(path, opened))
     except OSError as error:
         hand_on(error)
         return None

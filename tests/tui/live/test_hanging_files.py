@@ -127,7 +127,7 @@ def test_the_monitor_keeps_its_last_state_with_its_age_and_follows_the_others(
         until(lambda: live.latest is not None and len(verdicts(now())) == 2, "both agents")
         began = time.time()
         registry = dead.registry("TASK-A").resolve()
-        hang.of(JsonTask, "stamp", lambda task: task.path == registry)
+        hang.of(JsonTask, "look", lambda task: task.path == registry)
         live.refresh()
         until(lambda: of(now(), dead).error == NO_ANSWER, "the error")
         (task,) = of(now(), dead).tasks
