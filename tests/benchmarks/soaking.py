@@ -36,10 +36,12 @@ _DIALOGS = {
 _KEYS = (
     *(b"\x1b[A", b"\x1b[B", b"\x1b[C", b"\x1b[D", b"\x1b[5~", b"\x1b[6~", b"\x1b[H", b"\x1b[F"),
     *(b"j", b"s", b"S", b"t", b"t", b"h", b"h", b" ", b"u", b"z", b"*", b"u", b"]", b"[", b"p"),
-    *(b"p", b"/a\r", b"/", b"x", b"\x1b"),
+    *(b"p", b"/a\r", b"/", b"k", b"\x1b"),
 )
 _KEYS_AT_ONCE = 20
-_NO_FILTER = b"/\x15\r"
+# The cursor may be anywhere in the old filter, so it is moved to the end first.
+_FILTER = b"/\x05\x15"
+_NO_FILTER = _FILTER + b"\r"
 
 # The number of an agent without its session in the first task. The agents before it are live.
 _DEAD = 5
@@ -95,7 +97,7 @@ def _dialogs(program: Program, _made: Crew, count: int) -> None:
     for number in range(count):
         key, text = list(_DIALOGS.items())[number % len(_DIALOGS)]
         agent = agent_id(0, _DEAD if key == b"c" else dice.randrange(_DEAD))
-        program.press(b"/\x15%s\r" % agent.encode())
+        program.press(_FILTER + agent.encode() + b"\r")
         program.settle(_DONE)
         program.press(b"\x1b[F")
         program.settle(_DONE)
@@ -129,7 +131,7 @@ def _keys(program: Program, _made: Crew, count: int) -> None:
         program.press(_ESCAPE)
         program.settle(_DONE)
         program.forget()
-        program.press(b"/\x15batch%d\r" % batch)
+        program.press(_FILTER + b"batch%d\r" % batch)
         program.wait_until_shown(f"batch{batch}")
         # No filter and no marks remain.
         program.press(_NO_FILTER)

@@ -382,6 +382,11 @@ class Registries:
         return any(file.busy_since is not None for file in self._files.values())
 
     @property
+    def has_hot_journal(self) -> bool:
+        """Whether a commit of any registry was interrupted, and is not recovered yet."""
+        return any(file.hot_journal is not None for file in self._files.values())
+
+    @property
     def awaits_first(self) -> bool:
         """Whether a registry was never read, because it is being written."""
         files = self._files.values()

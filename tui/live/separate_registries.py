@@ -27,6 +27,10 @@ NO_ANSWER = "its file system does not answer"
 """The error of a workspace whose file system does not answer."""
 
 
+# While registries change all the time, one thread reads them all.
+_IDLE = 1.0
+
+
 @dataclass(frozen=True, slots=True)
 class _Layout:
     """The facts about a workspace that only a scan of the workspace can change.
@@ -59,6 +63,7 @@ class _Reading:
         known_until: The last moment at which the content was known to be current.
         busy: Whether a writer prevented the last reading of any registry.
         awaits_first: Whether a registry was never read, because it is being written.
+        has_hot_journal: Whether an interrupted commit of any registry is not recovered yet.
         layout: The paths of the tasks, and the directories to watch.
         is_whole: Whether all tasks were read.
         has_recovered: Whether a commit was recovered; see `Registries.recover`.
@@ -71,6 +76,7 @@ class _Reading:
     known_until: Instant = NEVER
     busy: bool = False
     awaits_first: bool = False
+    has_hot_journal: bool = False
     layout: _Layout = field(default_factory=_Layout)
     is_whole: bool = False
     has_recovered: bool = False
@@ -107,6 +113,7 @@ def _read(
         registries.known_until(),
         registries.busy,
         registries.awaits_first,
+        registries.has_hot_journal,
         layout,
         is_whole,
         has_recovered,
@@ -142,7 +149,7 @@ class _WorkspaceReader:
     def __init__(
         self, workspace: Workspace, among: Sequence[Workspace], on_late: Callable[[], None]
     ) -> None:
-        self.asker: Asker[_Reading] = Asker(on_late)
+        self.asker: Asker[_Reading] = Asker(on_late, _IDLE)
         self._registries = Registries((workspace,), among)
         self.reading = _Reading((Branch(workspace.path, (), None, None, None),))
         self._answered = self.reading
@@ -227,6 +234,11 @@ class SeparateRegistries:
         )
         return all(reader.reading.is_whole for reader in self._readers)
 
+    def stop(self) -> None:
+        """Ends all threads that do not wait for a file system."""
+        for reader in self._readers:
+            reader.asker.stop()
+
     def update(self, paths: Collection[Path]) -> None:
         """Reads changed registries; scans the workspaces in which unknown paths changed.
 
@@ -255,7 +267,7 @@ class SeparateRegistries:
 
     def recover(self) -> bool:
         """Recovers interrupted commits; see `Registries.recover`."""
-        hot = [reader for reader in self._readers if _is_hot(reader.reading)]
+        hot = [reader for reader in self._readers if reader.reading.has_hot_journal]
         self._read({reader: reader.recover for reader in hot})
         return any(reader.reading.has_recovered for reader in hot)
 
@@ -269,6 +281,8 @@ class SeparateRegistries:
         calls: dict[_WorkspaceReader, Callable[[ProgressCallback], _Reading]],
         progress: ProgressCallback = no_progress,
     ) -> None:
+        if not calls:
+            return
         began = [reader for reader in calls if not reader.asker.is_hanging]
         is_over = False
 
@@ -380,11 +394,3 @@ def _names(workspace: Workspace) -> tuple[str, ...]:
 
 def _is_within(path: Path, reader: _WorkspaceReader) -> bool:
     return any(path.is_relative_to(branch.path) for branch in reader.reading.branches)
-
-
-def _is_hot(reading: _Reading) -> bool:
-    return any(
-        message is not None
-        for branch in reading.branches
-        for message in (branch.hot_journal, *(state.hot_journal for state in branch.states))
-    )

@@ -248,6 +248,16 @@ def test_while_a_call_hangs_none_is_started_and_its_end_is_told() -> None:
     assert asker.ask(lambda: True) is True
 
 
+def test_calls_that_follow_each_other_share_a_thread_until_the_end() -> None:
+    asker = Asker[int](idle=60.0)
+    first, second = (asker.ask(threading.get_ident) for _ in range(2))
+    assert first == second
+    asker.stop()
+    assert first not in {thread.ident for thread in threading.enumerate()}
+    assert asker.ask(lambda: 1) == 1
+    asker.stop()
+
+
 @pytest.fixture
 def nobody(tmp_path: Path) -> str:
     return str(tmp_path / "none")
