@@ -335,8 +335,10 @@ class RollView(ScrollView, can_focus=True):
         return Strip(segments, self._cells)
 
     def _style(self, name: str) -> Style:
+        # `get_component_rich_style` would also combine the styles of all ancestors, and would do
+        # so again after each change of a line.
         styles = (
-            self.get_component_rich_style(f"roll--{word}", partial=True) for word in name.split()
+            self.get_component_styles(f"roll--{word}").partial_rich_style for word in name.split()
         )
         return sum(styles, Style())
 
