@@ -72,8 +72,10 @@ class Collector:
         # Imported objects live until the end, so the collector can skip them.
         gc.freeze()
         # Updates create hardly any cycles, and a full collection stops the screen for tens
-        # of milliseconds.
-        gc.set_threshold(20_000, 20, 50)
+        # of milliseconds. Keys and new sizes create many cycles, and half of them survive the
+        # collection of the youngest objects. So the next older objects are collected after four
+        # such collections: freed memory stays with this process, and the peak would remain.
+        gc.set_threshold(20_000, 4, 250)
         gc.enable()
         self._begun = True
 
