@@ -269,11 +269,12 @@ def open_folder(
     anchor = directory if nameless else directory.parent
     names = parts if nameless else (directory.name, *parts)
     folder: Descriptor | None = None
-    number = 0
+    tried: list[str] = []
     try:
         try:
             folder = open_anchor(anchor)
-            for number, name in enumerate(names):
+            for name in names:
+                tried.append(name)
                 folder = open_owned(name, _FOLDER, dir_fd=folder.fileno())
         except RegistryError:
             raise
@@ -282,7 +283,7 @@ def open_folder(
             named = on_the_way_to or directory.joinpath(*parts)
             if folder is None:
                 _raise_named(error, named, anchor)
-            _raise_named(error, named, anchor.joinpath(*names[: number + 1]), folder.fileno())
+            _raise_named(error, named, anchor.joinpath(*tried), folder.fileno())
     except BaseException:
         if folder is not None:
             close_read(folder)
