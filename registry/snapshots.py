@@ -109,9 +109,13 @@ def _signature_of(status: os.stat_result) -> Signature:
         size=status.st_size,
         mtime_ns=status.st_mtime_ns,
         ctime_ns=status.st_ctime_ns,
-        settled=seconds_since_write(status) > _YOUNG,
+        settled=_is_settled(status),
         owner=status.st_uid,
     )
+
+
+def _is_settled(status: os.stat_result) -> bool:
+    return seconds_since_write(status) > _YOUNG
 
 
 def changed_since(path: Path, signature: Signature) -> bool:
@@ -119,16 +123,20 @@ def changed_since(path: Path, signature: Signature) -> bool:
     return signature_of(path) != signature
 
 
-def signature_of(path: Path) -> Signature | None:
+def signature_of(path: Path, opened: int | None = None) -> Signature | None:
     """Returns the signature of a registry without reading the file.
 
     If the result equals the signature of a snapshot, the file has the content of the snapshot.
+
+    Args:
+        path: The path of the registry.
+        opened: A descriptor of the registry's directory; see `folder_of`.
 
     Returns:
         None if the file cannot be examined, or if its last write is not older than 12 ms.
     """
     try:
-        now = _signature_of(look(path))
+        now = _signature_of(look(path, opened))
     except OSError as error:
         hand_on(error)
         return None
@@ -177,7 +185,8 @@ def _read_once(path: Path, largest: int) -> _Text | None:
 
 def _read_open(fd: int, path: Path, largest: int) -> _Text | None:
     before = _status(fd, path)
-    _check_size(_signature_of(before), path, largest)
+    if before.st_size > largest:
+        _check_size(_signature_of(before), path, largest)
     data = read_all(fd, path, largest)
     # A write under the lock that is now held would have set mtime to the present time.
     rests = is_ahead(before) or seconds_since_write(before) >= _UNTOUCHED
@@ -189,7 +198,7 @@ def _read_open(fd: int, path: Path, largest: int) -> _Text | None:
         return None
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         return None
-    certain = _signature_of(after).settled and (rests or quiet is not None)
+    certain = _is_settled(after) and (rests or quiet is not None)
     if not certain and read_all(fd, path, largest) != data:
         return None
     return _Text(data, after, quiet is not None)

@@ -31,7 +31,7 @@ def spellings(name: str) -> frozenset[str]:
 
 def with_two_spellings(names: Iterable[str]) -> frozenset[str]:
     """Returns the names that have two spellings."""
-    return frozenset(name for name in names if replaced_spelling(name) != name)
+    return frozenset(name for name in names if "." in name or ":" in name)
 
 
 def all_spellings(names: Iterable[str]) -> frozenset[str] | None:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from registry.sources.json_source import JsonTask as JsonTask
     from registry.sources.json_source import JsonWorkspace as JsonWorkspace
     from registry.sources.source import Dialect as Dialect
+    from registry.sources.source import Look as Look
     from registry.sources.source import NamedFile as NamedFile
     from registry.sources.source import Source as Source
     from registry.sources.source import TaskSource as TaskSource
@@ -35,6 +36,7 @@ else:
             ),
             "source": (
                 "Dialect",
+                "Look",
                 "NamedFile",
                 "Source",
                 "TaskSource",

@@ -11,6 +11,7 @@ from registry import audit as auditing
 
 # Packages import their names at the first use, because most programs only read.
 from registry.dataclass import dataclass
+from registry.errors import RegistryError
 from registry.schema.layout import (
     GLOBAL_REGISTRY,
     TASK_REGISTRY,
@@ -37,8 +38,10 @@ from registry.snapshots import (
     signature_of,
     when_free,
 )
-from registry.sources.source import Dialect, NamedFile, TaskSource
+from registry.sources.source import Dialect, Look, NamedFile, TaskSource
 from registry.storage.codec import MAX_BYTES
+from registry.storage.files.interruption import hand_on
+from registry.storage.files.safe_open import folder_of
 from registry.storage.hot_journal import is_hot
 
 if TYPE_CHECKING:
@@ -81,6 +84,17 @@ class _JsonSource:
     def is_cut_off(self) -> bool:
         """See `Source.is_cut_off`."""
         return is_hot(self.path)
+
+    def look(self) -> Look:
+        """See `Source.look`."""
+        path = self.path
+        try:
+            with folder_of(path) as folder:
+                stamp = signature_of(path, folder)
+                return Look(stamp, is_hot(path, folder))
+        except (RegistryError, OSError) as error:
+            hand_on(error)
+            return Look(None, is_cut_off=False)
 
     def recover(self, timeout: float) -> bool:
         """See `Source.recover`."""
@@ -270,11 +284,13 @@ class JsonWorkspace(_JsonSource):
 
     def __init__(self, workspace: Workspace) -> None:
         self.workspace = workspace
+        # Every change of any task uses this path.
+        self._path = workspace.global_registry
 
     @property
     def path(self) -> Path:
         """The path of the global registry; this file may be missing."""
-        return self.workspace.global_registry
+        return self._path
 
     @property
     def directory(self) -> Path:

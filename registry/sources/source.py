@@ -52,6 +52,18 @@ class NamedFile(NamedTuple):
     path: Path
 
 
+class Look(NamedTuple):
+    """The state of a source, without the content.
+
+    Attributes:
+        stamp: The result of `Source.stamp`.
+        is_cut_off: The result of `Source.is_cut_off`; False also if the source is not accessible.
+    """
+
+    stamp: Signature | None
+    is_cut_off: bool
+
+
 class Source(Protocol):
     """The common protocol for the sources of tasks and workspaces."""
 
@@ -90,6 +102,9 @@ class Source(Protocol):
         Raises:
             RegistryError: The source does not exist, or is not accessible.
         """
+
+    def look(self) -> Look:
+        """Returns the results of `stamp` and `is_cut_off`, with fewer accesses to files."""
 
     def recover(self, timeout: float) -> bool:
         """Finishes or drops an interrupted commit.

@@ -23,7 +23,7 @@ from registry.schema.records import GlobalRecord, GlobalTask, TaskRecord
 from registry.snapshots import Signature, Snapshot, signature_of
 from registry.sources.database_state import DatabaseCache, agent_fields
 from registry.sources.json_source import JsonWorkspace
-from registry.sources.source import Dialect, NamedFile, TaskSource, WorkspaceSource
+from registry.sources.source import Dialect, Look, NamedFile, TaskSource, WorkspaceSource
 from registry.sources.sqlite_changes import SqliteChanges
 from registry.storage.codec import MAX_BYTES
 from registry.storage.files.interruption import hand_on, tolerating
@@ -129,6 +129,10 @@ class SqliteTask(SqliteChanges):
         """False: SQLite recovers an interrupted commit itself."""
         return False
 
+    def look(self) -> Look:
+        """See `Source.look`."""
+        return Look(self.stamp(), is_cut_off=False)
+
     def recover(self, timeout: float) -> bool:
         """False: SQLite recovers an interrupted commit itself."""
         return False
@@ -231,6 +235,11 @@ class SqliteWorkspace(JsonWorkspace):
             return json
         stamp = self._cache.stamp()
         return None if stamp is None else _signature(stamp, json)
+
+    def look(self) -> Look:
+        """See `Source.look`."""
+        look = super().look()
+        return Look(self.stamp(), look.is_cut_off) if self._cache.is_there() else look
 
     def unread_database(self) -> UnreadDatabase | None:
         """See `Source.unread_database`."""

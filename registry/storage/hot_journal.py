@@ -17,15 +17,19 @@ from registry.storage.journal import is_over, journal_path
 from registry.storage.shared_lock import while_nobody_writes
 
 
-def is_hot(registry: Path) -> bool:
+def is_hot(registry: Path, opened: int | None = None) -> bool:
     """Returns whether a commit of a registry was interrupted and is not recovered yet.
 
     This function does not wait for locks.
 
+    Args:
+        registry: The path of the registry.
+        opened: A descriptor of the registry's directory; see `folder_of`.
+
     Raises:
         RegistryError: The registry does not exist, is not a regular file, or is not accessible.
     """
-    if find_journal(registry) is None:
+    if find_journal(registry, opened) is None:
         return False
     with open_file(registry, os.O_RDONLY) as file:
         # While this process holds the shared lock, no other process can commit.
@@ -33,24 +37,32 @@ def is_hot(registry: Path) -> bool:
     return hot is not None
 
 
-def find_journal(registry: Path) -> Path | None:
+def find_journal(registry: Path, opened: int | None = None) -> Path | None:
     """Returns the path of a registry's journal if a commit has begun and is not over.
+
+    Args:
+        registry: The path of the registry.
+        opened: A descriptor of the registry's directory; see `folder_of`.
 
     Returns:
         None if no such journal exists.
     """
     place = journal_path(registry)
-    return place if is_open(place) else None
+    return place if is_open(place, opened) else None
 
 
-def is_open(place: Path) -> bool:
+def is_open(place: Path, opened: int | None = None) -> bool:
     """Returns whether the commit of a journal has begun and is not over.
+
+    Args:
+        place: The path of the journal.
+        opened: A descriptor of the journal's directory; see `folder_of`.
 
     Returns:
         True also if the journal exists, but cannot be read.
     """
     try:
-        with folder_of(place) as folder:
+        with folder_of(place, opened) as folder:
             flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK
             file = open_owned(name_of(place), flags, dir_fd=folder)
     except FileNotFoundError as error:

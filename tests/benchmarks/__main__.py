@@ -1,6 +1,6 @@
 """The benchmarks: how fast muster is, compared with other programs in the same run.
 
-python -m tests.benchmarks [--quick] [--json FILE] [--only start,change,...]
+python -m tests.benchmarks [--quick] [--json FILE] [--only start,change,...] [--rounds N]
 
 A full run takes about half an hour. `--quick` takes a minute at most, and only shows that the
 benchmarks work. A run fails if an update was lost, and never because of a time.
@@ -59,6 +59,12 @@ def main(arguments: Sequence[str]) -> int:
         default=",".join(name for name in _SECTIONS if name != _LONG),
         help=f"sections, separated by commas; by default all but {_LONG}",
     )
+    parser.add_argument(
+        "--rounds",
+        type=int,
+        default=soaking.ROUNDS,
+        help=f"rounds of {_LONG}, three minutes each; {soaking.ROUNDS} by default",
+    )
     options = parser.parse_args(arguments)
     names = options.only.split(",")
     if unknown := set(names) - _SECTIONS.keys():
@@ -69,13 +75,17 @@ def main(arguments: Sequence[str]) -> int:
     for name in names:
         title, measure = _SECTIONS[name]
         before = os.getloadavg()[0]
-        figures = measure(options.quick)
+        figures = measure(options.quick) if name != _LONG else _soak(options)
         load = f"{before:.1f} before, {os.getloadavg()[0]:.1f} after"
         print(f"\n## {title}\n\n{table(figures)}\n\nLoad of the machine: {load}.", flush=True)
         found[name] = [asdict(each) for each in figures]
     if options.json:
         options.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     return 0
+
+
+def _soak(options: argparse.Namespace) -> list[Figure]:
+    return soaking.measure(options.quick, options.rounds)
 
 
 if __name__ == "__main__":

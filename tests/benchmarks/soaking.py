@@ -36,10 +36,12 @@ _DIALOGS = {
 _KEYS = (
     *(b"\x1b[A", b"\x1b[B", b"\x1b[C", b"\x1b[D", b"\x1b[5~", b"\x1b[6~", b"\x1b[H", b"\x1b[F"),
     *(b"j", b"s", b"S", b"t", b"t", b"h", b"h", b" ", b"u", b"z", b"*", b"u", b"]", b"[", b"p"),
-    *(b"p", b"/a\r", b"/", b"x", b"\x1b"),
+    *(b"p", b"/a\r", b"/", b"k", b"\x1b"),
 )
 _KEYS_AT_ONCE = 20
-_NO_FILTER = b"/\x15\r"
+# The cursor may be anywhere in the old filter, so it is moved to the end first.
+_FILTER = b"/\x05\x15"
+_NO_FILTER = _FILTER + b"\r"
 
 # The number of an agent without its session in the first task. The agents before it are live.
 _DEAD = 5
@@ -95,7 +97,7 @@ def _dialogs(program: Program, _made: Crew, count: int) -> None:
     for number in range(count):
         key, text = list(_DIALOGS.items())[number % len(_DIALOGS)]
         agent = agent_id(0, _DEAD if key == b"c" else dice.randrange(_DEAD))
-        program.press(b"/\x15%s\r" % agent.encode())
+        program.press(_FILTER + agent.encode() + b"\r")
         program.settle(_DONE)
         program.press(b"\x1b[F")
         program.settle(_DONE)
@@ -129,7 +131,7 @@ def _keys(program: Program, _made: Crew, count: int) -> None:
         program.press(_ESCAPE)
         program.settle(_DONE)
         program.forget()
-        program.press(b"/\x15batch%d\r" % batch)
+        program.press(_FILTER + b"batch%d\r" % batch)
         program.wait_until_shown(f"batch{batch}")
         # No filter and no marks remain.
         program.press(_NO_FILTER)
@@ -147,17 +149,29 @@ def _reports(program: Program, made: Crew, count: int) -> None:
         done += max(1.0, came_to.rate * seconds)
 
 
+# Maps each kind of use to its function, and to its number in each round.
 _USES: dict[str, tuple[Callable[[Program, Crew, int], None], int]] = {
-    "dialogs": (_dialogs, 1_000),
-    "changes of the size": (_sizes, 1_000),
-    "keys": (_keys, 10_000),
-    "reports": (_reports, 100_000),
+    "dialogs": (_dialogs, 100),
+    "changes of the size": (_sizes, 100),
+    "keys": (_keys, 1_000),
+    "reports": (_reports, 10_000),
 }
+ROUNDS = 10
+"""The number of rounds of a full run: 1,000 dialogs and so on."""
+
+_QUICK_COUNT = 10
 
 
-def measure(quick: bool) -> list[Figure]:
-    """Measures what remains after many dialogs, sizes, keys and reports, compared with a few."""
-    found: list[Figure] = []
+def measure(quick: bool, rounds: int = ROUNDS) -> list[Figure]:
+    """Measures what remains after many dialogs, sizes, keys and reports, compared with a few.
+
+    Args:
+        quick: Whether to do only a few of each, in one round.
+        rounds: The number of equal rounds.
+    """
+    rounds = 1 if quick else rounds
+    counts = {what: _QUICK_COUNT if quick else count for what, (_, count) in _USES.items()}
+    gained: dict[str, list[float]] = {what: [] for what in _USES}
     with crew(_AGENTS, _TASKS) as made, _monitor(made) as program:
         program.resize(_COLUMNS, _LINES)
         program.wait_for(agent_id(0, 0).encode())
@@ -165,17 +179,24 @@ def measure(quick: bool) -> list[Figure]:
         for act, _ in _USES.values():
             act(program, made, _FIRST)
         first = before = _use(program)
-        for what, (act, count) in _USES.items():
-            count = 10 if quick else count
-            act(program, made, count)
-            after = _use(program)
-            grown = after.memory - before.memory
-            found.append(figure(f"memory gained in {count:,} {what}", "MB", [grown]))
-            before = after
-    grown = before.memory - first.memory
+        for _ in range(rounds):
+            for what, (act, _) in _USES.items():
+                act(program, made, counts[what])
+                after = _use(program)
+                gained[what].append(after.memory - before.memory)
+                before = after
+    in_round = [sum(values) for values in zip(*gained.values(), strict=True)]
+    found = [
+        figure(f"memory gained in {counts[what] * rounds:,} {what}", "MB", [sum(values)])
+        for what, values in gained.items()
+    ]
     found += [
         figure("memory after the first 20 of each", "MB", [first.memory]),
-        figure("memory gained in all of them", "MB", [grown], aim=Aim(p50=10)),
+        *(
+            figure(f"memory gained in round {number} of {rounds}", "MB", [grown])
+            for number, grown in enumerate(in_round, 1)
+        ),
+        figure("memory gained in all rounds", "MB", [sum(in_round)], aim=Aim(p50=10)),
         *(
             figure(f"{name} more than before", "", [float(more)], aim=Aim(p50=most))
             for name, more, most in (
@@ -186,4 +207,7 @@ def measure(quick: bool) -> list[Figure]:
             )
         ),
     ]
+    if rounds > 1:
+        late = sum(in_round[rounds // 2 :])
+        found.append(figure("memory gained in the last half", "MB", [late], aim=Aim(p50=1)))
     return found

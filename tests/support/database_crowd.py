@@ -107,6 +107,11 @@ class Crowd:
             for number in range(writers)
         ]  # fmt: skip
 
+    @property
+    def database(self) -> Database:
+        """The database of the crowd."""
+        return self._made
+
     def run(self, *readers: Callable[[], None]) -> Seen:
         """Runs the readers, each in its thread, until all writers have ended."""
         loops = [threading.Thread(target=self._loop, args=(each,)) for each in readers]

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import gc
 import os
+import random
+import select
 import shutil
+import signal
 import sqlite3
 import sys
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
@@ -19,6 +24,7 @@ from registry import Audit, AuditContext
 from registry.audit import MISSING, UNDO, Entry, State, last_actions, read_log, undoables
 from registry.schema import Workspace
 from registry.sources import SqliteWorkspace, TaskSource
+from tests.support.database_crowd import Crowd
 from tests.support.database_writers import Writers
 from tests.support.databases import Database, agent_row, progress_lines
 from tests.torture.kills.tracing import run_to_call
@@ -48,13 +54,13 @@ def _task(root: Path) -> TaskSource:
     return task
 
 
-def _rows(built: Database) -> Rows:
-    return {table: agent_row(built, table, "gone") for table in _TABLES}
+def _rows(built: Database, agent_id: str = "gone") -> Rows:
+    return {table: agent_row(built, table, agent_id) for table in _TABLES}
 
 
-def _complete(task: TaskSource) -> None:
+def _complete(task: TaskSource, agent_id: str = "gone") -> None:
     on_record = AuditContext(Audit("complete", "it is gone"))
-    report = task.finish(["gone"], status="completed", reason="it is gone", on_record=on_record)
+    report = task.finish([agent_id], status="completed", reason="it is gone", on_record=on_record)
     assert report.changed and not report.problems
 
 
@@ -72,17 +78,22 @@ def _undo(task: TaskSource) -> tuple[str, ...]:
     return made.result.agents
 
 
-_ACTS: dict[str, Act] = {"complete": _complete, "undo": _undo}
+def _report(task: TaskSource) -> None:
+    done = task.report("gone", status="working", progress=77, message="by hand")
+    assert not done.problems
 
 
-@pytest.fixture(params=_ACTS)
+_ACTS: dict[str, Act] = {"complete": _complete, "undo": _undo, "report": _report}
+
+
+@pytest.fixture(params=["complete", "undo"])
 def act(request: pytest.FixtureRequest) -> Act:
     """A change that is killed."""
     return _ACTS[request.param]
 
 
 @pytest.fixture(params=["closed", "in use"])
-def laid_out(tmp_path: Path, request: pytest.FixtureRequest, act: Act) -> Path:
+def laid_out(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     """A workspace with a dead agent; before an undo, the agent was completed."""
     root = tmp_path / "before"
     built = Database(root)
@@ -91,7 +102,7 @@ def laid_out(tmp_path: Path, request: pytest.FixtureRequest, act: Act) -> Path:
     for agent_id in ("live", "gone"):
         writers.deploy(agent_id)
         writers.report(agent_id, "working", 30, "at work")
-    if act is _undo:
+    if "undo" in request.node.name:
         _complete(_task(root))
     if request.param == "closed":
         # The last connection of an orchestrator removes the log.
@@ -122,14 +133,14 @@ def _import_all(directory: Path) -> None:
     built = Database(directory / "first")
     built.task()
     built.agent("gone", progress=30)
-    _complete(_task(built.workspace))
-    _undo(_task(built.workspace))
+    for act in _ACTS.values():
+        act(_task(built.workspace))
 
 
 _STRIDE = 20
 
 
-def _killed(before: Path, root: Path, act: Act) -> Iterator[bool]:
+def _killed(before: Path, root: Path, act: Act, stride: int = _STRIDE) -> Iterator[bool]:
     """Lays the files out, kills the act at a system call; yields whether it was done.
 
     From the intent in the log on, the act is killed at each call; before, at some of them. The
@@ -147,12 +158,12 @@ def _killed(before: Path, root: Path, act: Act) -> Iterator[bool]:
         task = _task(root)
         ended = run_to_call(partial(act, task), call)
         if not is_intended and len(read_log(task.audit_log).entries) > entries:
-            is_intended, call = True, max(1, call - _STRIDE)
+            is_intended, call = True, max(1, call - stride)
             continue
         yield ended.acknowledged
         if not ended.killed:
             return
-        call += 1 if is_intended else _STRIDE
+        call += 1 if is_intended else stride
 
 
 def _is_whole(path: Path) -> bool:
@@ -229,6 +240,29 @@ def test_a_killed_change_is_whole_or_not_made_and_the_log_tells(
     assert count > 100
 
 
+def test_a_killed_report_is_whole_or_not_made(tmp_path: Path, laid_out: Path) -> None:
+    root = tmp_path / "w"
+    built = Database.__new__(Database)
+    built.workspace, built.path = root, root / "registry" / "state.sqlite3"
+    shutil.copytree(laid_out, root)
+    _import_all(tmp_path)
+    old, lines = _rows(built), len(progress_lines(built, "gone"))
+    outcomes = set()
+    for acknowledged in _killed(laid_out, root, _report, stride=1):
+        now = _rows(built)
+        assert _is_whole(built.path)
+        is_made = now != old
+        if is_made:
+            values = [now["agents"]["progress"], now["agent_progress_latest"]["progress"]]
+            assert values == [77, 77]
+            assert now["agent_progress_latest"]["message"] == "by hand"
+        line = len(progress_lines(built, "gone")) - lines
+        # The line comes after the commit.
+        assert line in (0, int(is_made)) and (line or not acknowledged)
+        outcomes.add((is_made, bool(line)))
+    assert outcomes == {(False, False), (True, False), (True, True)}
+
+
 def _check_undo(task: TaskSource, built: Database, old: Rows, now: Rows) -> None:
     """An undo gives each field back; if nothing was made, it changes nothing."""
     back = _undo(task)
@@ -242,3 +276,58 @@ def _check_again(task: TaskSource, built: Database, old: Rows, now: Rows) -> Non
     made = now != old
     assert back == (() if made else ("gone",))
     assert _rows(built)["agents"]["status"] == "working"
+
+
+def test_changes_killed_at_random_beside_writers_lose_nothing(tmp_path: Path) -> None:
+    crowd = Crowd(tmp_path / ".agent-workspace", writers=4, seconds=30.0)
+    built, dice = crowd.database, random.Random(1)
+    built.task("TASK-ours", updated_at="2026-01-01T00:00:00")
+    writers = Writers(built.path, "TASK-ours")
+    outcomes: Counter[tuple[bool, State | None]] = Counter()
+    until = time.monotonic() + 28.0
+    usual = 0.0
+    while time.monotonic() < until:
+        agent_id = f"ours-{outcomes.total()}"
+        writers.deploy(agent_id)
+        tasks = SqliteWorkspace(Workspace(built.workspace)).tasks({})
+        (task,) = [each for each in tasks if each.directory.name == "TASK-ours"]
+        old = _rows(built, agent_id)
+        known = len(read_log(task.audit_log).entries)
+        # The first ones live, and tell how long a change takes now.
+        seconds = 60.0 if outcomes.total() < 3 else dice.uniform(0.0, 1.3 * usual)
+        took = _kill_after(partial(_complete, task, agent_id), seconds)
+        usual = took if outcomes.total() < 3 else usual
+        now = _rows(built, agent_id)
+        # Between the two passes another agent's change cannot be in the way.
+        entries = read_log(task.audit_log).entries[known:]
+        state = entries[-1].state if entries else None
+        if now != old:
+            assert _told(entries[-1]) == _differences(old, now)
+        assert (now != old) or state in (None, State.INTENDED)
+        outcomes[now != old, state] += 1
+        if entries:
+            assert _undo(task) == ((agent_id,) if now != old else ())
+            assert _rows(built, agent_id) == old
+    seen = crowd.run()
+    print(outcomes, seen)
+    assert seen.failed == [] and seen.lost == 0 and seen.acts
+    assert _is_whole(built.path)
+    assert {is_made for is_made, _ in outcomes} == {True, False}
+
+
+def _kill_after(act: Callable[[], object], seconds: float) -> float:
+    """Acts in a child, and kills the child after some seconds; returns how long it lived."""
+    began = time.monotonic()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            act()
+        finally:
+            os._exit(0)
+    fd = os.pidfd_open(pid)
+    select.select([fd], [], [], seconds)
+    took = time.monotonic() - began
+    os.kill(pid, signal.SIGKILL)
+    os.waitpid(pid, 0)
+    os.close(fd)
+    return took

@@ -72,8 +72,11 @@ class Collector:
         # Imported objects live until the end, so the collector can skip them.
         gc.freeze()
         # Updates create hardly any cycles, and a full collection stops the screen for tens
-        # of milliseconds.
-        gc.set_threshold(20_000, 20, 50)
+        # of milliseconds. Keys and new sizes create many cycles, and half of them survive the
+        # collection of the youngest objects. Freed memory stays with this process, so garbage
+        # must not pile up. Python runs a full collection only if a quarter of the old objects
+        # is new; a pause of the user comes first, except during very long typing.
+        gc.set_threshold(20_000, 4, 4)
         gc.enable()
         self._begun = True
 

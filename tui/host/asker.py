@@ -1,7 +1,7 @@
 """Calls functions that may hang because a file system does not answer.
 
 A dead network server, or a program behind a FUSE mount, can make any access to a file hang for
-hours. So each call runs in its own thread, and the caller waits only for a limited time.
+hours. So each call runs in another thread, and the caller waits only for a limited time.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from tui.progress import ProgressCallback
 
@@ -25,7 +25,7 @@ class NoAnswerError(Exception):
 
 
 class _Call(Generic[Answer]):
-    """One call in its own thread.
+    """One call in another thread than the caller's.
 
     Attributes:
         moved_at: The time of the last progress report, or else of the start of the call, in
@@ -47,8 +47,6 @@ class _Call(Generic[Answer]):
         self._is_over = False
         self._answer: Answer | None = None
         self._error: BaseException | None = None
-        # A daemon thread does not delay the end of the program, even if the call still hangs.
-        threading.Thread(target=self._run, name="muster-read", daemon=True).start()
 
     @property
     def is_over(self) -> bool:
@@ -56,7 +54,8 @@ class _Call(Generic[Answer]):
         with self._change:
             return self._is_over
 
-    def _run(self) -> None:
+    def run(self) -> None:
+        """Calls the function, and stores its answer or its exception."""
         try:
             self._answer = self._function(self._step)
         except BaseException as error:
@@ -94,17 +93,68 @@ class _Call(Generic[Answer]):
         return self._answer  # type: ignore[return-value]
 
 
+class _Worker:
+    """A thread that runs calls one after another.
+
+    Args:
+        call: The first call.
+        idle: The seconds without a call after which the thread ends.
+    """
+
+    def __init__(self, call: _Call[Any], idle: float) -> None:
+        self._idle = idle
+        self._change = threading.Condition()
+        self._next: _Call[Any] | None = call
+        self._has_ended = False
+        # A daemon thread does not delay the end of the program, even if the call still hangs.
+        self._thread = threading.Thread(target=self._work, name="muster-read", daemon=True)
+        self._thread.start()
+
+    def take(self, call: _Call[Any]) -> bool:
+        """Runs a call after the present one; returns False if the thread has ended."""
+        with self._change:
+            if not self._has_ended:
+                self._next = call
+                self._change.notify()
+            return not self._has_ended
+
+    def stop(self) -> None:
+        """Ends the thread, which runs no call now; waits at most a second."""
+        with self._change:
+            self._idle = 0.0
+            self._change.notify()
+        self._thread.join(timeout=1.0)
+
+    def _work(self) -> None:
+        while (call := self._wait()) is not None:
+            call.run()
+            # The answer may be large, and the wait for the next call may be long.
+            del call
+
+    def _wait(self) -> _Call[Any] | None:
+        with self._change:
+            if self._next is None and self._idle:
+                self._change.wait(self._idle)
+            call, self._next = self._next, None
+            self._has_ended = call is None
+            return call
+
+
 class Asker(Generic[Answer]):
     """Calls functions that may hang, one at a time. Not thread-safe.
 
     Args:
         on_late: Called when a call returns for which `NoAnswerError` was raised before. `on_late`
             runs in the thread of the call.
+        idle: The seconds for which the thread of a call waits for the next call. The start of a
+            thread takes longer than a short call.
     """
 
-    def __init__(self, on_late: Callable[[], None] = lambda: None) -> None:
+    def __init__(self, on_late: Callable[[], None] = lambda: None, idle: float = 0.0) -> None:
         self._on_late = on_late
+        self._idle = idle
         self._call: _Call[Answer] | None = None
+        self._worker: _Worker | None = None
 
     @property
     def is_hanging(self) -> bool:
@@ -122,8 +172,16 @@ class Asker(Generic[Answer]):
         Args:
             function: The function to call. Its argument is a callback for progress reports.
         """
-        if not self.is_hanging:
-            self._call = _Call(function, self._on_late)
+        if self.is_hanging:
+            return
+        self._call = _Call(function, self._on_late)
+        if self._worker is None or not self._worker.take(self._call):
+            self._worker = _Worker(self._call, self._idle)
+
+    def stop(self) -> None:
+        """Ends the thread that waits for the next call; does nothing while a call hangs."""
+        if self._worker is not None and not self.is_hanging:
+            self._worker.stop()
 
     def end(self, patience: float = PATIENCE) -> Answer:
         """Waits for the end of the last call, and returns the answer.

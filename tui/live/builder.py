@@ -44,10 +44,12 @@ class _LastRoll:
         roll: The roll.
         seen: The sessions and processes of the task's agents, and when each missing one was first
             missing.
+        counts: The verdicts of the task's agents, each with its number, which is not 0.
     """
 
     roll: TaskRoll
     seen: tuple[object, ...]
+    counts: tuple[tuple[Verdict, int], ...]
 
     def may_change_by_time(self) -> bool:
         """Returns whether a verdict may change only because time passes."""
@@ -143,7 +145,8 @@ class RollBuilder:
         for branch in registries.branches():
             tasks = []
             for state in branch.states:
-                last = self._called.get(state.registry)
+                path = state.registry
+                last = self._called.get(path)
                 if old_answer and last is not None and last.roll.state is state:
                     seen = last.seen
                 else:
@@ -154,10 +157,12 @@ class RollBuilder:
                     roll = self._call_task(state, evidence, now, kept)
                     # An equal roll keeps its identity, so the screen does not draw it again.
                     same = last is not None and last.roll.state is state and last.roll == roll
-                    last = _LastRoll(last.roll if last is not None and same else roll, seen)
-                called[state.registry] = last
+                    roll = last.roll if last is not None and same else roll
+                    found = tuple((v, count) for v, count in roll.counts.items() if count)
+                    last = _LastRoll(roll, seen, found)
+                called[path] = last
                 tasks.append(last.roll)
-                for verdict, count in last.roll.counts.items():
+                for verdict, count in last.counts:
                     counts[verdict] += count
             workspaces.append(
                 WorkspaceRoll(
@@ -426,7 +431,7 @@ def _is_still_valid(
     """Returns whether the last roll of a task is still valid."""
     return (
         last.roll.state is state
-        and last.seen == seen
+        and (last.seen is seen or last.seen == seen)
         # The next answer may prove that a session is gone.
         and not last.roll.counts[Verdict.UNKNOWN]
         and not (due and last.may_change_by_time())

@@ -182,6 +182,7 @@ class LiveRoll:
         self._watcher.stop()
         for thread in self._threads:
             thread.join(timeout=1.0)
+        self._registries.stop()
         if not self._threads[0].is_alive():
             self._deaths.close()
 

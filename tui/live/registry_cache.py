@@ -186,6 +186,7 @@ class Registries:
         self._among = workspaces if among is None else among
         self._files: dict[Path, _File] = {}
         self._states: dict[Path, TaskState] = {}
+        self._places: dict[Path, tuple[_Branch, TaskSource]] = {}
         self._scanned_at = NEVER
 
     def rescan(
@@ -242,6 +243,9 @@ class Registries:
         for gone in self._files.keys() - seen - globals_:
             del self._files[gone]
             self._states.pop(gone, None)
+        self._places = {
+            task.path: (branch, task) for branch in self._branches for task in branch.tasks
+        }
         self._scanned_at = scanned_at
         return whole
 
@@ -269,14 +273,13 @@ class Registries:
 
     def reread(self, paths: Collection[Path]) -> None:
         """Reads the registries at the given paths, if they changed."""
-        for branch in self._branches:
-            for task in branch.tasks:
-                if task.path in paths:
-                    self._read_task(branch, task, Bounds())
+        for path in paths:
+            if (place := self._places.get(path)) is not None:
+                self._read_task(*place, Bounds())
 
     def knows(self, paths: Iterable[Path]) -> bool:
         """Returns whether all paths are existing registries of known tasks."""
-        return all(path in self._states and may_exist(path) for path in paths)
+        return all(path in self._places and may_exist(path) for path in paths)
 
     def _listed(self, branch: _Branch) -> Mapping[str, GlobalTask]:
         snapshot = self._file(branch.source).snapshot
@@ -284,7 +287,9 @@ class Registries:
         return record.tasks if isinstance(record, GlobalRecord) else {}
 
     def _file(self, source: Source) -> _File:
-        file = self._files.setdefault(source.path, _File(source))
+        file = self._files.get(source.path)
+        if file is None:
+            file = self._files[source.path] = _File(source)
         file.source = source
         return file
 
@@ -295,8 +300,7 @@ class Registries:
 
     def _read_global_file(self, branch: _Branch, file: _File, bounds: Bounds) -> None:
         branch.error = None
-        self._look_for_journal(file)
-        if not self._is_stale(file):
+        if not self._has_changed(file):
             file.known_until = Instant.now()
             return
         try:
@@ -309,23 +313,24 @@ class Registries:
             file.failed(error, f"{branch.source.path.name}: {_reason(error)}")
         branch.error = file.error
 
-    def _is_stale(self, file: _File) -> bool:
+    def _has_changed(self, file: _File) -> bool:
+        """Returns whether a file must be read, and notes an interrupted commit of the file."""
+        look = file.source.look()
+        file.hot_journal = (file.hot_journal or CUT_OFF) if look.is_cut_off else None
         return (
             file.snapshot is None
             or file.error is not None
             or file.busy_since is not None
-            or file.source.stamp() != file.snapshot.signature
+            or look.stamp != file.snapshot.signature
         )
 
     def _read_task(self, branch: _Branch, task: TaskSource, bounds: Bounds) -> None:
         file = self._file(task)
         if task.problem is not None:
             file.error = task.problem
-        else:
-            self._look_for_journal(file)
-        if task.problem is None and not self._is_stale(file):
+        elif not self._has_changed(file):
             file.known_until = Instant.now()
-        elif task.problem is None:
+        else:
             try:
                 file.snapshot = _with_warning(task.read(bounds.largest))
                 file.read()
@@ -377,18 +382,15 @@ class Registries:
         return any(file.busy_since is not None for file in self._files.values())
 
     @property
+    def has_hot_journal(self) -> bool:
+        """Whether a commit of any registry was interrupted, and is not recovered yet."""
+        return any(file.hot_journal is not None for file in self._files.values())
+
+    @property
     def awaits_first(self) -> bool:
         """Whether a registry was never read, because it is being written."""
         files = self._files.values()
         return any(file.busy_since is not None and file.snapshot is None for file in files)
-
-    def _look_for_journal(self, file: _File) -> None:
-        try:
-            hot = file.source.is_cut_off()
-        except (RegistryError, OSError):
-            # Reading the registry reports the error.
-            hot = False
-        file.hot_journal = (file.hot_journal or CUT_OFF) if hot else None
 
     def recover(self) -> bool:
         """Recovers interrupted commits. If a recovery fails, `hot_journal` gives the reason.

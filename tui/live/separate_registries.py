@@ -27,6 +27,31 @@ NO_ANSWER = "its file system does not answer"
 """The error of a workspace whose file system does not answer."""
 
 
+# While registries change all the time, one thread reads them all.
+_IDLE = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class _Layout:
+    """The facts about a workspace that only a scan of the workspace can change.
+
+    Attributes:
+        paths: The paths of the registries of the workspace's tasks.
+        watched: The directories to watch.
+        roots: The watched directories in which every new entry counts as a change.
+    """
+
+    paths: frozenset[Path] = frozenset()
+    watched: frozenset[Watched] = frozenset()
+    roots: frozenset[Path] = frozenset()
+
+    @classmethod
+    def of(cls, registries: Registries) -> _Layout:
+        """Returns the layout that the last scan of a workspace found."""
+        directories, roots = registries.directories()
+        return cls(frozenset(registries.paths()), identified(directories), frozenset(roots))
+
+
 @dataclass(frozen=True, slots=True)
 class _Reading:
     """The result of the last reading of a workspace.
@@ -38,8 +63,8 @@ class _Reading:
         known_until: The last moment at which the content was known to be current.
         busy: Whether a writer prevented the last reading of any registry.
         awaits_first: Whether a registry was never read, because it is being written.
-        watched: The directories to watch.
-        roots: The watched directories in which every new entry counts as a change.
+        has_hot_journal: Whether an interrupted commit of any registry is not recovered yet.
+        layout: The paths of the tasks, and the directories to watch.
         is_whole: Whether all tasks were read.
         has_recovered: Whether a commit was recovered; see `Registries.recover`.
         globals_: Maps the path of the global registry to its content; empty if it was not read.
@@ -51,16 +76,11 @@ class _Reading:
     known_until: Instant = NEVER
     busy: bool = False
     awaits_first: bool = False
-    watched: frozenset[Watched] = frozenset()
-    roots: frozenset[Path] = frozenset()
+    has_hot_journal: bool = False
+    layout: _Layout = field(default_factory=_Layout)
     is_whole: bool = False
     has_recovered: bool = False
     globals_: Mapping[Path, GlobalRecord] = field(default_factory=dict)
-
-    @property
-    def paths(self) -> frozenset[Path]:
-        """The paths of the registries of the workspace's tasks."""
-        return frozenset(state.registry for branch in self.branches for state in branch.states)
 
     def unanswered(self) -> _Reading:
         """Returns this reading with the error that the file system does not answer."""
@@ -71,8 +91,7 @@ class _Reading:
             busy=False,
             awaits_first=False,
             # Watching these directories could hang, too.
-            watched=frozenset(),
-            roots=frozenset(),
+            layout=_Layout(self.layout.paths),
             is_whole=True,
         )
 
@@ -84,8 +103,9 @@ class _Reading:
         return replace(branch, states=states, error=NO_ANSWER)
 
 
-def _read(registries: Registries, *, is_whole: bool, has_recovered: bool = False) -> _Reading:
-    directories, roots = registries.directories()
+def _read(
+    registries: Registries, layout: _Layout, *, is_whole: bool, has_recovered: bool = False
+) -> _Reading:
     return _Reading(
         tuple(registries.branches()),
         registries.databases(),
@@ -93,12 +113,29 @@ def _read(registries: Registries, *, is_whole: bool, has_recovered: bool = False
         registries.known_until(),
         registries.busy,
         registries.awaits_first,
-        identified(directories),
-        frozenset(roots),
+        registries.has_hot_journal,
+        layout,
         is_whole,
         has_recovered,
         registries.global_records(),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class _Content:
+    """The content of all workspaces.
+
+    Attributes:
+        branches: All workspaces with the content of their tasks, each task only once.
+        states: All tasks, in the order of the workspaces.
+        globals_: Maps the path of each global registry that was read to its content.
+        spellings: The replaced spellings of the session names in all registries.
+    """
+
+    branches: tuple[Branch, ...]
+    states: tuple[TaskState, ...]
+    globals_: Mapping[Path, GlobalRecord]
+    spellings: Spellings
 
 
 class _WorkspaceReader:
@@ -112,10 +149,11 @@ class _WorkspaceReader:
     def __init__(
         self, workspace: Workspace, among: Sequence[Workspace], on_late: Callable[[], None]
     ) -> None:
-        self.asker: Asker[_Reading] = Asker(on_late)
+        self.asker: Asker[_Reading] = Asker(on_late, _IDLE)
         self._registries = Registries((workspace,), among)
         self.reading = _Reading((Branch(workspace.path, (), None, None, None),))
         self._answered = self.reading
+        self._layout = self.reading.layout
         self._keeper = StateKeeper()
         # A reading never waits until copies of registries are saved.
         self._keeping: Asker[None] = Asker()
@@ -140,19 +178,21 @@ class _WorkspaceReader:
 
     def rescan(self, at_most: int | None, progress: ProgressCallback) -> _Reading:
         """Scans the workspace; see `Registries.rescan`."""
-        return _read(self._registries, is_whole=self._registries.rescan(progress, at_most))
+        is_whole = self._registries.rescan(progress, at_most)
+        self._layout = _Layout.of(self._registries)
+        return _read(self._registries, self._layout, is_whole=is_whole)
 
     def update(self, paths: Collection[Path], progress: ProgressCallback) -> _Reading:
         """Reads changed registries; scans the workspace if an unknown path changed."""
         if not self._registries.knows(paths):
             return self.rescan(None, progress)
         self._registries.reread(paths)
-        return _read(self._registries, is_whole=True)
+        return _read(self._registries, self._layout, is_whole=True)
 
     def recover(self, _: ProgressCallback) -> _Reading:
         """Recovers interrupted commits."""
         recovered = self._registries.recover()
-        return _read(self._registries, is_whole=True, has_recovered=recovered)
+        return _read(self._registries, self._layout, is_whole=True, has_recovered=recovered)
 
     def end(self) -> None:
         """Waits for the reading, and stores its result.
@@ -184,6 +224,7 @@ class SeparateRegistries:
         self._readers = [
             _WorkspaceReader(workspace, workspaces, on_late) for workspace in workspaces
         ]
+        self._content = self._merged()
 
     def rescan(self, progress: ProgressCallback = no_progress, at_most: int | None = None) -> bool:
         """Finds new and removed registries, and reads changed ones; see `Registries.rescan`."""
@@ -193,6 +234,11 @@ class SeparateRegistries:
         )
         return all(reader.reading.is_whole for reader in self._readers)
 
+    def stop(self) -> None:
+        """Ends all threads that do not wait for a file system."""
+        for reader in self._readers:
+            reader.asker.stop()
+
     def update(self, paths: Collection[Path]) -> None:
         """Reads changed registries; scans the workspaces in which unknown paths changed.
 
@@ -200,7 +246,7 @@ class SeparateRegistries:
             paths: The changed registries and directories.
         """
         paths_of = {
-            reader: {path for path in paths if path in reader.reading.paths}
+            reader: {path for path in paths if path in reader.reading.layout.paths}
             for reader in self._readers
         }
         unknown = set(paths).difference(*paths_of.values())
@@ -221,7 +267,7 @@ class SeparateRegistries:
 
     def recover(self) -> bool:
         """Recovers interrupted commits; see `Registries.recover`."""
-        hot = [reader for reader in self._readers if _is_hot(reader.reading)]
+        hot = [reader for reader in self._readers if reader.reading.has_hot_journal]
         self._read({reader: reader.recover for reader in hot})
         return any(reader.reading.has_recovered for reader in hot)
 
@@ -235,6 +281,8 @@ class SeparateRegistries:
         calls: dict[_WorkspaceReader, Callable[[ProgressCallback], _Reading]],
         progress: ProgressCallback = no_progress,
     ) -> None:
+        if not calls:
+            return
         began = [reader for reader in calls if not reader.asker.is_hanging]
         is_over = False
 
@@ -249,20 +297,37 @@ class SeparateRegistries:
         for reader in began:
             reader.end()
         is_over = True
+        self._content = self._merged()
         progress("Reading registries", 0, 0)
 
-    def branches(self) -> Iterable[Branch]:
-        """Yields all workspaces with the content of their tasks, each task only once."""
+    def _merged(self) -> _Content:
+        """Returns the content of the last readings of all workspaces, each task only once."""
+        readings = [reader.reading for reader in self._readers]
+        branches: list[Branch] = []
         seen: set[Path] = set()
-        for reader in self._readers:
-            for branch in reader.reading.branches:
+        for reading in readings:
+            for branch in reading.branches:
+                if seen.isdisjoint(reading.layout.paths):
+                    branches.append(branch)
+                    continue
                 states = tuple(state for state in branch.states if state.registry not in seen)
-                seen.update(state.registry for state in states)
-                yield branch if states == branch.states else replace(branch, states=states)
+                branches.append(replace(branch, states=states))
+            seen |= reading.layout.paths
+        states = tuple(state for branch in branches for state in branch.states)
+        globals_ = {
+            path: record for reading in readings for path, record in reading.globals_.items()
+        }
+        tasks = (state.record for state in states if state.record is not None)
+        spellings = Spellings.of((*tasks, *globals_.values()))
+        return _Content(tuple(branches), states, globals_, spellings)
+
+    def branches(self) -> Iterable[Branch]:
+        """Returns all workspaces with the content of their tasks, each task only once."""
+        return self._content.branches
 
     def states(self) -> tuple[TaskState, ...]:
         """Returns all tasks, in the order of the workspaces."""
-        return tuple(state for branch in self.branches() for state in branch.states)
+        return self._content.states
 
     def paths(self) -> Iterable[Path]:
         """Returns the paths of the registries of all tasks."""
@@ -274,16 +339,11 @@ class SeparateRegistries:
 
     def listed_by_path(self) -> Mapping[Path, frozenset[str] | None]:
         """Maps the path of each global registry to its sessions; see `listed_sessions`."""
-        return {path: record.tmux_sessions for path, record in self._globals().items()}
+        return {path: record.tmux_sessions for path, record in self._content.globals_.items()}
 
     def spellings(self) -> Spellings:
         """Returns the replaced spellings of the session names in all registries."""
-        tasks = (state.record for state in self.states() if state.record is not None)
-        return Spellings.of((*tasks, *self._globals().values()))
-
-    def _globals(self) -> Mapping[Path, GlobalRecord]:
-        readings = [reader.reading.globals_ for reader in self._readers]
-        return {path: record for reading in readings for path, record in reading.items()}
+        return self._content.spellings
 
     def sees_all(self) -> bool:
         """Returns whether all workspaces were read completely; see `Registries.sees_all`."""
@@ -306,8 +366,8 @@ class SeparateRegistries:
     def directories(self) -> tuple[frozenset[Watched], frozenset[Path]]:
         """Returns the directories to watch for changes; see `Registries.directories`."""
         readings = [reader.reading for reader in self._readers]
-        watched = frozenset[Watched]().union(*(reading.watched for reading in readings))
-        return watched, frozenset[Path]().union(*(reading.roots for reading in readings))
+        watched = frozenset[Watched]().union(*(reading.layout.watched for reading in readings))
+        return watched, frozenset[Path]().union(*(reading.layout.roots for reading in readings))
 
     def watched_names(self) -> tuple[str, ...]:
         """Returns the names of the files whose changes are reported."""
@@ -334,11 +394,3 @@ def _names(workspace: Workspace) -> tuple[str, ...]:
 
 def _is_within(path: Path, reader: _WorkspaceReader) -> bool:
     return any(path.is_relative_to(branch.path) for branch in reader.reading.branches)
-
-
-def _is_hot(reading: _Reading) -> bool:
-    return any(
-        message is not None
-        for branch in reading.branches
-        for message in (branch.hot_journal, *(state.hot_journal for state in branch.states))
-    )

@@ -35,12 +35,12 @@ def find_orphans(
         The orphans. None if they cannot be known, because a registry was never read, or because
         it is not certain which name a listed session has in tmux.
     """
-    unaccounted = frozenset(answer.sessions)
+    unaccounted = set(answer.sessions)
     in_tasks = (state.record.tmux_sessions if state.record else None for state in states)
     for names in (*listed, *in_tasks):
         if names is None:
             return None
-        unaccounted -= names
+        unaccounted.difference_update(names)
     jumps = tuple(jumps)
     owned = {session.id for name, session in answer.sessions.items() if name not in unaccounted}
     return tuple(

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TypeAlias
 
-from registry.storage.files.interruption import tolerating
+from registry.storage.files.interruption import hand_on
 
 Descriptor: TypeAlias = select.epoll
 """An object that owns an open file or directory, and closes it when the last reference is gone.
@@ -45,5 +45,7 @@ def close_read(opened: Descriptor) -> None:
     An error does not affect the data that was read, and the descriptor is closed in spite of the
     error.
     """
-    with tolerating(OSError):
+    try:
         opened.close()
+    except OSError as error:
+        hand_on(error)

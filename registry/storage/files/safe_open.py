@@ -16,6 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NoReturn
 
 from registry.errors import (
     InaccessibleRegistryError,
@@ -32,6 +33,9 @@ from registry.text import quoted_name
 # O_NONBLOCK: a plain open of a FIFO would hang. O_NOCTTY: a terminal device must not become
 # the controlling terminal. Both flags have no effect on regular files.
 _SAFE = os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC
+
+# O_PATH needs only the permission to search, like an open of the whole path.
+_FOLDER = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
 
 # While another process holds a write lease on the file, an open with O_NONBLOCK fails with
 # EAGAIN instead of waiting.
@@ -54,11 +58,16 @@ _SAFE_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9_.-]{0,127}", re.ASCII)
 
 
 @contextmanager
-def folder_of(path: Path) -> Iterator[int]:
+def folder_of(path: Path, opened: int | None = None) -> Iterator[int]:
     """Yields a descriptor of a file's directory, which must not be a symlink.
 
     The path above this directory may contain symlinks, but must always lead to the same directory
     (`files.anchor`).
+
+    Args:
+        path: The path of the file.
+        opened: A descriptor that an outer call of this function yielded for a file of the same
+            directory; None to open the directory.
 
     Raises:
         RegistryNotFoundError: The directory does not exist.
@@ -67,6 +76,9 @@ def folder_of(path: Path) -> Iterator[int]:
             its first use.
         InaccessibleRegistryError: The directory is not accessible.
     """
+    if opened is not None:
+        yield opened
+        return
     folder = open_folder(path.parent, on_the_way_to=path)
     try:
         yield folder.fileno()
@@ -79,14 +91,18 @@ def name_of(path: Path) -> str:
     return path.name or "."
 
 
-def look(path: Path) -> os.stat_result:
+def look(path: Path, opened: int | None = None) -> os.stat_result:
     """Returns the status of the file that `open_regular` would open; a symlink is not followed.
+
+    Args:
+        path: The path of the file.
+        opened: See `folder_of`.
 
     Raises:
         OSError: The file does not exist or cannot be examined.
         LinkedRegistryError: The directory of the file is a symlink.
     """
-    with folder_of(path) as folder:
+    with folder_of(path, opened) as folder:
         return os.stat(name_of(path), dir_fd=folder, follow_symlinks=False)
 
 
@@ -248,47 +264,51 @@ def open_folder(
     Raises:
         RegistryError: See `folder_of`.
     """
-    named = on_the_way_to or directory.joinpath(*parts)
     # A directory such as "." or ".." has no name in the path; it is opened as the anchor.
     nameless = directory.name in ("", "..")
     anchor = directory if nameless else directory.parent
-    with _naming(named, anchor):
-        folder = open_anchor(anchor)
-    at = anchor
+    names = parts if nameless else (directory.name, *parts)
+    folder: Descriptor | None = None
+    tried: list[str] = []
     try:
-        for part in parts if nameless else (directory.name, *parts):
-            at = at / part
-            with _naming(named, at, part, folder.fileno()):
-                # O_PATH needs only the permission to search, like an open of the whole path.
-                flags = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW
-                folder = open_owned(part, flags, dir_fd=folder.fileno())
+        try:
+            folder = open_anchor(anchor)
+            for name in names:
+                tried.append(name)
+                folder = open_owned(name, _FOLDER, dir_fd=folder.fileno())
+        except RegistryError:
+            raise
+        except OSError as error:
+            hand_on(error)
+            named = on_the_way_to or directory.joinpath(*parts)
+            if folder is None:
+                _raise_named(error, named, anchor)
+            _raise_named(error, named, anchor.joinpath(*tried), folder.fileno())
     except BaseException:
-        close_read(folder)
+        if folder is not None:
+            close_read(folder)
         raise
     return folder
 
 
-@contextmanager
-def _naming(
-    on_the_way_to: Path, folder: Path, name: str = "", above: int | None = None
-) -> Iterator[None]:
-    """Converts an error about a folder into an error that names the path `on_the_way_to`."""
-    try:
-        yield
-    except FileNotFoundError as error:
-        hand_on(error)
+def _raise_named(
+    error: OSError, on_the_way_to: Path, folder: Path, above: int | None = None
+) -> NoReturn:
+    """Raises the error for a folder that cannot be opened, with the path `on_the_way_to`.
+
+    Args:
+        error: The error of the open.
+        on_the_way_to: The path for the raised error.
+        folder: The path of the folder.
+        above: A descriptor of the directory that contains the folder; None for an anchor.
+    """
+    # With O_DIRECTORY the kernel returns ENOTDIR also for a symlink.
+    followed = error.errno in (errno.ENOTDIR, errno.ELOOP)
+    if followed and above is not None and _is_link(folder.name, above):
+        raise LinkedRegistryError(on_the_way_to, folder, target_of(folder)) from None
+    if isinstance(error, FileNotFoundError) or error.errno == errno.ENOTDIR:
         raise RegistryNotFoundError(on_the_way_to) from None
-    except RegistryError:
-        raise
-    except OSError as error:
-        hand_on(error)
-        # With O_DIRECTORY the kernel returns ENOTDIR also for a symlink.
-        followed = error.errno in (errno.ENOTDIR, errno.ELOOP)
-        if followed and above is not None and _is_link(name, above):
-            raise LinkedRegistryError(on_the_way_to, folder, target_of(folder)) from None
-        if error.errno == errno.ENOTDIR:
-            raise RegistryNotFoundError(on_the_way_to) from None
-        raise InaccessibleRegistryError(on_the_way_to, error, "read") from error
+    raise InaccessibleRegistryError(on_the_way_to, error, "read") from error
 
 
 def target_of(link: Path) -> str | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,11 +25,13 @@ from registry.sources import (
     Dialect,
     JsonTask,
     JsonWorkspace,
+    Look,
     TaskSource,
     WorkspaceSource,
     find_issues,
     workspace_source,
 )
+from registry.storage.files import safe_open
 from registry.storage.journal import journal_path
 from tests.support.hot_journal import cut_off_update
 from tests.support.registries import agent, assert_counters_match, entry_of, load, write
@@ -77,6 +80,28 @@ def test_a_stamp_is_the_snapshots_until_something_changes(source: TaskSource) ->
     assert source.stamp() == read
     atomic_update_agent_status(source.path, "busy", "blocked")
     assert source.stamp() != read
+
+
+def test_a_look_opens_the_directory_once_and_has_the_stamp_and_the_journal(
+    source: TaskSource, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    os.utime(source.path, LONG_AGO)
+    assert source.look() == Look(source.stamp(), is_cut_off=False)
+    opened: list[Path] = []
+    open_folder = safe_open.open_folder
+
+    def counted(directory: Path, *arguments: Any, **named: Any) -> Any:
+        opened.append(directory)
+        return open_folder(directory, *arguments, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(safe_open, "open_folder", counted)
+        source.look()
+    assert opened == [source.directory]
+    cut_off_update(source.path, "busy")
+    assert source.look().is_cut_off
+    source.path.unlink()
+    assert source.look() == Look(None, is_cut_off=False)
 
 
 def test_a_file_too_young_to_be_told_apart_has_no_stamp(source: TaskSource) -> None:

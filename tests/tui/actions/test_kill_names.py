@@ -172,7 +172,7 @@ STARTABLE = tuple(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize(("kind", "name"), in_both(half_in_torture(STARTABLE), every=12))
+@pytest.mark.parametrize(("kind", "name"), in_both(half_in_torture(STARTABLE), every=24))
 def test_a_session_of_such_a_name_is_killed_alone_or_refused(
     others: RealTmux, tmp_path: Path, kind: type[Files], name: str
 ) -> None:

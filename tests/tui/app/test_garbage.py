@@ -105,3 +105,12 @@ def test_it_runs_soon_after_a_screen_was_closed_and_once_for_several(
     collector.note_closed()
     clock.passes(SOON)
     assert len(collections) == at_rest + 1
+
+
+def test_garbage_that_survived_once_does_not_pile_up(collections: list[float]) -> None:
+    clock = Clock()
+    Collector(clock.later, lambda: clock.now).begin()
+    young, older, oldest = gc.get_threshold()
+    # Python frees hardly any memory to the system, so what piles up once stays.
+    assert young * older <= 100_000
+    assert young * older * oldest <= 400_000

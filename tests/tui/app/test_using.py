@@ -253,6 +253,20 @@ async def test_every_theme_of_the_settings_can_be_shown() -> None:
             assert app.theme == theme and "muster" in shown(app)
 
 
+async def test_lines_are_drawn_in_the_styles_of_a_new_theme() -> None:
+    async with opened(settings=Settings(theme="muster")) as (app, view, pilot):
+        before = view.render_line(1)
+        app.theme = "muster-light"
+        await pilot.pause()
+        drawn = view.render_line(1)
+        assert drawn.text == before.text and drawn != before
+        words = {word for piece in view._pieces(1, view._drawing()) for word in piece[1].split()}
+        assert words
+        for word in words:
+            style = view.get_component_rich_style(f"roll--{word}", partial=True)
+            assert view._style(word) == style
+
+
 @pytest.mark.parametrize("theme", (THEMES[0], THEMES[-1]))
 async def test_a_theme_is_chosen_in_the_settings_and_in_the_palette(theme: str) -> None:
     async with opened(settings=Settings(theme=theme), size=(100, 40)) as (app, _, pilot):

@@ -133,7 +133,7 @@ def test_the_monitor_keeps_its_last_state_with_its_age_and_follows_the_others(
         until(lambda: live.latest is not None and len(verdicts(now())) == 2, "both agents")
         began = time.time()
         registry = dead.registry("TASK-A").resolve()
-        hang.of(JsonTask, "stamp", lambda task: task.path == registry)
+        hang.of(JsonTask, "look", lambda task: task.path == registry)
         live.refresh()
         until(lambda: of(now(), dead).error == NO_ANSWER, "the error")
         (task,) = of(now(), dead).tasks
@@ -252,6 +252,16 @@ def test_while_a_call_hangs_none_is_started_and_its_end_is_told() -> None:
     assert told.wait(10)
     until(lambda: not asker.is_hanging, "its end")
     assert asker.ask(lambda: True) is True
+
+
+def test_calls_that_follow_each_other_share_a_thread_until_the_end() -> None:
+    asker = Asker[int](idle=60.0)
+    first, second = (asker.ask(threading.get_ident) for _ in range(2))
+    assert first == second
+    asker.stop()
+    assert first not in {thread.ident for thread in threading.enumerate()}
+    assert asker.ask(lambda: 1) == 1
+    asker.stop()
 
 
 @pytest.fixture

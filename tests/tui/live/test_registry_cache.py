@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from registry.schema.layout import Workspace
+from registry.sources import JsonTask, JsonWorkspace
 from registry.storage import Instant
 from tests.support.rolls import answered, session
 from tests.support.scripted_tmux import ScriptedTmux
 from tests.support.workspaces import QUICK, Files, entry, read, take, write
+from tui.live import separate_registries
 from tui.live.once import take_roll
 from tui.live.registry_cache import Registries
+from tui.live.separate_registries import SeparateRegistries
 from tui.model.roll import TaskState
 
 
@@ -63,6 +68,42 @@ def test_what_changed_is_read_again_and_the_rest_stays_the_same(
     after = named(registries)
     assert ids(after["TASK-1"]) == ["a", "new"]
     assert after["TASK-2"] is before["TASK-2"]
+
+
+def test_a_change_costs_one_look_and_one_reading(
+    files: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registries = SeparateRegistries(files.workspaces())
+    registries.rescan()
+    watched = registries.directories()
+    calls: Counter[str] = Counter()
+    counted: tuple[tuple[Any, str], ...] = (
+        (JsonTask, "look"),
+        (JsonTask, "read"),
+        (JsonWorkspace, "look"),
+        (JsonWorkspace, "tasks"),
+        (Registries, "directories"),
+        (separate_registries, "identified"),
+    )
+    for owner, name in counted:
+        count_calls(owner, name, calls, monkeypatch)
+    path = files.write_task("TASK-1", entry("a"), entry("new"))
+    registries.update({path.resolve()})
+    assert calls == {"look": 1, "read": 1}
+    assert [ids(state) for state in registries.states()] == [["a", "new"], ["b", "c"]]
+    assert registries.directories() == watched
+
+
+def count_calls(
+    owner: Any, name: str, calls: Counter[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    function = getattr(owner, name)
+
+    def counted(*arguments: Any) -> Any:
+        calls[name] += 1
+        return function(*arguments)
+
+    monkeypatch.setattr(owner, name, counted)
 
 
 def instead(make: Callable[[Path], object]) -> Callable[[Path], object]:

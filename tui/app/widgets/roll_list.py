@@ -130,6 +130,8 @@ class RollView(ScrollView, can_focus=True):
         self._cursor = 0
         self._folded: set[Key] = set()
         self._shown: dict[int, tuple[Piece, ...]] = {}
+        self._text_styles: dict[str, Style] = {}
+        self._styles_of: object = None
         self._marks = Marks()
         self._loads: Mapping[Key, Load] = {}
         self.view = View()
@@ -321,6 +323,7 @@ class RollView(ScrollView, can_focus=True):
         row = y + self.scroll_offset.y
         pieces = self._pieces(row, self._drawing())
         self._shown[row] = pieces
+        self._drop_old_styles()
         background = self.rich_style
         if not pieces:
             return Strip.blank(self._cells, background)
@@ -334,11 +337,22 @@ class RollView(ScrollView, can_focus=True):
             segments.append(Segment(text, style + over))
         return Strip(segments, self._cells)
 
+    def _drop_old_styles(self) -> None:
+        # Textual replaces all component styles together, for example if the theme changes.
+        now = self.get_component_styles("roll--cursor")
+        if now is not self._styles_of:
+            self._styles_of = now
+            self._text_styles.clear()
+
     def _style(self, name: str) -> Style:
-        styles = (
-            self.get_component_rich_style(f"roll--{word}", partial=True) for word in name.split()
-        )
-        return sum(styles, Style())
+        if (style := self._text_styles.get(name)) is None:
+            # `get_component_rich_style` would also combine the styles of all ancestors.
+            styles = (
+                self.get_component_styles(f"roll--{word}").partial_rich_style
+                for word in name.split()
+            )
+            style = self._text_styles[name] = sum(styles, Style())
+        return style
 
     def on_resize(self, _: events.Resize) -> None:
         """Adapts the list to the new size."""
