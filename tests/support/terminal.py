@@ -126,13 +126,14 @@ def terminal(
     there = Terminal(directory / "outer")
     # With the option -e of tmux, TERM would have no effect.
     settings = [f"{name}={value}" for name, value in environment.items()]
+    # Set before muster starts, which may end at once.
     there.tmux(
+        "start-server", ";", "set-option", "-g", "remain-on-exit", "on", ";",
         "new-session", "-d", "-x", str(columns), "-y", str(rows), "--",
         "env", "-u", "TMUX", "-u", "TMUX_PANE", *settings, *MUSTER, *arguments,
     )  # fmt: skip
     # tmux 3.2 ignores the size of a new session that is not attached.
     there.resize(columns, rows)
-    there.tmux("set-option", "-g", "remain-on-exit", "on")
     try:
         yield there
     finally:

@@ -161,7 +161,7 @@ def test_suspended_it_gives_the_terminal_to_the_shell_and_is_back_as_it_was(
             screen.shows("26 finished", "q Quit")
         assert screen.screen().split("\n")[0] == before.split("\n")[0]
         screen.press("q")
-        screen.hides("26 finished")
+        until(lambda: screen.screen().rstrip().endswith("shell>"), "the shell's prompt")
         screen.type("echo ended $?")
         screen.press("Enter")
         screen.shows("ended 0")

@@ -171,7 +171,7 @@ def test_parent_and_children_are_found(who: str, parent: str | None, children: l
     assert [each.record.id for each in beneath] == children
 
 
-def shown(roll: RollCall, who: str, **entry: object) -> tuple[Row, ...]:
+def shown(roll: RollCall, who: str, /, **entry: object) -> tuple[Row, ...]:
     item = row_of(roll, who)
     return overview(Line(item.key, item, 0, None), roll, Fields(dict(entry)), NOW)
 
