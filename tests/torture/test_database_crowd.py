@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -30,5 +32,8 @@ def test_muster_beside_ten_writers_disturbs_none_and_sees_no_half(
     assert all(count >= seconds / 10 for count in seen.reads.values())
     # Enough for a log that is never emptied to be larger.
     assert seen.acts > 50 * seconds
-    (path,) = (tmp_path / ".agent-workspace" / "registry").iterdir()
-    assert path.name == "state.sqlite3"
+    # If muster was reading when the last writer closed the database, the next one removes the log.
+    registry = tmp_path / ".agent-workspace" / "registry"
+    with closing(sqlite3.connect(registry / "state.sqlite3")) as next_one:
+        assert next_one.execute("SELECT count(*) FROM agents").fetchone()
+    assert [path.name for path in registry.iterdir()] == ["state.sqlite3"]
