@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from registry.agent_output.lines import LogLine as LogLine
     from registry.agent_output.lines import ProgressReport as ProgressReport
     from registry.agent_output.lines import Source as Source
+    from registry.agent_output.reported_end import BY_MUSTER as BY_MUSTER
     from registry.agent_output.reported_end import ReportedEnd as ReportedEnd
     from registry.agent_output.reported_end import reported_ends as reported_ends
 else:
@@ -68,6 +69,7 @@ else:
                 "Source",
             ),
             "reported_end": (
+                "BY_MUSTER",
                 "ReportedEnd",
                 "reported_ends",
             ),

@@ -25,6 +25,12 @@ from registry.storage.files.interruption import hand_on, tolerating
 from registry.storage.files.safe_open import is_safe_name, open_beneath, open_folder
 from registry.storage.files.writers import is_believed
 
+BY_MUSTER = {"by": "muster"}
+"""The fields of a progress line that muster wrote after an operator's action.
+
+Such a line is not a report of the agent.
+"""
+
 MESSAGE_AT_MOST = 1000
 """The largest length of `ReportedEnd.message`, in characters; a longer message is cut."""
 
@@ -61,7 +67,8 @@ def reported_ends(
 
     A report counts if all of these are true:
 
-    - It is the last line of the agent's progress file, also in the archive.
+    - It is the last line of the agent's progress file, also in the archive. Lines that muster
+      wrote after an action of an operator are ignored.
     - The line is complete, names the agent, and has a known terminal status.
     - The line was written after the agent's start, by its own timestamp and by the file's mtime.
     - Each user that may write the file may also write the files in `about`.
@@ -121,7 +128,8 @@ class _LastLine:
         fields: The decoded line; empty if the line is incomplete, too long or malformed, or if the
             file cannot be read.
         written: When the file was last written, in seconds since the epoch.
-        is_ahead: Whether the file's mtime is in the future.
+        is_ahead: Whether the file's mtime is later than the line, because the mtime is in the
+            future, or because muster wrote another line afterwards.
     """
 
     path: Path
@@ -185,7 +193,7 @@ def _last_line(directory: Path, parts: tuple[str, str]) -> _LastLine | None:
         return _LastLine(path, {})
     try:
         file = os.fstat(opened.fileno())
-        text = _last_text(opened.fileno(), path, file.st_size) if file.st_size else None
+        text, is_followed = _last_text(opened.fileno(), path, file.st_size)
     except (RegistryError, OSError) as error:
         hand_on(error)
         return _LastLine(path, {})
@@ -193,22 +201,37 @@ def _last_line(directory: Path, parts: tuple[str, str]) -> _LastLine | None:
         close_read(opened)
     if text is None:
         return None
-    return _LastLine(path, _decoded(text), written_at(file), is_ahead(file))
+    return _LastLine(path, _decoded(text), written_at(file), is_followed or is_ahead(file))
 
 
-def _last_text(fd: int, path: Path, size: int) -> bytes:
-    """Returns the last line that is not blank; empty if this line is incomplete or too long.
+def _last_text(fd: int, path: Path, size: int) -> tuple[bytes | None, bool]:
+    """Returns the agent's last line, and whether muster wrote a line after it.
+
+    The line is empty if it is incomplete or too long, and None if the file is empty.
 
     Raises:
         RegistryError: The file cannot be read.
     """
+    if not size:
+        return None, False
+    is_followed = False
     lines = lines_from_end(fd, path, size, longest=_LINE_AT_MOST, look_back=2 * _LINE_AT_MOST)
     for _, line, ended in lines:
         if line is None:
             break
-        if line.strip():
-            return line if ended or is_whole(line) else b""
-    return b""
+        if not line.strip():
+            continue
+        if not (ended or is_whole(line)):
+            break
+        if not _is_by_muster(line):
+            return line, is_followed
+        is_followed = True
+    return b"", is_followed
+
+
+def _is_by_muster(line: bytes) -> bool:
+    # Only few lines are decoded twice.
+    return b'"by"' in line and BY_MUSTER.items() <= _decoded(line).items()
 
 
 def _decoded(line: bytes) -> Mapping[str, Any]:

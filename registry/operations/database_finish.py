@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from registry.agent_output import BY_MUSTER
 from registry.audit.database_change import change_rows
 from registry.audit.transaction import AuditContext
 from registry.database import AgentTables
@@ -222,6 +223,7 @@ def _finish(
         "status": status,
         "message": message,
         "progress": progress,
+        **BY_MUSTER,
     }
 
 

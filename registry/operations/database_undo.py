@@ -7,6 +7,7 @@ from pathlib import Path
 
 from registry import audit as auditing
 from registry import database
+from registry.agent_output import BY_MUSTER
 from registry.audit import Audit, AuditContext, FieldChange, Made, Reverted, Undoable
 from registry.audit.database_change import change_rows
 from registry.database import AgentTables
@@ -124,4 +125,5 @@ def _line(before: Json, after: Json, reason: str) -> Json:
         "status": new or "working",
         "message": f"{message}: {reason}" if reason else message,
         "progress": whole_progress(after.get("agents.progress")),
+        **BY_MUSTER,
     }

@@ -275,7 +275,7 @@ class DatabaseMachine(RuleBasedStateMachine):
         last |= {"timestamp": at, "message": message}
         self.model[LATEST][agent_id,] = {"task_id": "TASK-1", **last}
         self._touch(at)
-        self.lines.setdefault(agent_id, []).append(last)
+        self.lines.setdefault(agent_id, []).append({**last, "by": "muster"})
 
     def _touch(self, since: str) -> None:
         touched = self.rows()["tasks"]["TASK-1",]["updated_at"]

@@ -70,7 +70,7 @@ def test_a_terminated_agent_has_its_rows_and_its_line(built: Database) -> None:
         "progress": 40,
         "message": "stuck",
     }
-    assert line == {**{k: v for k, v in latest.items() if k != "task_id"}}
+    assert line == {**{k: v for k, v in latest.items() if k != "task_id"}, "by": "muster"}
 
 
 def test_a_completed_agent_has_a_time_and_all_of_its_progress(built: Database) -> None:

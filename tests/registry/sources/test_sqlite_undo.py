@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import time
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 from unittest import mock
@@ -61,6 +64,24 @@ def test_an_undo_gives_each_field_back(built: Database) -> None:
     assert (ended["status"], back["status"], back["progress"]) == ("completed", "running", 40)
     assert back["message"].endswith("changed back from completed to running: a mistake")
     assert back["timestamp"] >= ended["timestamp"]
+
+
+def test_what_the_agent_reported_itself_counts_again_after_an_undo(built: Database) -> None:
+    begun = time.time() - 3600
+    at = datetime.fromtimestamp(begun + 60).isoformat()
+    line = {"timestamp": at, "agent_id": "one", "status": "completed", "message": "all done"}
+    path = built.workspace / "TASK-1" / "progress" / "one_progress.jsonl"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(line) + "\n")
+    before = _task(built).reported_ends({"one": begun})
+    assert before["one"].message == "all done"
+    audit = _end(built, "one", status="terminated")
+    assert _task(built).reported_ends({"one": begun}).keys() == {"one"}
+    _undo(built, audit)
+    assert len(progress_lines(built, "one")) == 3
+    after = _task(built).reported_ends({"one": begun})
+    assert (after["one"].status, after["one"].message) == ("completed", "all done")
+    assert after["one"].written <= begun + 61
 
 
 def test_an_earlier_report_is_given_back(built: Database) -> None:
