@@ -102,12 +102,13 @@ def agent_tables(transaction: Queries, agent_ids: Iterable[str]) -> AgentTables:
     check_tables(transaction)
     columns = {table: _columns(transaction, table) for table in _WRITTEN}
     names = transaction.columns(AGENTS)
+    quoted = ", ".join(f'"{name}"' for name in names)
     rows: dict[str, Row] = {}
     entries: dict[str, Json] = {}
     fields: dict[str, frozenset[str]] = {}
     tasks: dict[str, bool] = {}
     for agent_id in agent_ids:
-        query = "SELECT * FROM agents WHERE agent_id = CAST(? AS TEXT)"
+        query = f"SELECT {quoted} FROM agents WHERE agent_id = CAST(? AS TEXT)"  # noqa: S608
         found = transaction.select(query, (_bytes(agent_id),))
         if len(found) != 1:
             continue
@@ -151,7 +152,7 @@ def check_tables(transaction: Queries) -> None:
 
 
 def _columns(transaction: Queries, table: str) -> tuple[str, ...]:
-    present = transaction.columns(table) if transaction.table(table) is not None else ()
+    present = transaction.columns(table)
     if not set(_KEYS) <= set(present):
         return ()
     return tuple(name for name in _WRITTEN[table] if name in present)
@@ -172,7 +173,7 @@ def _latest(
 
 
 def _has_task(transaction: Queries, task_id: object) -> bool:
-    if transaction.table(TASKS) is None or "task_id" not in transaction.columns(TASKS):
+    if "task_id" not in transaction.columns(TASKS):
         return False
     query = "SELECT 1 FROM tasks WHERE task_id = CAST(? AS TEXT) LIMIT 1"
     return bool(transaction.select(query, (_bytes(task_id),)))
@@ -207,8 +208,6 @@ def touch_tasks(
         now: The present time.
         start: Whether a task that has not begun becomes active, if one of its agents is active.
     """
-    if transaction.table(TASKS) is None:
-        return
     columns = set(transaction.columns(TASKS))
     if "task_id" not in columns:
         return

@@ -10,6 +10,7 @@ its connection.
 from __future__ import annotations
 
 import math
+import os
 import re
 import sqlite3
 import time
@@ -73,8 +74,8 @@ _TEXT_AT_MOST = 16 * 1024 * 1024
 # The approximate size in memory of a short value, in bytes.
 _VALUE_COST = 64
 
-# Since this version, SQLite itself tells tables from views and virtual tables.
-_LISTS_TABLES = sqlite3.sqlite_version_info >= (3, 37)
+# The name may be quoted. After another name, the table would be called otherwise than its row.
+_CREATED = r"""CREATE TABLE (?:{name}|"{name}"|'{name}'|`{name}`|\[{name}\])\s*\("""
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
 
@@ -179,25 +180,26 @@ class Queries:
     def table(self, name: str) -> str | None:
         """Returns the text that created a table; None if there is no such table.
 
-        A view, or a virtual table, does not count as a table.
+        A view, or a virtual table, does not count as a table. No view of the database is
+        prepared: for views that use each other, this would need any time and memory.
         """
         query = f"SELECT sql FROM sqlite_master WHERE type = 'table' AND name = {TEXT}"  # noqa: S608
         texts = [text for (text,) in self.select(query, (name,)) if isinstance(text, str)]
         # SQLite itself writes the text like this. But another program may have changed the text.
-        if len(texts) != 1 or not texts[0].startswith("CREATE TABLE "):
+        # A second table or view with this name would make the schema invalid.
+        pattern = _CREATED.format(name=re.escape(name))
+        if len(texts) != 1 or re.match(pattern, texts[0]) is None:
             return None
-        if _LISTS_TABLES:
-            kinds = f"SELECT type FROM pragma_table_list({TEXT}) WHERE schema = 'main'"  # noqa: S608
-            if self.select(kinds, (name,)) != [("table",)]:
-                return None
         return texts[0]
 
     def columns(self, table: str) -> tuple[str, ...]:
-        """Returns the names of a table's columns, in order.
+        """Returns the names of a table's columns, in order; none if there is no such table.
 
         A generated column is left out, because its value may need any time. A column whose name
         is not a plain word is left out, too.
         """
+        if self.table(table) is None:
+            return ()
         query = f"SELECT name FROM pragma_table_info({TEXT})"  # noqa: S608
         rows = self.select(query, (table,))
         return tuple(name for (name,) in rows if _PLAIN.fullmatch(name))
@@ -362,7 +364,7 @@ def _connect(files: DatabaseFiles) -> sqlite3.Connection:
 
 def address_of(path: Path, mode: str) -> str:
     """Returns the URI with which SQLite opens a database."""
-    return f"file:{quote(str(path))}?{mode}"
+    return f"file:{quote(os.fsencode(path))}?{mode}"
 
 
 def set_limits(connection: sqlite3.Connection, give_up_at: float = math.inf) -> None:

@@ -374,6 +374,29 @@ class HeldDatabase:
                 "Let the orchestrator open the database; it sets the mode",
             )
 
+    def check_connected(self, files: DatabaseFiles) -> None:
+        """Requires that SQLite has opened the locked database for writing, and no other file.
+
+        Call this before the first statement. SQLite would roll back a hot journal beside another
+        database, and would delete any file that such a journal names. Beside this database, the
+        lock prevents that.
+
+        Raises:
+            BusyRegistryError: Another file was at the path when the file was locked or opened.
+        """
+        held = os.fstat(self._opened.fileno())
+        identity = held.st_dev, held.st_ino
+        is_open = False
+        for name in os.listdir("/proc/self/fd"):
+            with tolerating(OSError):
+                status = os.fstat(int(name))
+                flags = fcntl.fcntl(int(name), fcntl.F_GETFL)
+                # Only SQLite opens a database for writing.
+                is_same = (status.st_dev, status.st_ino) == identity
+                is_open = is_open or (is_same and flags & os.O_ACCMODE == os.O_RDWR)
+        if identity != files.stamp.main.identity or not is_open:
+            raise BusyRegistryError(self._path)
+
     def check_opened(self, files: DatabaseFiles) -> None:
         """Requires that SQLite has opened the examined files, not others at the same paths.
 

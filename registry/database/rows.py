@@ -72,8 +72,6 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
     _REPORTS: ("task_id", "agent_id", "timestamp", "status"),
 }
 
-_OPTIONAL = frozenset(_NEEDED) - {"agents"}
-
 # A process that opens or closes the database needs less than this many seconds.
 _PATIENCE = 0.5
 _PAUSE = 0.003
@@ -160,7 +158,7 @@ def lists_task(path: Path, task_id: str) -> bool:
     def read(transaction: Transaction) -> bool:
         check_schema(transaction)
         tables = ["agents"]
-        if "task_id" in transaction.columns("tasks") and transaction.table("tasks") is not None:
+        if "task_id" in transaction.columns("tasks"):
             tables.append("tasks")
         queries = [f"SELECT 1 FROM {table} WHERE task_id = {TEXT} LIMIT 1" for table in tables]  # noqa: S608
         return any(transaction.select(query, (task_id,)) for query in queries)
@@ -171,7 +169,7 @@ def lists_task(path: Path, task_id: str) -> bool:
 def _of_agent(
     transaction: Transaction, table: str, task_id: str, agent_id: str
 ) -> dict[str, Any] | None:
-    columns = transaction.columns(table) if transaction.table(table) is not None else ()
+    columns = transaction.columns(table)
     if not {"task_id", "agent_id"} <= set(columns):
         return None
     names = ", ".join(f'"{column}"' for column in columns)
@@ -242,8 +240,6 @@ def unknown_schema(path: Path, why: str, field: str) -> UnreadableDatabaseError:
 
 def _values(transaction: Transaction, table: str, wanted: tuple[str, ...]) -> Values | None:
     """Returns the values of a table; None if the table or a needed column does not exist."""
-    if table in _OPTIONAL and transaction.table(table) is None:
-        return None
     present = frozenset(transaction.columns(table))
     if not present.issuperset(_NEEDED[table]):
         return None

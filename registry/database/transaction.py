@@ -155,6 +155,7 @@ def _begun(path: Path, wait: float, owner: int | None) -> Iterator[WriteTransact
         _check_permissions(files)
         connection = _connect(path, wait)
         try:
+            held.check_connected(files)
             _prepare(connection)
             connection.execute("BEGIN IMMEDIATE")
             # Until here, SQLite has not written to the log.

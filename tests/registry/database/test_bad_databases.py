@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import closing
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -18,6 +21,8 @@ from registry import (
     UnreadableDatabaseError,
 )
 from registry.database import Limits, connection, lists_task, read_agent, read_rows, stamp_of
+from registry.database.agent_rows import read_tables
+from registry.database.transaction import writing
 from tests.support.bad_databases import BAD
 from tests.support.databases import JANUARY, TODAY, Database
 from tests.support.other_user import OTHER, needs_another_user
@@ -202,20 +207,79 @@ def test_a_virtual_table_in_another_spelling_is_not_read(tmp_path: Path) -> None
         read_rows(database.path)
 
 
-def test_a_text_that_only_seems_to_create_a_table_is_not_believed(
-    built: Database, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    os.utime(built.path, (1_700_000_000, 1_700_000_000))
-    with connection.reading(built.path) as transaction:
-        assert transaction.table("agents") is not None
-        real = transaction.select
+@pytest.mark.parametrize("text", ["CREATE TABLE agents_2", "CREATE TABLE main.agents"])
+def test_a_text_that_creates_another_table_is_not_believed(built: Database, text: str) -> None:
+    _rewritten(built, "CREATE TABLE agents", text)
+    with pytest.raises(UnreadableDatabaseError):
+        read_rows(built.path)
 
-        def called_a_view(query: str, values: Sequence[object] = ()) -> list[tuple[object, ...]]:
-            return [("view",)] if "pragma_table_list" in query else real(query, values)
 
-        if sqlite3.sqlite_version_info >= (3, 37):
-            monkeypatch.setattr(connection.Transaction, "select", staticmethod(called_a_view))
-            assert transaction.table("agents") is None
+def test_a_view_behind_the_row_of_a_table_is_not_read(built: Database) -> None:
+    built.run("CREATE VIEW v AS SELECT 1 AS agent_id, 2 AS task_id, 3 AS tmux_session")
+    _rewritten(built, "CREATE TABLE agents", "CREATE TABLE other")
+    _rewritten(built, "CREATE VIEW v", "CREATE VIEW agents")
+    with pytest.raises(UnreadableDatabaseError):
+        read_rows(built.path)
+
+
+@pytest.mark.parametrize("name", ['"agents"', "[agents]", "`agents`", "'agents'"])
+def test_the_name_of_a_table_may_be_quoted(tmp_path: Path, name: str) -> None:
+    database = Database(tmp_path, TODAY.replace("TABLE agents", f"TABLE IF NOT EXISTS {name}"))
+    database.agent("one")
+    assert len(read_rows(database.path).agents) == 1
+
+
+_WITH_ALL_READERS = """
+import sys
+from pathlib import Path
+from resource import RLIMIT_AS, setrlimit
+
+from registry.database import find_damage, lists_task, read_agent, read_rows
+from registry.database.agent_rows import read_tables, why_unwritable
+
+setrlimit(RLIMIT_AS, (1 << 30, 1 << 30))
+path = Path(sys.argv[1])
+assert len(read_rows(path, reports=True).agents) == 1
+assert read_agent(path, "TASK-1", "one") is not None
+assert lists_task(path, "TASK-1")
+assert read_tables(path, ["one"]).rows
+assert why_unwritable(path) is None
+assert find_damage(path, 60.0) == ()
+"""
+
+
+def test_views_that_use_each_other_are_never_prepared(tmp_path: Path) -> None:
+    # "tasks" itself is the worst of the views.
+    database = Database(tmp_path, TODAY.replace("CREATE TABLE tasks", "CREATE TABLE tasks_0"))
+    names = [*(f"v_{level}" for level in range(40)), "tasks"]
+    database.run("CREATE VIEW v_0 AS SELECT task_id FROM tasks_0")
+    for below, name in pairwise(names):
+        database.run(f"CREATE VIEW {name} AS SELECT 1 AS task_id FROM {below} a, {below} b")
+    with closing(sqlite3.connect(database.path)) as writer, writer:
+        writer.execute(
+            "INSERT INTO agents (agent_id, task_id, status, tmux_session, started_at) "
+            "VALUES ('one', 'TASK-1', 'running', 'agent_one', '')"
+        )
+    command = [sys.executable, "-c", _WITH_ALL_READERS, str(database.path)]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert (run.returncode, run.stderr) == (0, "")
+
+
+def test_a_path_may_have_bytes_that_are_not_valid_unicode(tmp_path: Path) -> None:
+    database = Database(tmp_path / "plain")
+    database.agent("one")
+    odd = Path(os.fsdecode(os.fsencode(tmp_path) + b"/odd-\xff?#%"))
+    (tmp_path / "plain").rename(odd)
+    assert len(read_rows(odd / "registry" / "state.sqlite3").agents) == 1
+    with writing(odd / "registry" / "state.sqlite3", 5.0) as transaction:
+        assert transaction.select("SELECT agent_id FROM agents") == [("one",)]
+
+
+def test_a_column_with_any_name_does_not_prevent_a_change(built: Database) -> None:
+    built.run('ALTER TABLE agents ADD COLUMN "odd name" TEXT')
+    built.run("ALTER TABLE agents ADD COLUMN twice TEXT AS (status || status)")
+    entry = read_tables(built.path, ["one"]).entries["one"]
+    assert entry["agents.status"] == "running"
 
 
 def test_generated_columns_are_not_computed(tmp_path: Path) -> None:

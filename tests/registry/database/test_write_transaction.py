@@ -7,12 +7,14 @@ import os
 import shutil
 import signal
 import sqlite3
+import struct
 import sys
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -322,3 +324,49 @@ def test_root_gives_the_log_to_the_owner_of_the_database(public: Database) -> No
     assert owners == {(OTHER, OTHER)}
     assert _as_other(lambda: _write(public.path, 70)) == "None"
     assert _progress(public) == 70
+
+
+def _plant_journal(folder: Path, victim: Path) -> None:
+    """Writes a database, and a hot journal whose rollback would delete the victim."""
+    with closing(sqlite3.connect(folder / "B", isolation_level=None)) as other:
+        other.execute("CREATE TABLE x (y)")
+        page = other.execute("PRAGMA page_size").fetchone()[0]
+        pages = other.execute("PRAGMA page_count").fetchone()[0]
+    name, magic = os.fsencode(victim), bytes.fromhex("d9d505f920a163d7")
+    header = (magic + struct.pack(">5I", 0, 1234, pages, 512, page)).ljust(512, b"\0")
+    tail = struct.pack(">II", len(name), sum(name) & 0xFFFFFFFF) + magic
+    place = struct.pack(">I", 0x40000000 // page + 1)
+    (folder / "B-journal").write_bytes(header + place + name + tail)
+
+
+def test_another_database_with_a_hot_journal_is_never_rolled_back(
+    built: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    victim = tmp_path / "victim"
+    victim.write_text("precious")
+    _plant_journal(tmp_path, victim)
+    connect = sqlite3.connect
+    swaps: list[str] = []
+
+    def swapped(address: str, **options: Any) -> sqlite3.Connection:
+        if "mode=rw" not in address or swaps:
+            return connect(address, **options)
+        swaps.append(address)
+        built.path.rename(tmp_path / "A")
+        for end in ("", "-journal"):
+            shutil.copy(tmp_path / f"B{end}", f"{built.path}{end}")
+        opened = connect(address, **options)
+        # The examination after BEGIN finds the files as they were.
+        (tmp_path / "A").rename(built.path)
+        return opened
+
+    monkeypatch.setattr(sqlite3, "connect", swapped)
+    with pytest.raises(RegistryError):
+        _write(built.path)
+    assert swaps and victim.read_text() == "precious"
+    # Without the attack, SQLite does what the test expects of the journal.
+    for end in ("", "-journal"):
+        shutil.copy(tmp_path / f"B{end}", tmp_path / f"C{end}")
+    with closing(connect(tmp_path / "C")) as other:
+        other.execute("SELECT * FROM sqlite_master").fetchall()
+    assert not victim.exists()
