@@ -17,6 +17,7 @@ from registry.checks.hierarchy import hierarchy_findings
 from registry.checks.issue import BY_HAND, Issue, IssueKind
 from registry.database import Row, Rows
 from registry.dataclass import dataclass, replace
+from registry.errors import restoring_database
 from registry.schema.counters import END_DELAY
 from registry.schema.database_records import LastReport, database_agent
 from registry.schema.records import (
@@ -336,10 +337,7 @@ def damage_finding(file: Path, damages: tuple[str, ...]) -> Issue:
         None,
         list(damages),
         says,
-        advice=(
-            "stop the orchestrator, keep a copy of the database and of the files beside it, and "
-            "restore a whole copy"
-        ),
+        advice=restoring_database(file),
     )
 
 
@@ -380,8 +378,8 @@ def unlisted_finding(file: Path, task_id: str, directory: Path) -> Issue:
         MISSING,
         f"does not list task {shown_name(task_id)}, but the orchestrator deployed agents of this "
         f"task to the database, by {shown_name(directory)}",
-        advice="the agents' fields cannot be known: restore a copy of the database, or end the "
-        "agents' sessions by name",
+        advice="the agents' fields cannot be known: end the agents' sessions by name, or "
+        + restoring_database(file),
     )
 
 
@@ -402,6 +400,6 @@ def gone_finding(file: Path, deployment: Path, count: int) -> Issue:
         MISSING,
         f"does not exist, but the orchestrator deployed agents of {tasks} to a database, by "
         f"{shown_name(deployment)}",
-        advice="if the agents may be at work, restore a copy of the database; until then their "
-        "sessions look like orphans",
+        advice="until the database is back, the agents' sessions look like orphans. If they may "
+        f"be at work, {restoring_database(file)}",
     )
