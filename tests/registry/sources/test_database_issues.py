@@ -208,6 +208,21 @@ def test_a_newer_row_of_the_last_reports_differs(built: Database) -> None:
     assert "agent_progress_latest" in issue.says
 
 
+@pytest.mark.parametrize("word", ["done", "COMPLETED"])
+@pytest.mark.parametrize("is_row", [True, False])
+def test_a_word_that_the_orchestrator_stores_as_completed_is_an_end(
+    built: Database, word: str, is_row: bool
+) -> None:
+    built.agent("one", **timed(old()))
+    if is_row:
+        latest(built, "one", 2 * MINUTE, word, progress=100)
+    else:
+        report(built, "one", 2 * MINUTE, status=word, progress=100)
+    (issue,) = found_in(built)
+    assert (issue.kind, issue.fix, issue.reported) == (IssueKind.STATUS, "completed", True)
+    assert word in issue.says
+
+
 @pytest.mark.parametrize(
     ("row", "line"),
     [
