@@ -13,6 +13,7 @@ import os
 import stat
 import struct
 from pathlib import Path
+from threading import Lock
 from typing import Self
 
 from registry.dataclass import dataclass, replace
@@ -27,7 +28,7 @@ from registry.errors import (
     UnreadableDatabaseError,
     UnwritableDatabaseError,
 )
-from registry.storage.files.descriptor import close_read, open_owned
+from registry.storage.files.descriptor import Descriptor, close_read, open_owned
 from registry.storage.files.file_age import seconds_since_write
 from registry.storage.files.interruption import hand_on, tolerating
 from registry.storage.files.mounts import owner_of
@@ -40,8 +41,14 @@ from registry.storage.files.safe_open import (
     target_of,
 )
 
+# The descriptors of the databases that this process has used; without locks between the uses.
+_kept: dict[tuple[int, int], Descriptor] = {}
+_keeping = Lock()
+
 # SQLite locks bytes at 1 GiB: a pending byte, a reserved byte, and then 510 shared bytes.
 _SHARED_LOCK = struct.pack("@hhqqi", fcntl.F_RDLCK, os.SEEK_SET, 0x40000002, 510, 0)
+
+_NO_LOCK = struct.pack("@hhqqi", fcntl.F_UNLCK, os.SEEK_SET, 0x40000002, 510, 0)
 
 _LOG, _INDEX, _JOURNAL = "-wal", "-shm", "-journal"
 
@@ -314,6 +321,36 @@ def _untrusted(path: Path, why: str) -> UnreadableDatabaseError:
     )
 
 
+def _kept_of(files: DatabaseFiles) -> Descriptor:
+    """Opens a database; returns the descriptor that is kept for this file, if there is one.
+
+    Raises:
+        RegistryError: The database cannot be opened.
+    """
+    with _keeping:
+        for identity in [key for key, kept in _kept.items() if _is_deleted(kept)]:
+            close_read(_kept.pop(identity))
+        known = _kept.get(files.stamp.main.identity)
+        if known is not None:
+            return known
+        opened = open_file(files.path, os.O_RDONLY)
+        return _kept.setdefault(FileState.of(os.fstat(opened.fileno())).identity, opened)
+
+
+def _is_deleted(opened: Descriptor) -> bool:
+    return os.fstat(opened.fileno()).st_nlink == 0
+
+
+def _forget_kept() -> None:
+    # A lock of the parent process would also be a lock of the child, and end with the child's.
+    global _keeping
+    _keeping = Lock()
+    _kept.clear()
+
+
+os.register_at_fork(after_in_child=_forget_kept)
+
+
 class HeldDatabase:
     """A lock that keeps the write-ahead log and its index where they are.
 
@@ -322,8 +359,9 @@ class HeldDatabase:
     writer can still write, and can close its connection.
 
     Use it as a context manager, around the use of the database by SQLite. Closing any descriptor
-    of the database drops SQLite's locks in this process. So this descriptor is closed last, and
-    only one thread of a process may use one database at a time.
+    of the database drops all of SQLite's locks in this process, also those of connections that
+    the caller of this library has opened. So this descriptor is never closed while the database
+    exists (see `_kept`), and only one thread of a process may use one database at a time.
 
     Args:
         files: The database.
@@ -337,12 +375,11 @@ class HeldDatabase:
 
     def __init__(self, files: DatabaseFiles, *, always: bool = False) -> None:
         path = files.path
-        self._opened = open_file(path, os.O_RDONLY)
+        self._opened = _kept_of(files)
         try:
             if files.is_in_use or always:
                 fcntl.fcntl(self._opened.fileno(), fcntl.F_OFD_SETLK, _SHARED_LOCK)
         except OSError as error:
-            close_read(self._opened)
             hand_on(error)
             if error.errno in (errno.EAGAIN, errno.EACCES):
                 raise BusyRegistryError(path) from error
@@ -353,7 +390,7 @@ class HeldDatabase:
         return self
 
     def __exit__(self, *_: object) -> None:
-        close_read(self._opened)
+        fcntl.fcntl(self._opened.fileno(), fcntl.F_OFD_SETLK, _NO_LOCK)
 
     def check_mode(self) -> None:
         """Requires that the database uses a write-ahead log.
