@@ -130,7 +130,7 @@ def test_the_demo_searches_no_other_server(
     stage = SimpleNamespace(workspace=None, socket=tmp_path / "s", policy=Policy(), stage=None)
 
     @contextmanager
-    def running() -> Iterator[SimpleNamespace]:
+    def running(**_: object) -> Iterator[SimpleNamespace]:
         yield stage
 
     monkeypatch.setattr(demo, "running", running)
