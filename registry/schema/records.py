@@ -344,6 +344,11 @@ class AgentRecord:
         return Deployment(self.tmux_session, self.started_at)
 
 
+def usual_session(agent: AgentRecord) -> str:
+    """Returns the name of an agent's session, or the usual name if the entry has no name."""
+    return agent.tmux_session or SESSION_PREFIX + agent.id
+
+
 @dataclass(frozen=True, slots=True)
 class Phase:
     """One phase of a task.
@@ -373,6 +378,8 @@ class TaskRecord:
         max_agents, max_depth, max_concurrent: The limits in the file, or None.
         phase: The number of the present phase, from 0; None if the task has no phases.
         phases: Maps the number of each phase to the phase.
+        other_sessions: Older data of agents in `agents` that name another session for the agent.
+            Either session may be the agent's.
     """
 
     task_id: str | None
@@ -390,6 +397,7 @@ class TaskRecord:
     max_concurrent: int | None = None
     phase: int | None = None
     phases: Mapping[int, Phase] = field(default_factory=dict)
+    other_sessions: tuple[AgentRecord, ...] = ()
 
     # Cached, because every change of any registry causes a new use of these values.
 
@@ -414,10 +422,15 @@ class TaskRecord:
         """The names of all sessions in the registry."""
         return tuple(agent.tmux_session for agent in self.agents if agent.tmux_session)
 
+    @property
+    def with_sessions(self) -> tuple[AgentRecord, ...]:
+        """All data that name a session: of the agents, and `other_sessions`."""
+        return self.agents + self.other_sessions
+
     @cached_property
     def sessions(self) -> frozenset[str]:
         """The names of all agents' sessions; the usual name if an agent's entry has none."""
-        return frozenset(agent.tmux_session or SESSION_PREFIX + agent.id for agent in self.agents)
+        return frozenset(map(usual_session, self.with_sessions))
 
     @cached_property
     def respelled_sessions(self) -> frozenset[str]:

@@ -378,14 +378,18 @@ def _listed_in(reading: Reading) -> frozenset[str]:
     records = [state.record for state in reading.states if state.record is not None]
     return frozenset[str]().union(
         *(names for names in reading.listed if names),
-        *(spellings(session_name_of(agent)) for record in records for agent in record.agents),
+        *(
+            spellings(session_name_of(agent))
+            for record in records
+            for agent in record.with_sessions
+        ),
     )
 
 
 def _listing_in(workspace: Path, reading: Reading, name: str) -> Iterator[Path]:
     """Yields the registries of a workspace that list a session."""
     for state in reading.states:
-        agents = state.record.agents if state.record is not None else ()
+        agents = state.record.with_sessions if state.record is not None else ()
         if any(name in spellings(session_name_of(agent)) for agent in agents):
             yield state.registry
     if any(name in names for names in reading.listed if names):

@@ -343,7 +343,7 @@ def test_another_database_with_a_hot_journal_is_never_rolled_back(
     victim = tmp_path / "victim"
     victim.write_text("precious")
     _plant_journal(tmp_path, victim)
-    connect = sqlite3.connect
+    connect: Callable[..., sqlite3.Connection] = sqlite3.connect
     swaps: list[str] = []
 
     def swapped(address: str, **options: Any) -> sqlite3.Connection:

@@ -172,6 +172,20 @@ def test_an_agent_that_only_one_of_both_has_is_kept(built: Database) -> None:
     assert [(agent.id, agent.tmux_session) for agent in agents] == [("one", "s"), ("two", None)]
 
 
+@pytest.mark.parametrize("is_believed", [True, False])
+@pytest.mark.parametrize("update", [EARLY, LAST])
+def test_both_sessions_of_an_agent_are_its_sessions(
+    built: Database, update: str, is_believed: bool
+) -> None:
+    built.agent("one", tmux_session="agent_new", last_update=update, status="completed")
+    other = _json(tmux_session="agent_old", last_update=LATER)
+    task = newest_of(_task(built), other, {}, is_believed=is_believed)
+    assert task.sessions == {"agent_new", "agent_old"}
+    in_database = is_believed and update == LAST
+    assert [agent.status for agent in task.agents] == ["completed" if in_database else "running"]
+    assert len(newest_of(_task(built), _json(tmux_session="agent_new"), {}).with_sessions) == 1
+
+
 def test_a_word_of_the_last_report_has_its_meaning(built: Database) -> None:
     built.agent("one", last_update=EARLY)
     reports = {"one": LastReport(4e9, "later", "reviewing", None)}
