@@ -254,6 +254,15 @@ class TaskSource(Source, Protocol):
             None: `Snapshot.has_locks` and the errors of a reading have the reasons.
         """
 
+    def why_locked(self) -> str | None:
+        """Returns why a change of the task cannot begin now, for example because of a writer.
+
+        Waits a short time for other writers. Changes no content.
+
+        Returns:
+            The reason; None if a change can begin. For the JSON format the result is always None.
+        """
+
     def finish(
         self,
         agent_ids: Iterable[str],
