@@ -11,6 +11,7 @@ from registry.operations.database_finish import (
     DatabaseTask,
     TaskLine,
     append_lines,
+    newest_progress,
     newest_time,
     valid_text,
     whole_progress,
@@ -58,9 +59,8 @@ def report_in_database(
         if record is None or agent_id not in tables.entries:
             raise AgentNotFoundError(agent_id)
         entry = tables.entries[agent_id]
-        percent = entry.get("agents.progress") if progress is None else progress
-        whole = whole_progress(percent)
-        previous = text_of(tables.rows[agent_id]["status"])
+        whole = whole_progress(newest_progress(record, entry) if progress is None else progress)
+        previous = record.status or text_of(tables.rows[agent_id]["status"])
         word = stored_status((previous if status is None else status) or "", whole)
         now = newest_time(record.last_update)
         ended = entry.get("agents.completed_at")
