@@ -17,7 +17,7 @@ from registry.operations.database_finish import (
     whole_progress,
 )
 from registry.operations.report import Reported, check_report
-from registry.schema.records import stored_status, text_of
+from registry.schema.records import DATABASE_STATUSES, stored_status, text_of
 from registry.storage.locked_file import DEFAULT_TIMEOUT
 
 _log = logging.getLogger(__name__)
@@ -40,7 +40,7 @@ def report_in_database(
     Args:
         task: The task of the agent.
         agent_id: The id of the agent.
-        status: An active or terminal status; None to keep the present status.
+        status: A word of `DATABASE_STATUSES`; None to keep the present status.
         progress: The progress in percent, 0 to 100; None to keep the present value.
         message: A message for the user.
         timeout: How long to wait for other writers, in seconds.
@@ -51,7 +51,7 @@ def report_in_database(
         UncertainCommitError: It is not known whether the report was written.
         RegistryError: The database cannot be written; nothing was changed.
     """
-    check_report(agent_id, status, progress, message, any_status=False)
+    check_report(agent_id, status, progress, message, accepted=DATABASE_STATUSES)
     message = valid_text(message)
 
     def report(tables: AgentTables) -> tuple[Reported, TaskLine]:

@@ -300,7 +300,8 @@ class TaskSource(Source, Protocol):
 
         Args:
             agent_id: The id of the agent.
-            status: An active or terminal status; None to keep the present status.
+            status: An active or terminal status of the storage format; None to keep the present
+                status.
             progress: The progress in percent, 0 to 100; None to keep the present value.
             message: A message for the user.
 
