@@ -230,6 +230,24 @@ def why_unwritable(path: Path, check_content: Callable[[Transaction], None]) -> 
     return None
 
 
+def why_locked(path: Path, timeout: float) -> str | None:
+    """Returns why no write transaction can begin now; changes no content.
+
+    Args:
+        path: The database.
+        timeout: How long to wait for other writers, in seconds.
+
+    Returns:
+        The reason; None if a write transaction began, and was rolled back.
+    """
+    try:
+        with writing(path, timeout):
+            return None
+    except RegistryError as error:
+        hand_on(error)
+        return error.brief
+
+
 def _check_permissions(files: DatabaseFiles) -> None:
     """Requires that this user may write the files, or create the log and its index.
 
