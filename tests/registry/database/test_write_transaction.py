@@ -348,7 +348,7 @@ def test_another_database_with_a_hot_journal_is_never_rolled_back(
 
     def swapped(address: str, **options: Any) -> sqlite3.Connection:
         if "mode=rw" not in address or swaps:
-            return connect(address, **options)  # type: ignore[no-any-return]
+            return connect(address, **options)
         swaps.append(address)
         built.path.rename(tmp_path / "A")
         for end in ("", "-journal"):
@@ -356,7 +356,7 @@ def test_another_database_with_a_hot_journal_is_never_rolled_back(
         opened = connect(address, **options)
         # The examination after BEGIN finds the files as they were.
         (tmp_path / "A").rename(built.path)
-        return opened  # type: ignore[no-any-return]
+        return opened
 
     monkeypatch.setattr(sqlite3, "connect", swapped)
     with pytest.raises(RegistryError):
