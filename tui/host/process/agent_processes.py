@@ -63,6 +63,7 @@ def look_up(pids: Iterable[int], before: Mapping[int, AgentProcess]) -> Mapping[
         return {pid: AgentProcess(pid, unseen=_NO_PROC) for pid in pids}
     why_all = _why_blind()
     inner: Mapping[int, int] | None = None
+    members: Mapping[int, int] | None = None
     seen: dict[int, AgentProcess] = {}
     for pid in pids:
         stat = procfs.stat_of(pid)
@@ -78,7 +79,9 @@ def look_up(pids: Iterable[int], before: Mapping[int, AgentProcess]) -> Mapping[
             process = known
         else:
             inner = _inner_pids() if inner is None else inner
-            process = AgentProcess(pid, unseen=_why_inner(pid, inner))
+            members = _session_members() if members is None else members
+            why = _why_inner(pid, inner) or _why_survived(pid, members)
+            process = AgentProcess(pid, unseen=why)
         same = known is not None and (known.identity, known.unseen) == (
             process.identity,
             process.unseen,
@@ -114,6 +117,23 @@ def _inner_pids() -> dict[int, int]:
             _, *others = procfs.namespace_pids_of(int(name)) or (0,)
             inner |= dict.fromkeys(others, int(name))
     return inner
+
+
+def _session_members() -> dict[int, int]:
+    """Maps the id of each process session to the pid of a process in the session."""
+    stats = procfs.all_stats().values()
+    return {stat.session: stat.pid for stat in stats if stat.session and not stat.is_ended}
+
+
+def _why_survived(pid: int, members: Mapping[int, int]) -> str | None:
+    # The kernel gives the id of a process session to no new process. So the process that had this
+    # pid led the session.
+    if pid not in members:
+        return None
+    return (
+        f"process {pid} has ended, but process {members[pid]} of its process session runs; end it "
+        "by hand, or, if it does not belong to the agent, complete this agent alone"
+    )
 
 
 def _why_inner(pid: int, inner: Mapping[int, int]) -> str | None:
