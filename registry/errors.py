@@ -28,6 +28,23 @@ def moving_aside(path: Path) -> str:
     return "move it aside" if command is None else f"move it aside: {command}"
 
 
+def moving_database_aside(path: Path) -> str:
+    """Returns the advice to move a database aside, with the files that belong to it."""
+    names = [shown_name(f"{path.name}{end}") for end in ("", "-wal", "-shm")]
+    return f"stop the orchestrator, and move {names[0]}, {names[1]} and {names[2]} aside together"
+
+
+def restoring_database(path: Path) -> str:
+    """Returns the advice to restore a copy of a database.
+
+    SQLite would apply a log that stays (`-wal`) to the copy, and so damage the copy.
+    """
+    return (
+        f"{moving_database_aside(path)}; only then restore a copy of the database, because a "
+        "-wal that stays damages the copy"
+    )
+
+
 def finding_names(path: Path) -> str:
     """Returns the advice to find the other names (hard links) of a file."""
     command = command_line("find", "/", "-xdev", options=(("-samefile", str(path)),))

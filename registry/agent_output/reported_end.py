@@ -17,7 +17,7 @@ from registry.agent_output.identities import ARCHIVE
 from registry.agent_output.lines import PROGRESS, is_whole
 from registry.dataclass import dataclass
 from registry.errors import RegistryError, RegistryNotFoundError
-from registry.schema.records import is_terminal, parse_time
+from registry.schema.records import is_terminal, parse_time, stored_status
 from registry.storage.files.backward import lines_from_end
 from registry.storage.files.descriptor import Descriptor, close_read
 from registry.storage.files.file_age import is_ahead, written_at
@@ -62,6 +62,7 @@ def reported_ends(
     written_after: float = 0.0,
     *,
     about: Collection[Path] | None = None,
+    in_database: bool = False,
 ) -> dict[str, ReportedEnd]:
     """Returns the ends that agents of a task reported. Follows no symlinks, and takes no lock.
 
@@ -69,7 +70,7 @@ def reported_ends(
 
     - It is the last line of the agent's progress file, also in the archive. Lines that muster
       wrote after an action of an operator are ignored.
-    - The line is complete, names the agent, and has a known terminal status.
+    - The line is complete, names the agent, and has a terminal status; see `in_database`.
     - The line was written after the agent's start, by its own timestamp and by the file's mtime.
     - Each user that may write the file may also write the files in `about`.
 
@@ -80,6 +81,8 @@ def reported_ends(
         written_after: A time in seconds since the epoch. The files of an agent are not opened if
             none of them was written after this time.
         about: The files that list the agents; None for the task's registry.
+        in_database: Whether the agents are in a database. The orchestrator stores an unknown word
+            with a progress of 100 percent there as completed.
 
     Returns:
         Maps the id of each agent that reported its end to the end.
@@ -101,7 +104,12 @@ def reported_ends(
     ends: dict[str, ReportedEnd] = {}
     for agent_id in changed:
         end = _reported_end(
-            registry.parent, about or (registry,), agent_id, names[agent_id], started[agent_id]
+            registry.parent,
+            about or (registry,),
+            agent_id,
+            names[agent_id],
+            started[agent_id],
+            in_database,
         )
         if end is not None:
             ends[agent_id] = end
@@ -142,6 +150,17 @@ class _LastLine:
         """The line's own timestamp in seconds since the epoch; None if it is not valid."""
         return parse_time(self.fields.get("timestamp"))
 
+    def status(self, in_database: bool) -> object:
+        """The status; any JSON value.
+
+        Args:
+            in_database: Whether the result is the word that the orchestrator stores in a database.
+        """
+        status = self.fields.get("status")
+        if in_database and isinstance(status, str):
+            return stored_status(status, self.fields.get("progress"))
+        return status
+
     @property
     def agent_id(self) -> object:
         """The agent that the line names; any JSON value."""
@@ -149,13 +168,18 @@ class _LastLine:
 
 
 def _reported_end(
-    directory: Path, about: Collection[Path], agent_id: str, name: str, started: float
+    directory: Path,
+    about: Collection[Path],
+    agent_id: str,
+    name: str,
+    started: float,
+    in_database: bool,
 ) -> ReportedEnd | None:
     # The usual folder is read first. So a file that another process moves to the archive meanwhile
     # is not missed.
     lines = [_last_line(directory, (folder, name)) for folder in _FOLDERS]
     found = [line for line in lines if line is not None]
-    if not any(is_terminal(line.fields.get("status")) for line in found):
+    if not any(is_terminal(line.status(in_database)) for line in found):
         return None
     # A line that an untrusted user may have written counts for nothing, whatever it says.
     found = [line for line in found if all(is_believed(line.path, path) for path in about)]
@@ -165,7 +189,7 @@ def _reported_end(
     # After the move to the archive, an agent's last lines may be in a new file.
     at, _, last = max(timed)
     written = min(at, last.written) if last.is_ahead else last.written
-    status, timestamp = last.fields.get("status"), last.fields.get("timestamp")
+    status, timestamp = last.status(in_database), last.fields.get("timestamp")
     if not isinstance(status, str) or not isinstance(timestamp, str):
         return None
     if not is_terminal(status) or min(at, written) < started:

@@ -17,6 +17,7 @@ from registry.checks.hierarchy import hierarchy_findings
 from registry.checks.issue import BY_HAND, Issue, IssueKind
 from registry.database import Row, Rows
 from registry.dataclass import dataclass, replace
+from registry.errors import restoring_database
 from registry.schema.counters import END_DELAY
 from registry.schema.database_records import LastReport, database_agent
 from registry.schema.records import (
@@ -24,8 +25,9 @@ from registry.schema.records import (
     AgentRecord,
     is_active,
     is_terminal,
-    meaning_in_database,
+    meaning_of,
     parse_time,
+    stored_status,
     text_of,
 )
 from registry.text import shown_name
@@ -190,16 +192,21 @@ class _Report:
     Attributes:
         at: The time of the report, in seconds since the epoch.
         status: The status as written.
-        meaning: The known status with the meaning of `status`.
+        stored: The status that the orchestrator stores for `status`.
         place: Where the report is, in words.
         end: The end that the repair would write; None if the report cannot be used.
     """
 
     at: float
     status: str
-    meaning: str
+    stored: str
     place: str
     end: ReportedEnd | None
+
+    @property
+    def meaning(self) -> str:
+        """The known status with the meaning of `status`."""
+        return meaning_of(self.stored)
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,19 +286,18 @@ def _report_in_row(row: Row) -> _Report | None:
     at = parse_time(timestamp)
     if at is None or not timestamp or not status:
         return None
-    end = None
-    if is_terminal(status):
-        end = ReportedEnd(status, text_of(row.get("message")) or "", timestamp, at)
-    meaning = meaning_in_database(status, row.get("progress"))
-    return _Report(at, status, meaning, LATEST, end)
+    end, stored = None, stored_status(status, row.get("progress"))
+    if is_terminal(stored):
+        end = ReportedEnd(stored, text_of(row.get("message")) or "", timestamp, at)
+    return _Report(at, status, stored, LATEST, end)
 
 
 def _report_in_line(line: LastReport | None, end: ReportedEnd | None) -> _Report | None:
     if line is None or not line.status:
         return None
-    meaning = meaning_in_database(line.status, line.progress)
+    stored = stored_status(line.status, line.progress)
     place = "the last line of the agent's progress file"
-    return _Report(line.at, line.status, meaning, place, end)
+    return _Report(line.at, line.status, stored, place, end)
 
 
 def _differs(agent: AgentRecord, report: _Report) -> bool:
@@ -304,7 +310,7 @@ def _status_issue(file: Path, id_: str, agent: AgentRecord, report: _Report) -> 
     says = f"is {shown_name(agent.status)}, but {report.place} has the newer status "
     says += shown_name(report.status)
     end = report.end if is_active(agent.meaning) else None
-    if end is not None and end.status == report.status:
+    if end is not None and end.status == report.stored:
         issue = Issue(
             IssueKind.STATUS, file, id_, STATUS, agent.status, says, end.status, reported=True
         )
@@ -313,7 +319,7 @@ def _status_issue(file: Path, id_: str, agent: AgentRecord, report: _Report) -> 
         advice = "muster changes only active agents: if the agent works, let it report again"
     else:
         advice = "muster cannot use this report, because another user may have written it, or "
-        advice += "because its status is not a known word: use muster complete or kill"
+        advice += "because it is older than the agent: use muster complete or kill"
     issue = Issue(IssueKind.STATUS, file, id_, STATUS, agent.status, says, advice=advice)
     return StatusIssue(issue, None)
 
@@ -336,10 +342,7 @@ def damage_finding(file: Path, damages: tuple[str, ...]) -> Issue:
         None,
         list(damages),
         says,
-        advice=(
-            "stop the orchestrator, keep a copy of the database and of the files beside it, and "
-            "restore a whole copy"
-        ),
+        advice=restoring_database(file),
     )
 
 
@@ -380,8 +383,8 @@ def unlisted_finding(file: Path, task_id: str, directory: Path) -> Issue:
         MISSING,
         f"does not list task {shown_name(task_id)}, but the orchestrator deployed agents of this "
         f"task to the database, by {shown_name(directory)}",
-        advice="the agents' fields cannot be known: restore a copy of the database, or end the "
-        "agents' sessions by name",
+        advice="the agents' fields cannot be known: end the agents' sessions by name, or "
+        + restoring_database(file),
     )
 
 
@@ -402,6 +405,6 @@ def gone_finding(file: Path, deployment: Path, count: int) -> Issue:
         MISSING,
         f"does not exist, but the orchestrator deployed agents of {tasks} to a database, by "
         f"{shown_name(deployment)}",
-        advice="if the agents may be at work, restore a copy of the database; until then their "
-        "sessions look like orphans",
+        advice="until the database is back, the agents' sessions look like orphans. If they may "
+        f"be at work, {restoring_database(file)}",
     )

@@ -36,7 +36,8 @@ from registry.errors import (
     BusyRegistryError,
     RegistryError,
     UnreadableDatabaseError,
-    moving_aside,
+    moving_database_aside,
+    restoring_database,
 )
 from registry.storage.files.interruption import hand_on
 
@@ -104,8 +105,6 @@ _BUSY = {
 }
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
 _REFUSED = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
-
-_RESTORING = "Restore a copy of the database, or {aside}"
 
 # One reading of a database at a time; see `HeldDatabase`.
 _locks: WeakValueDictionary[tuple[int, int], _Reading] = WeakValueDictionary()
@@ -317,7 +316,7 @@ def check(files: DatabaseFiles, limits: Limits = USUAL) -> None:
         raise UnreadableDatabaseError(
             files.path,
             "is empty",
-            "If the orchestrator does not fill it, " + moving_aside(files.path),
+            "If the orchestrator does not fill it, " + moving_database_aside(files.path),
         )
     size += 0 if log is None else log.size
     if size > limits.largest:
@@ -461,8 +460,8 @@ def converted(path: Path, error: sqlite3.Error) -> RegistryError:
         return BusyRegistryError(path)
     said = str(error) or type(error).__name__
     if code in _DAMAGED:
-        remedy = _RESTORING.format(aside=moving_aside(path))
-        return UnreadableDatabaseError(path, f"is not a valid database: {said}", remedy)
+        why, remedy = f"is not a valid database: {said}", restoring_database(path)
+        return UnreadableDatabaseError(path, why, remedy[:1].upper() + remedy[1:])
     if code in _REFUSED:
         remedy = "Make the database, and the files beside it, readable for this user"
         return UnreadableDatabaseError(path, f"cannot be opened: {said}", remedy)

@@ -51,6 +51,9 @@ _NO_LOCK = struct.pack("@hhqqi", fcntl.F_UNLCK, os.SEEK_SET, 0x40000002, 510, 0)
 
 _LOG, _INDEX, _JOURNAL = "-wal", "-shm", "-journal"
 
+# SQLite creates an index with this size in bytes, step by step.
+_WHOLE_INDEX = 32 * 1024
+
 # The header of a database has the numbers of its file format here; 2 is a write-ahead log.
 _MODE_AT, _WAL_MODE = 18, b"\2\2"
 
@@ -119,7 +122,8 @@ class DatabaseFiles:
     Attributes:
         path: The path of the database.
         stamp: The metadata of the database and its write-ahead log.
-        index: The index of the write-ahead log (`-shm`); None if the file does not exist.
+        index: The index of the write-ahead log (`-shm`); None if the file does not exist. An
+            incomplete index of an empty log counts as none.
     """
 
     path: Path
@@ -130,8 +134,8 @@ class DatabaseFiles:
     def is_in_use(self) -> bool:
         """Whether a process uses the database, or ended without closing it.
 
-        An empty log without an index has no changes: the process that created it was killed before
-        it created the index.
+        An empty log without an index has no changes: the process that created it was killed, or
+        the disk became full, before it had created the index.
         """
         log = self.stamp.log
         return log is not None and (log.size > 0 or self.index is not None)
@@ -189,6 +193,8 @@ def examine(path: Path) -> DatabaseFiles:
     except OSError as error:
         hand_on(error)
         raise InaccessibleRegistryError(path, error, "read") from error
+    if log is not None and not log.st_size and index is not None and index.st_size < _WHOLE_INDEX:
+        index = None
     return DatabaseFiles(path, _stamp(main, log), FileState.of(index) if index else None)
 
 

@@ -44,6 +44,7 @@ from registry.database.files import (
     examine,
     own_names,
 )
+from registry.database.free_space import check_free_space
 from registry.database.rows import patiently
 from registry.dataclass import dataclass
 from registry.errors import (
@@ -154,6 +155,8 @@ def _begun(path: Path, wait: float, owner: int | None) -> Iterator[WriteTransact
         check(files)
         held.check_mode()
         _check_permissions(files)
+        if not files.is_in_use:
+            check_free_space(files)
         connection = _connect(path, wait)
         try:
             held.check_connected(files)
@@ -204,7 +207,7 @@ def _check_owner(files: DatabaseFiles, owner: int | None) -> None:
 
 
 def why_unwritable(path: Path, check_content: Callable[[Transaction], None]) -> str | None:
-    """Returns why a write would certainly fail now. Changes nothing, and creates no file.
+    """Returns why a write would certainly fail now. Creates no file that has a name.
 
     Args:
         path: The database.
@@ -220,6 +223,7 @@ def why_unwritable(path: Path, check_content: Callable[[Transaction], None]) -> 
         with alone(first), HeldDatabase(first, always=True) as held:
             held.check_mode()
         _check_permissions(first)
+        check_free_space(first)
         patiently(path, check_content)
     except (BusyRegistryError, LockTimeoutError) as error:
         hand_on(error)

@@ -188,7 +188,9 @@ class SqliteTask(SqliteChanges):
         """See `TaskSource.reported_ends`."""
         if self.problem is not None:
             return {}
-        return agent_output.reported_ends(self.path, started, written_after, about=self.listing)
+        return agent_output.reported_ends(
+            self.path, started, written_after, about=self.listing, in_database=True
+        )
 
     def output(self, agent_id: str, kind: OutputKind[Line]) -> AgentFile[Line]:
         """See `TaskSource.output`."""

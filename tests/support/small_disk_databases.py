@@ -15,7 +15,7 @@ from pathlib import Path
 from registry import Audit, AuditContext, RegistryError
 from registry.database import files
 from registry.schema import Workspace
-from registry.sources import SqliteWorkspace
+from registry.sources import SqliteWorkspace, TaskSource
 from tests.support.databases import Database, agent_row
 from tests.support.small_disk import Ballast
 
@@ -30,10 +30,18 @@ def _made(directory: Path) -> Database:
     return built
 
 
-def _finish(built: Database) -> tuple[str, ...]:
+def _task_of(built: Database) -> TaskSource:
     (task,) = SqliteWorkspace(Workspace(built.workspace)).tasks({})
+    return task
+
+
+def _finish(built: Database) -> tuple[str, ...]:
     on_record = AuditContext(Audit("complete", "r" * 3000))
-    return task.finish(["a"], status="completed", reason="m" * 900, on_record=on_record).problems
+    return (
+        _task_of(built)
+        .finish(["a"], status="completed", reason="m" * 900, on_record=on_record)
+        .problems
+    )
 
 
 def full(directory: Path) -> dict[str, int]:
@@ -47,11 +55,17 @@ def full(directory: Path) -> dict[str, int]:
         before = agent_row(built, "agents", "a")
         room.leave(pages)
         pages += 1
+        why = _task_of(built).why_unwritable()
+        if pages == 1:
+            assert "No space left" in (why or ""), why
         try:
             problems = _finish(built)
         except RegistryError as error:
             assert "free space on the disk" in str(error), repr(error)
             assert "othing was changed" in str(error) or "not made" in str(error), error
+            # The database can be read on the full disk, and no file is left beside it.
+            assert [agent.status for agent in _task_of(built).read().record.agents] == ["running"]
+            assert not [*built.path.parent.glob(built.path.name + "-*")]
             room.leave(-1)
             assert agent_row(built, "agents", "a") == before
             found["refused"] += 1
@@ -69,7 +83,7 @@ def full(directory: Path) -> dict[str, int]:
 def read_only(directory: Path) -> dict[str, int]:
     """Ends an agent on a disk that is mounted read-only."""
     built = _made(directory)
-    (task,) = SqliteWorkspace(Workspace(built.workspace)).tasks({})
+    task = _task_of(built)
     subprocess.run(["mount", "-o", "remount,bind,ro", directory], check=True)
     assert "Read-only file system" in (task.why_unwritable() or "")
     try:

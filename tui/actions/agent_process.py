@@ -13,7 +13,7 @@ from registry.agent_output import output_files
 from registry.errors import RegistryError
 from tui.actions.plan import Step
 from tui.host.process import process_tree, procfs
-from tui.host.process.agent_processes import booted_at, look_up
+from tui.host.process.agent_processes import look_up
 from tui.host.strays import Watched, written_by
 from tui.host.tmux_advice import user_name
 from tui.model.evidence import ProcessEvidence
@@ -55,7 +55,7 @@ def _why_not_gone(step: Step) -> str | None:
     pid = record.pid
     process = look_up([pid], {})[pid]
     # The process was missing when the plan was made, so one more look is enough.
-    evidence = ProcessEvidence({pid: process}, {pid: 0.0}, time.monotonic(), booted_at())
+    evidence = ProcessEvidence({pid: process}, {pid: 0.0}, time.monotonic())
     state = judge_process(record, evidence, Policy(), time.time())
     if state.state is ProcessState.RUNS:
         return f"its process {pid} runs"

@@ -210,8 +210,8 @@ def _not_recorded(step: Step, status: str, done: str, error: RegistryError | OSE
     # Without the option, the command takes the status that the agent itself reported.
     options = [("--as", status)] if step.end is None else []
     command = command_line("muster", "complete", names=[step.label], options=options)
-    remedy = f"`{command}`" if command is not None else f"`muster complete --as {status}`"
-    return f"{done}; not recorded: {why}; then set the status with {remedy}"
+    remedy = f"set the status with `{command}`" if command is not None else "complete the agent"
+    return f"{done}; not recorded: {why}; then {remedy}"
 
 
 def _judged(steps: Iterable[Step]) -> dict[str, frozenset[Deployment]]:

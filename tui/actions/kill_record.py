@@ -7,6 +7,7 @@ from pathlib import Path
 from registry.audit import KILLED, Audit, EndedSession, Entry, State
 from registry.dataclass import dataclass, field
 from registry.errors import AuditError, RegistryError
+from registry.sources import Dialect
 from tui.actions.outcome import Result, StepOutcome
 from tui.actions.plan import Plan, Step
 from tui.actions.record_permission import log_of_step, registry_of_step, why_not_written
@@ -19,7 +20,8 @@ class KillRecord:
     If an entry cannot be written, a problem is reported, but the session is ended anyway.
     Otherwise a full disk would prevent the kill of the agent that fills the disk. Exceptions: the
     session is not ended if this user has no permission to write the log or the registry, or if
-    another program has the lock of the database.
+    the agent is in a database, and another program has the database's lock or the entry cannot be
+    written.
 
     Attributes:
         plan: The plan that is executed.
@@ -50,11 +52,10 @@ class KillRecord:
             return None
         try:
             self.entries[step] = (log, self.audit.begin(log, session=ending))
-        except AuditError as error:
-            if error.is_denied:
-                return f"nothing was ended, because the kill cannot be logged: {error.brief}"
-            self.problems[f"the kill is not logged: {error.brief}"] = None
         except RegistryError as error:
+            is_denied = isinstance(error, AuditError) and error.is_denied
+            if is_denied or _changes_database(step):
+                return f"nothing was ended, because the kill cannot be logged: {error.brief}"
             self.problems[f"the kill is not logged: {error.brief}"] = None
         return None
 
@@ -92,6 +93,10 @@ class KillRecord:
             self.audit.end(log, entry, State.FAILED, f"{step.label}: {why}")
         except RegistryError as error:
             self.problems[f"the result of the kill is not logged: {error.brief}"] = None
+
+
+def _changes_database(step: Step) -> bool:
+    return step.writes and step.source is not None and step.source.dialect is Dialect.SQLITE
 
 
 _STATES = {Result.DONE: State.DONE, Result.LEFT: State.VOID, Result.FAILED: State.FAILED}

@@ -64,6 +64,8 @@ def find_task(workspaces: tuple[Workspace, ...], task_id: str | None) -> TaskSou
     where = _paths(workspace.path for workspace in workspaces)
     if unread:
         where += f" (cannot read {_unread(unread)})"
+    if not matches:
+        where += _unread_databases(workspaces)
     if not tasks:
         raise UsageError(f"there is no task in {where}")
     names = choices(sorted({task.directory.name for task in tasks}))
@@ -116,7 +118,7 @@ def task_with(
     message = f"no agent {quoted_name(agent_id)} in {where}"
     if unread:
         message += f"; the agent may be listed in files that cannot be read: {_unread(unread)}"
-    raise UsageError(message)
+    raise UsageError(message + _unread_databases(workspaces))
 
 
 def _unread(errors: Mapping[Path, OSError | RegistryError]) -> str:
@@ -125,6 +127,13 @@ def _unread(errors: Mapping[Path, OSError | RegistryError]) -> str:
         return reason or str(error)
 
     return ", ".join(f"{shown_name(path)} ({why(error)})" for path, error in errors.items())
+
+
+def _unread_databases(workspaces: Iterable[Workspace]) -> str:
+    """Returns a text about the databases that may list more tasks and agents; may be empty."""
+    sources = map(workspace_source, workspaces)
+    found = (source.unread_database() for source in sources)
+    return "".join(f"; {database}" for database in found if database is not None)
 
 
 def _paths(paths: Iterable[Path]) -> str:

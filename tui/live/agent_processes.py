@@ -18,7 +18,7 @@ def noted_processes(before: ProcessEvidence, pids: Collection[int]) -> ProcessEv
     if not pids:
         return ProcessEvidence()
     # Imported late, because most workspaces have no such agents.
-    from tui.host.process.agent_processes import booted_at, look_up
+    from tui.host.process.agent_processes import look_up
 
     looked_at = time.monotonic()
-    return note_processes(before, look_up(pids, before.seen), looked_at, booted_at())
+    return note_processes(before, look_up(pids, before.seen), looked_at)

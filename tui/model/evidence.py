@@ -29,13 +29,11 @@ class ProcessEvidence:
         seen: Maps the pids in the registries to the processes.
         gone_since: When each pid was first found without a process, in monotonic seconds.
         looked_at: When the processes were looked up, in monotonic seconds.
-        booted: When the host was booted, in seconds since the epoch.
     """
 
     seen: Mapping[int, AgentProcess] = field(default_factory=dict)
     gone_since: Mapping[int, float] = field(default_factory=dict)
     looked_at: float = field(default=0.0, compare=False)
-    booted: float = field(default=0.0, compare=False)
 
     def is_proven_gone(self, pid: int, proof: float) -> bool:
         """Returns whether no process had a pid in two looks, at least `proof` seconds apart."""
@@ -103,7 +101,7 @@ def note_absences(
 
 
 def note_processes(
-    before: ProcessEvidence, seen: Mapping[int, AgentProcess], looked_at: float, booted: float
+    before: ProcessEvidence, seen: Mapping[int, AgentProcess], looked_at: float
 ) -> ProcessEvidence:
     """Returns the evidence about processes, updated with a new look.
 
@@ -111,14 +109,13 @@ def note_processes(
         before: The previous result of this function.
         seen: Maps the pids in the registries to the processes.
         looked_at: When the processes were looked up, in monotonic seconds.
-        booted: When the host was booted, in seconds since the epoch.
     """
     gone_since = {
         pid: before.gone_since.get(pid, looked_at)
         for pid, process in seen.items()
         if process.started is None and process.unseen is None
     }
-    return ProcessEvidence(seen, gone_since, looked_at, booted)
+    return ProcessEvidence(seen, gone_since, looked_at)
 
 
 def is_proven_missing(name: str, evidence: Evidence, proof: float) -> bool:

@@ -48,7 +48,9 @@ def judge_process(
 ) -> ProcessJudgement:
     """Returns whether the process of an agent without a session runs.
 
-    Another process may have the pid now. The start times tell these processes apart.
+    Another process may have the pid now. The start times tell these processes apart, but never
+    prove that the agent's process is gone: the agent's start may come from another clock or time
+    zone, and setting the clock moves the start of each process. Only a missing process proves it.
 
     Args:
         record: The agent's entry in the registry; it has `AgentRecord.pid`.
@@ -60,17 +62,13 @@ def judge_process(
     process = evidence.seen.get(pid)
     if process is None:
         return _unknown(f"muster has not looked up its process {pid} yet")
-    is_comparable = record.started is not None and record.started <= now
-    is_named = record.id is not None and process.names(record.id)
-    if is_comparable and not is_named and _is_before_boot(record, evidence, policy):
-        return _gone(f"the host was booted after the agent started, so its process {pid} is gone")
     if process.began is None:
         if process.unseen is not None:
             return _unknown(process.unseen)
         if not evidence.is_proven_gone(pid, proof_needed(record, policy, now)):
             return _unknown(f"its process {pid} is missing; muster looks again to be sure")
         return _gone(f"no process {pid}")
-    if not is_comparable:
+    if record.started is None or record.started > now:
         why = "is missing" if record.started is None else "is in the future"
         return _unknown(
             f"process {pid} may be another one: the agent's start {why}, so that it cannot be "
@@ -79,23 +77,22 @@ def judge_process(
     earliest, latest = record.possible_starts[0], record.possible_starts[-1]
     if process.began > latest + policy.session_late_limit:
         later = age_in_words(process.began - latest)
-        if is_named:
-            return _unknown(
-                f"process {pid} began {later} after the agent, but its command line names the "
-                "agent; the clock may have been set. If the agent has ended, complete this agent "
-                "alone"
-            )
-        return _gone(f"another process got the pid {pid} {later} after the agent started")
+        is_named = record.id is not None and process.names(record.id)
+        whose = (
+            "but its command line names the agent; the clock may have been set"
+            if is_named
+            else "so it is another one, or the agent has another clock or time zone"
+        )
+        return _unknown(
+            f"process {pid} began {later} after the agent, {whose}. If the agent has ended, "
+            "complete this agent alone"
+        )
     if process.began > latest + _CLOCKS:
         return _unknown(f"process {pid} may be another one: it began after the agent")
     if process.began < earliest - policy.session_early_limit:
         earlier = age_in_words(earliest - process.began)
         return _unknown(f"process {pid} is another one: it began {earlier} before the agent")
     return ProcessJudgement(ProcessState.RUNS, process=process)
-
-
-def _is_before_boot(record: AgentRecord, evidence: ProcessEvidence, policy: Policy) -> bool:
-    return record.possible_starts[-1] + policy.session_late_limit < evidence.booted
 
 
 def _gone(why: str) -> ProcessJudgement:

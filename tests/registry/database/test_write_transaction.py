@@ -248,6 +248,18 @@ def test_a_limit_on_the_size_of_files_is_named(built: Database) -> None:
     assert _progress(built) == 10
 
 
+@pytest.mark.parametrize("size", [0, 3, 8192, 24576])
+def test_the_incomplete_index_of_an_empty_log_hides_nothing(built: Database, size: int) -> None:
+    """SQLite leaves such files if the disk becomes full while it opens a database."""
+    log, index = (built.path.with_name(built.path.name + end) for end in ("-wal", "-shm"))
+    log.touch()
+    index.write_bytes(bytes(size))
+    assert _progress(built) == 10
+    assert (log.stat().st_size, index.stat().st_size) == (0, size)
+    _write(built.path)
+    assert _progress(built) == 50
+
+
 @pytest.mark.parametrize("what", ["full", "read-only"])
 def test_a_disk_that_cannot_be_written_changes_nothing(tmp_path: Path, what: str) -> None:
     directory = Path(os.path.realpath(tmp_path))

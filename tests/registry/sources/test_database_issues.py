@@ -208,6 +208,21 @@ def test_a_newer_row_of_the_last_reports_differs(built: Database) -> None:
     assert "agent_progress_latest" in issue.says
 
 
+@pytest.mark.parametrize("word", ["done", "COMPLETED"])
+@pytest.mark.parametrize("is_row", [True, False])
+def test_a_word_that_the_orchestrator_stores_as_completed_is_an_end(
+    built: Database, word: str, is_row: bool
+) -> None:
+    built.agent("one", **timed(old()))
+    if is_row:
+        latest(built, "one", 2 * MINUTE, word, progress=100)
+    else:
+        report(built, "one", 2 * MINUTE, status=word, progress=100)
+    (issue,) = found_in(built)
+    assert (issue.kind, issue.fix, issue.reported) == (IssueKind.STATUS, "completed", True)
+    assert word in issue.says
+
+
 @pytest.mark.parametrize(
     ("row", "line"),
     [
@@ -356,11 +371,28 @@ def test_an_unknown_schema_names_the_field(built: Database) -> None:
     assert issue.field == "agents.tmux_session" and "version of muster" in issue.advice
 
 
+def assert_moves_all(advice: str) -> None:
+    """Requires that an advice to replace a database leaves no log of the old one."""
+    assert "stop the orchestrator" in advice.lower()
+    moved = "move state.sqlite3, state.sqlite3-wal and state.sqlite3-shm aside together"
+    assert moved in advice and "mv " not in advice
+    assert advice.find("restore a copy") in (-1, *range(advice.index(moved), len(advice)))
+
+
+@pytest.mark.parametrize("spoil", [b"", b"no database" * 100], ids=["empty", "text"])
+def test_a_replaced_database_gets_no_log_of_the_old_one(built: Database, spoil: bytes) -> None:
+    built.path.write_bytes(spoil)
+    os.utime(built.path, (1_700_000_000, 1_700_000_000))
+    (issue,) = found_in(built)
+    assert_moves_all(issue.advice)
+
+
 def test_damaged_pages_are_a_finding(built: Database) -> None:
     built.agent("one")
     damage_table(built, "reviews")
     (issue,) = found_in(built)
     assert (issue.kind, issue.file, issue.fixable) == (IssueKind.DAMAGED, built.path, False)
+    assert_moves_all(issue.advice)
 
 
 def test_a_check_that_was_stopped_is_said(
@@ -425,3 +457,4 @@ def test_a_database_that_is_gone_is_found_by_the_records_of_deployments(built: D
     (issue,) = found_in(built)
     assert (issue.kind, issue.file) == (IssueKind.UNREADABLE, built.path)
     assert "2 tasks" in issue.says and "deploy_one.json" in issue.says
+    assert_moves_all(issue.advice)

@@ -125,6 +125,17 @@ def test_its_agents_are_no_orphans_and_end_by_no_kill(
     assert server.names() == SESSIONS
 
 
+@pytest.mark.parametrize("words", [("one-1",), ("one-1", "--task", "TASK-9")])
+@pytest.mark.parametrize("command", ["report", "tail"])
+def test_who_looks_for_an_agent_is_told_that_the_database_is_not_read(
+    today: Files, run: Run, capsys: pytest.CaptureFixture[str], command: str, words: tuple[str]
+) -> None:
+    assert run(today, command, *words) == 2
+    said = capsys.readouterr().err
+    assert "a database that muster cannot read" in said
+    assert str(today.path / "registry" / "state.sqlite3") in said
+
+
 def test_a_list_says_that_its_agents_are_not_read(
     today: Files, begin: Begin, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from registry import read_registry
+from registry.audit import log_in
 from registry.schema.layout import Workspace
 from tests.support.databases import Database, agent_row, progress_lines
 from tests.support.real_tmux import RealTmux
@@ -62,6 +63,19 @@ def run(server: RealTmux, monkeypatch: pytest.MonkeyPatch, built: Database) -> R
 
 def taken(built: Database, server: RealTmux) -> RollCall:
     return take_roll([Workspace(built.workspace.resolve())], server.client(), YOUNG)
+
+
+def test_a_kill_that_cannot_be_logged_ends_nothing(
+    built: Database, server: RealTmux, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    log = log_in(built.workspace)
+    log.mkdir(parents=True)
+    names = server.names()
+    assert run("kill", "worker", "--yes", "-S", str(server.socket)) == 1
+    said = capsys.readouterr()
+    assert "nothing was ended, because the kill cannot be logged" in said.out + said.err
+    assert server.names() == names
+    assert agent_row(built, "agents", "worker")["status"] == "running"
 
 
 def test_a_kill_ends_the_session_and_writes_the_database(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from collections.abc import Iterable, Mapping
 
 from registry.dataclass import dataclass
@@ -95,11 +94,6 @@ def _words(pid: int) -> bytes:
         return b"\0".join(procfs.arguments(pid))
     except OSError:
         return b""
-
-
-def booted_at() -> float:
-    """Returns when the host was booted, in seconds since the epoch."""
-    return time.time() - time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 def _why_blind() -> str | None:

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.waiting import until
 from tui.host.process import procfs
-from tui.host.process.agent_processes import AgentProcess, booted_at, look_up
+from tui.host.process.agent_processes import AgentProcess, look_up
 
 _SLEEP = [sys.executable, "-c", "import time; time.sleep(600)"]
 
@@ -71,11 +71,6 @@ def test_a_pid_of_a_container_is_not_gone() -> None:
     finally:
         inside.kill()
         inside.wait()
-
-
-def test_the_boot_is_before_every_process() -> None:
-    began = look_up([os.getpid()], {})[os.getpid()].began
-    assert began is not None and booted_at() < began
 
 
 def test_a_process_session_whose_leader_has_ended_is_not_gone() -> None:
