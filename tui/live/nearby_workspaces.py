@@ -238,7 +238,7 @@ class NearbyWorkspaces:
         default = self._resolved(of_user.union(*(each.default for each in surroundings.values())))
         kept = frozenset[Path]().union(*(default[path] for path in of_user)) - own
         # The list itself stands for the workspaces in it that are not known now.
-        unread = frozenset[Path]() if known.is_read else frozenset({_LIST})
+        unread = frozenset[Path]() if known.is_whole else frozenset({_LIST})
         around: dict[Session, Around] = {}
         started: set[Path] = set()
         touched: set[Path] = set()
@@ -266,7 +266,7 @@ class NearbyWorkspaces:
     def _known_paths(self) -> KnownPaths:
         """Returns the paths of the workspaces in the orchestrator's list."""
         found = self._ask({_LIST: partial(_known, user_environment())})
-        return found.get(_LIST, KnownPaths(is_read=False))
+        return found.get(_LIST, KnownPaths(is_whole=False))
 
     def _resolved(self, paths: Iterable[Path]) -> Mapping[Path, frozenset[Path]]:
         """Maps each path of a default workspace to the workspace, or to nothing.
