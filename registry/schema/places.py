@@ -41,6 +41,8 @@ _GONE = "does not exist"
 
 _UNKNOWN = "the workspaces that the orchestrator knows cannot be read"
 
+_SMALL = database.Limits(4 << 20, seconds=1.0)
+
 Result = TypeVar("Result")
 
 
@@ -209,7 +211,7 @@ class KnownPaths(NamedTuple):
     is_whole: bool = True
 
 
-def known_paths(environment: Mapping[str, str]) -> KnownPaths:
+def known_paths(environment: Mapping[str, str], *, of_process: bool = False) -> KnownPaths:
     """Returns the paths of the workspaces that the orchestrator knows; does not examine them.
 
     The list may belong to any user: an entry in it can only protect a session. `kept_places`
@@ -217,12 +219,14 @@ def known_paths(environment: Mapping[str, str]) -> KnownPaths:
 
     Args:
         environment: The environment variables; `HOME` has the orchestrator's list.
+        of_process: Whether the environment is that of a process, which may name any file. Then
+            the reading of the list has small limits.
     """
     path = _list_in(environment)
     if path is None or not may_exist(path):
         return KnownPaths()
     try:
-        known = database.read_known_workspaces(path)
+        known = database.read_known_workspaces(path, _SMALL if of_process else database.USUAL)
     except RegistryNotFoundError as error:
         hand_on(error)
         return KnownPaths()

@@ -121,6 +121,24 @@ def test_a_list_of_another_user_protects_its_sessions_too(
     assert orphans(roll) == ["agent_nobodys"] and roll.orphans_known
 
 
+@pytest.mark.parametrize("is_readable", [True, False])
+@pytest.mark.usefixtures("home")
+def test_the_list_in_the_home_of_a_process_protects_its_session(
+    ours: Files, tmp_path: Path, server: RealTmux, is_readable: bool
+) -> None:
+    other = tmp_path / "home of the agents"
+    path = know(other, in_database(tmp_path))
+    if not is_readable:
+        path.write_bytes(b"This is no database. " * 100)
+    for name in ("agent_b", "agent_nobodys"):
+        server.run("new-session", "-d", "-s", name, "-e", f"HOME={other}", "exec sleep 1000")
+    server.start("agent_elsewhere")
+    roll = take_young(ours, server)
+    nobodys = ["agent_nobodys"] if is_readable else []
+    assert orphans(roll) == ["agent_elsewhere", *nobodys]
+    assert roll.orphans_known == is_readable
+
+
 def no_database(home: Path, _: Path) -> None:
     list_path(home).write_bytes(b"This is no database. " * 100)
 
@@ -165,7 +183,7 @@ def test_orphans_are_unknown_while_the_list_does_not_answer(
 ) -> None:
     know(home)
     answers = threading.Event()
-    monkeypatch.setattr(nearby_workspaces, "known_paths", lambda *_: answers.wait())
+    monkeypatch.setattr(nearby_workspaces, "known_paths", lambda *_, **__: answers.wait())
     monkeypatch.setattr(nearby_workspaces, "PATIENCE", 0.3)
     try:
         roll = take_young(ours, server)
