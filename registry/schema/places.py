@@ -41,6 +41,8 @@ _GONE = "does not exist"
 
 _UNKNOWN = "the workspaces that the orchestrator knows cannot be read"
 
+_SMALL = database.Limits(4 << 20, seconds=1.0)
+
 Result = TypeVar("Result")
 
 
@@ -187,8 +189,8 @@ def kept_places(
         be used.
     """
     origins = dict.fromkeys(default_paths(environment), Origin.DEFAULT)
-    (found,) = ask([partial(known_paths, environment)])
-    known = found or KnownPaths((), f"{_UNKNOWN}: {_SILENT}", is_read=False)
+    (found,) = ask([partial(_trusted_paths, environment)])
+    known = found or KnownPaths((), f"{_UNKNOWN}: {_SILENT}", is_whole=False)
     for path in known.paths:
         origins.setdefault(path, Origin.KNOWN)
     places = _look_at(tuple(origins.items()), _kept_place, ask)
@@ -201,45 +203,61 @@ class KnownPaths(NamedTuple):
     Attributes:
         paths: The paths, the last used one first.
         note: A message if not all of them are known; otherwise None.
-        is_read: Whether the list could be read, or does not exist.
+        is_whole: Whether these are all paths of the list, or the list does not exist.
     """
 
     paths: tuple[Path, ...] = ()
     note: str | None = None
-    is_read: bool = True
+    is_whole: bool = True
 
 
-def known_paths(environment: Mapping[str, str]) -> KnownPaths:
+def known_paths(environment: Mapping[str, str], *, of_process: bool = False) -> KnownPaths:
     """Returns the paths of the workspaces that the orchestrator knows; does not examine them.
+
+    The list may belong to any user: an entry in it can only protect a session. `kept_places`
+    returns the workspaces that muster may use.
 
     Args:
         environment: The environment variables; `HOME` has the orchestrator's list.
+        of_process: Whether the environment is that of a process, which may name any file. Then
+            the reading of the list has small limits.
     """
-    home = environment.get("HOME", "")
-    if not os.path.isabs(home):
+    path = _list_in(environment)
+    if path is None or not may_exist(path):
         return KnownPaths()
-    # The user named this directory, by HOME. So a symlink to it is followed.
-    folder = Path(os.path.realpath(os.path.join(home, FOLDER)))
-    path = folder / _LIST
-    if not may_exist(path):
-        return KnownPaths()
-    why = why_foreign(folder)
-    if why is not None:
-        return KnownPaths((), f"{_UNKNOWN}: {shown_name(folder)} {why}")
     try:
-        known = database.read_known_workspaces(path)
+        known = database.read_known_workspaces(path, _SMALL if of_process else database.USUAL)
     except RegistryNotFoundError as error:
         hand_on(error)
         return KnownPaths()
     except RegistryError as error:
         hand_on(error)
         problem = f"{_UNKNOWN}: {shown_name(path)} {error.reason or error}"
-        return KnownPaths((), problem, is_read=False)
+        return KnownPaths((), problem, is_whole=False)
     note = None
     if not known.is_whole:
         limit = database.KNOWN_AT_MOST
         note = f"only the last {limit} workspaces that the orchestrator used are examined"
-    return KnownPaths(tuple(Path(name) for name in known.paths if may_be_path(name)), note)
+    paths = tuple(Path(name) for name in known.paths if may_be_path(name))
+    return KnownPaths(paths, note, known.is_whole)
+
+
+def _list_in(environment: Mapping[str, str]) -> Path | None:
+    """Returns the path of the orchestrator's list; None if `HOME` has no absolute path."""
+    home = environment.get("HOME", "")
+    if not os.path.isabs(home):
+        return None
+    # The user named this directory, by HOME. So a symlink to it is followed.
+    return Path(os.path.realpath(os.path.join(home, FOLDER))) / _LIST
+
+
+def _trusted_paths(environment: Mapping[str, str]) -> KnownPaths:
+    """Returns the result of `known_paths` for a list of this user or root."""
+    path = _list_in(environment)
+    if path is not None and may_exist(path) and (why := why_foreign(path.parent)) is not None:
+        problem = f"{_UNKNOWN}: {shown_name(path.parent)} {why}"
+        return KnownPaths((), problem, is_whole=False)
+    return known_paths(environment)
 
 
 def _kept_place(path: Path, origin: Origin) -> Place:

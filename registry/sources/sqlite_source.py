@@ -308,10 +308,18 @@ class SqliteWorkspace(JsonWorkspace):
 def _listed(
     database: Mapping[str, GlobalTask], json: Mapping[str, GlobalTask]
 ) -> Mapping[str, GlobalTask]:
-    """Returns the tasks of the database; a missing description is taken from the JSON list."""
+    """Returns the tasks of the database.
+
+    What a task of the database lacks is taken from the JSON list: a missing description, and the
+    other workspace whose registry may list sessions.
+    """
     return {
-        task_id: replace(task, description=json[task_id].description)
-        if not task.description and task_id in json
+        task_id: replace(
+            task,
+            description=task.description or json[task_id].description,
+            elsewhere=json[task_id].elsewhere,
+        )
+        if task_id in json
         else task
         for task_id, task in database.items()
     }

@@ -58,6 +58,9 @@ _LIST = Path("the workspaces that the orchestrator knows")
 _AT_MOST = 16
 """The largest number of workspaces near sessions that are read."""
 
+_LISTS = 4
+"""The largest number of lists of known workspaces that are read because processes name them."""
+
 _FOREIGN_TASKS = 1000
 _FOREIGN_LARGEST = 1 << 20
 _FOREIGN_BYTES = 4 << 20
@@ -232,19 +235,27 @@ class NearbyWorkspaces:
         surroundings = self._surroundings.of(sessions, answer)
         # Without sessions, nothing depends on the default workspaces.
         known = self._known_paths() if surroundings else KnownPaths()
+        lists = self._lists_of(frozenset[str]().union(*(e.homes for e in surroundings.values())))
         of_user = frozenset(
             (*default_paths(user_environment()), *known.paths) if surroundings else ()
         )
-        default = self._resolved(of_user.union(*(each.default for each in surroundings.values())))
+        default = self._resolved(
+            of_user.union(
+                *(each.default for each in surroundings.values()),
+                *(known_there.paths for known_there in lists.values()),
+            )
+        )
         kept = frozenset[Path]().union(*(default[path] for path in of_user)) - own
         # The list itself stands for the workspaces in it that are not known now.
-        unread = frozenset[Path]() if known.is_read else frozenset({_LIST})
         around: dict[Session, Around] = {}
         started: set[Path] = set()
         touched: set[Path] = set()
         for session, found in surroundings.items():
-            keeping = frozenset[Path]().union(*(default[path] for path in found.default | of_user))
-            keeping = keeping - own
+            its_lists = (known, *(lists[home] for home in found.homes if home in lists))
+            is_whole = all(each.is_whole for each in its_lists) and found.homes <= lists.keys()
+            unread = frozenset[Path]() if is_whole else frozenset({_LIST})
+            named = found.default.union(of_user, *(each.paths for each in its_lists))
+            keeping = frozenset[Path]().union(*(default[path] for path in named)) - own
             around[session] = replace(found, near=found.near - own, default=keeping | unread)
             started |= found.started - own
             touched |= around[session].near | keeping
@@ -266,7 +277,22 @@ class NearbyWorkspaces:
     def _known_paths(self) -> KnownPaths:
         """Returns the paths of the workspaces in the orchestrator's list."""
         found = self._ask({_LIST: partial(_known, user_environment())})
-        return found.get(_LIST, KnownPaths(is_read=False))
+        return found.get(_LIST, KnownPaths(is_whole=False))
+
+    def _lists_of(self, homes: frozenset[str]) -> Mapping[str, KnownPaths]:
+        """Maps the home directories of processes to the paths in the lists there.
+
+        Only `_LISTS` of these lists are read. The list of the user is left to `_known_paths`.
+        """
+        of_user = os.path.normpath(user_environment()["HOME"])
+        others = sorted(homes - {of_user})[:_LISTS]
+        found = self._ask(
+            {Path(f"{_LIST}{home}"): partial(_known_there, {"HOME": home}) for home in others}
+        )
+        lists = {
+            home: found.get(Path(f"{_LIST}{home}"), KnownPaths(is_whole=False)) for home in others
+        }
+        return {of_user: KnownPaths(), **lists}
 
     def _resolved(self, paths: Iterable[Path]) -> Mapping[Path, frozenset[Path]]:
         """Maps each path of a default workspace to the workspace, or to nothing.
@@ -416,6 +442,10 @@ def _listing_in(workspace: Path, reading: Reading, name: str) -> Iterator[Path]:
 
 def _known(environment: Mapping[str, str], _: ProgressCallback) -> KnownPaths:
     return known_paths(environment)
+
+
+def _known_there(environment: Mapping[str, str], _: ProgressCallback) -> KnownPaths:
+    return known_paths(environment, of_process=True)
 
 
 def _resolved(path: Path, _: ProgressCallback) -> frozenset[Path]:

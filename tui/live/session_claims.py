@@ -91,7 +91,7 @@ def _listed(
     proven = {session.id for session in judged.orphans}
     why = (
         "unknown whether a registry lists the session: cannot read a registry near the session, "
-        "or the session's processes"
+        "the orchestrator's list of workspaces, or the session's processes"
     )
     if judged.databases:
         why = f"unknown whether the session belongs to an agent: {judged.databases[0]}"
