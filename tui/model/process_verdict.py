@@ -20,6 +20,14 @@ The orchestrator starts the process, waits two seconds, and then writes `started
 have been corrected between these two times.
 """
 
+_ZONES, _FARTHEST = 900.0, 26 * 3600.0
+"""The differences between time zones are multiples of 15 minutes, and at most 26 hours."""
+
+_BEFORE = 15.0
+"""An agent's process begins at most this many seconds before the agent's recorded start."""
+
+_BOOTED = "the host was booted after the agent started, so its process {pid} is gone"
+
 
 class ProcessState(Enum):
     """Whether the process of an agent runs."""
@@ -62,10 +70,15 @@ def judge_process(
         return _unknown(f"muster has not looked up its process {pid} yet")
     is_comparable = record.started is not None and record.started <= now
     is_named = record.id is not None and process.names(record.id)
-    if is_comparable and not is_named and _is_before_boot(record, evidence, policy):
-        return _gone(f"the host was booted after the agent started, so its process {pid} is gone")
+    zone = _zone_between(record, process.began) if is_comparable else None
+    may_be_its_own = is_named or zone is not None or process.unseen is not None
+    if is_comparable and not may_be_its_own and _is_before_boot(record, evidence, policy):
+        return _gone(_BOOTED.format(pid=pid))
     if process.began is None:
         if process.unseen is not None:
+            # The agent's start may be in another time zone.
+            if is_comparable and _is_before_boot(record, evidence, policy, _FARTHEST):
+                return _gone(_BOOTED.format(pid=pid))
             return _unknown(process.unseen)
         if not evidence.is_proven_gone(pid, proof_needed(record, policy, now)):
             return _unknown(f"its process {pid} is missing; muster looks again to be sure")
@@ -85,6 +98,11 @@ def judge_process(
                 "agent; the clock may have been set. If the agent has ended, complete this agent "
                 "alone"
             )
+        if zone is not None:
+            return _unknown(
+                f"process {pid} began {later} after the agent, or the agent's start is in another "
+                "time zone; if the agent has ended, complete this agent alone"
+            )
         return _gone(f"another process got the pid {pid} {later} after the agent started")
     if process.began > latest + _CLOCKS:
         return _unknown(f"process {pid} may be another one: it began after the agent")
@@ -94,8 +112,27 @@ def judge_process(
     return ProcessJudgement(ProcessState.RUNS, process=process)
 
 
-def _is_before_boot(record: AgentRecord, evidence: ProcessEvidence, policy: Policy) -> bool:
-    return record.possible_starts[-1] + policy.session_late_limit < evidence.booted
+def _is_before_boot(
+    record: AgentRecord, evidence: ProcessEvidence, policy: Policy, more: float = 0.0
+) -> bool:
+    return record.possible_starts[-1] + policy.session_late_limit + more < evidence.booted
+
+
+def _zone_between(record: AgentRecord, began: float | None) -> float | None:
+    """Returns the difference of time zones by which a process may have begun with an agent.
+
+    A recorded start without a time zone is local time, perhaps in the orchestrator's own zone.
+
+    Returns:
+        The difference in seconds; None if the process did not begin with the agent in any zone.
+    """
+    if began is None:
+        return None
+    for start in record.possible_starts:
+        zone = round((began - start) / _ZONES) * _ZONES
+        if 0 < zone <= _FARTHEST and -_BEFORE <= began - start - zone <= _CLOCKS:
+            return zone
+    return None
 
 
 def _gone(why: str) -> ProcessJudgement:

@@ -151,10 +151,10 @@ def test_what_the_dead_left_behind_is_not_overlooked(
     written(processes, one=pid)
     roll = roll_of(processes, server)
     row = row_of(roll, "one")
-    assert row.verdict is Verdict.ZOMBIE
-    # The child still writes the agent's log.
-    assert "output" in refusals(weighed_kill(roll, [row]))
-    assert "output" in refusals(checked_complete(roll, [row], by_verdict=True))
+    # The child is in the process session that the agent led.
+    assert row.verdict is Verdict.UNKNOWN
+    assert "still runs" in refusals(weighed_kill(roll, [row]))
+    assert "still runs" in refusals(checked_complete(roll, [row], by_verdict=True))
 
 
 @DIALECTS
@@ -344,7 +344,7 @@ def test_a_death_that_only_the_clock_tells_is_not_recorded(
 ) -> None:
     words = () if logs else ("one",)
     pid = processes.start("one", *words, logs=logs)
-    written(processes, one={"cursor_pid": pid, "started_at": stamp(7200)})
+    written(processes, one={"cursor_pid": pid, "started_at": stamp(7000)})
     roll = roll_of(processes, server)
     row = row_of(roll, "one")
     assert row.verdict is (Verdict.ZOMBIE if logs else Verdict.UNKNOWN)

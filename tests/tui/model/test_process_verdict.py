@@ -67,7 +67,10 @@ def judged(record: AgentRecord, seen: AgentProcess | None, missing_for: float = 
         (HIDDEN, Verdict.UNKNOWN, Verdict.FINISHED),
         (None, Verdict.UNKNOWN, Verdict.FINISHED),
         # Another process has the pid.
-        (process(10), Verdict.ZOMBIE, Verdict.FINISHED),
+        (process(30), Verdict.ZOMBIE, Verdict.FINISHED),
+        # The agent's start may be in another time zone.
+        (process(2), Verdict.UNKNOWN, Verdict.FINISHED),
+        (process(1802), Verdict.UNKNOWN, Verdict.FINISHED),
         # It may be another one.
         (process(3580), Verdict.UNKNOWN, Verdict.FINISHED),
         (process(86_000), Verdict.UNKNOWN, Verdict.FINISHED),
@@ -121,11 +124,15 @@ def test_without_a_start_no_process_is_its_own(started: float | None) -> None:
 
 def test_a_process_cannot_outlive_the_boot() -> None:
     old = with_pid(started_ago=100_000)
-    for seen in (GONE, HIDDEN, process(80_000)):
+    for seen in (GONE, process(80_000)):
         assert judged(old, seen, missing_for=0.0).verdict is Verdict.ZOMBIE
+    # A start of another time zone may be after the boot.
+    for seen in (HIDDEN, process(100_002 - 9 * 3600)):
+        assert judged(old, seen, missing_for=0.0).verdict is Verdict.UNKNOWN
+    assert judged(with_pid(started_ago=200_000), HIDDEN).verdict is Verdict.ZOMBIE
 
 
-@pytest.mark.parametrize("began_ago", [60.0, 3600.0])
+@pytest.mark.parametrize("began_ago", [160.0, 3660.0])
 def test_a_process_that_names_the_agent_is_not_gone_after_the_clock_was_set(
     began_ago: float,
 ) -> None:

@@ -63,6 +63,7 @@ def look_up(pids: Iterable[int], before: Mapping[int, AgentProcess]) -> Mapping[
         return {pid: AgentProcess(pid, unseen=_NO_PROC) for pid in pids}
     why_all = _why_blind()
     inner: Mapping[int, int] | None = None
+    led: Mapping[int, int] | None = None
     seen: dict[int, AgentProcess] = {}
     for pid in pids:
         stat = procfs.stat_of(pid)
@@ -78,7 +79,8 @@ def look_up(pids: Iterable[int], before: Mapping[int, AgentProcess]) -> Mapping[
             process = known
         else:
             inner = _inner_pids() if inner is None else inner
-            process = AgentProcess(pid, unseen=_why_inner(pid, inner))
+            led = _led_pids() if led is None else led
+            process = AgentProcess(pid, unseen=_why_inner(pid, inner) or _why_led(pid, led))
         same = known is not None and (known.identity, known.unseen) == (
             process.identity,
             process.unseen,
@@ -123,4 +125,24 @@ def _why_inner(pid: int, inner: Mapping[int, int]) -> str | None:
         f"no process has the pid {pid}, but process {inner[pid]} has this pid in its container "
         "(PID namespace); run muster in that container, or, if you know that the agent has ended, "
         "complete this agent alone"
+    )
+
+
+def _led_pids() -> dict[int, int]:
+    """Maps the id of each process session and process group to the pid of a running member."""
+    led: dict[int, int] = {}
+    for stat in procfs.all_stats().values():
+        if not stat.is_ended:
+            led |= {stat.group: stat.pid, stat.session: stat.pid}
+    return led
+
+
+def _why_led(pid: int, led: Mapping[int, int]) -> str | None:
+    # Linux gives no process a pid that is the id of a process session or group.
+    if pid not in led:
+        return None
+    return (
+        f"its process {pid} has ended, but process {led[pid]}, which belongs to the process "
+        f"session or group of process {pid}, still runs; if the agent has ended, complete this "
+        "agent alone"
     )
