@@ -28,6 +28,21 @@ def moving_aside(path: Path) -> str:
     return "move it aside" if command is None else f"move it aside: {command}"
 
 
+def moving_database_aside(path: Path) -> str:
+    """Returns the advice to move a database aside together with its write-ahead log.
+
+    The log has the newest changes. Beside another database, it would damage that database.
+    """
+    commands = [
+        command_line("mv", names=(f"{path}{end}", f"{path}.aside{end}"))
+        for end in ("", "-wal", "-shm")
+    ]
+    files = f"the database and the files beside it (move {path.name}-wal and {path.name}-shm, too)"
+    if None in commands:
+        return f"move {files} aside"
+    return f"move {files} aside: {'; '.join(filter(None, commands))}"
+
+
 def finding_names(path: Path) -> str:
     """Returns the advice to find the other names (hard links) of a file."""
     command = command_line("find", "/", "-xdev", options=(("-samefile", str(path)),))

@@ -36,7 +36,7 @@ from registry.errors import (
     BusyRegistryError,
     RegistryError,
     UnreadableDatabaseError,
-    moving_aside,
+    moving_database_aside,
 )
 from registry.storage.files.interruption import hand_on
 
@@ -105,7 +105,7 @@ _BUSY = {
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
 _REFUSED = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
 
-_RESTORING = "Restore a copy of the database, or {aside}"
+_RESTORING = "Stop the orchestrator, and {aside}. Then restore a copy, if there is one"
 
 # One reading of a database at a time; see `HeldDatabase`.
 _locks: WeakValueDictionary[tuple[int, int], _Reading] = WeakValueDictionary()
@@ -311,13 +311,14 @@ def check(files: DatabaseFiles, limits: Limits = USUAL) -> None:
     if time.monotonic() >= limits.give_up_at:
         raise UnreadableDatabaseError(files.path, "was not read: no time was left", "Try again")
     size, log = files.stamp.main.size, files.stamp.log
-    if size == 0 and not files.is_in_use:
+    # SQLite would delete a log beside an empty database, even if it only reads.
+    if size == 0:
         if time.time_ns() - files.stamp.main.mtime_ns < _EMPTY_FOR * 1e9:
             raise BusyRegistryError(files.path, locked=False)
         raise UnreadableDatabaseError(
             files.path,
             "is empty",
-            "If the orchestrator does not fill it, " + moving_aside(files.path),
+            "If the orchestrator does not fill it, " + moving_database_aside(files.path),
         )
     size += 0 if log is None else log.size
     if size > limits.largest:
@@ -461,7 +462,7 @@ def converted(path: Path, error: sqlite3.Error) -> RegistryError:
         return BusyRegistryError(path)
     said = str(error) or type(error).__name__
     if code in _DAMAGED:
-        remedy = _RESTORING.format(aside=moving_aside(path))
+        remedy = _RESTORING.format(aside=moving_database_aside(path))
         return UnreadableDatabaseError(path, f"is not a valid database: {said}", remedy)
     if code in _REFUSED:
         remedy = "Make the database, and the files beside it, readable for this user"
