@@ -12,6 +12,7 @@ import fcntl
 import os
 import stat
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
@@ -27,7 +28,7 @@ from registry.errors import (
     UnreadableDatabaseError,
     UnwritableDatabaseError,
 )
-from registry.storage.files.descriptor import close_read, open_owned
+from registry.storage.files.descriptor import Descriptor, close_read, open_owned
 from registry.storage.files.file_age import seconds_since_write
 from registry.storage.files.interruption import hand_on, tolerating
 from registry.storage.files.mounts import owner_of
@@ -42,6 +43,8 @@ from registry.storage.files.safe_open import (
 
 # SQLite locks bytes at 1 GiB: a pending byte, a reserved byte, and then 510 shared bytes.
 _SHARED_LOCK = struct.pack("@hhqqi", fcntl.F_RDLCK, os.SEEK_SET, 0x40000002, 510, 0)
+
+_NO_LOCK = struct.pack("@hhqqi", fcntl.F_UNLCK, os.SEEK_SET, 0, 0, 0)
 
 _LOG, _INDEX, _JOURNAL = "-wal", "-shm", "-journal"
 
@@ -314,6 +317,34 @@ def _untrusted(path: Path, why: str) -> UnreadableDatabaseError:
     )
 
 
+# Descriptors of databases that the program has open itself, by device and inode.
+_kept: dict[tuple[int, int], Descriptor] = {}
+
+
+def _release(opened: Descriptor) -> None:
+    """Drops the lock; closes the descriptor if the process has no other one of the database."""
+    status = os.fstat(opened.fileno())
+    identity = status.st_dev, status.st_ino
+    if next(_open_descriptors(identity, opened.fileno()), None) is not None:
+        _kept[identity] = opened
+        fcntl.fcntl(opened.fileno(), fcntl.F_OFD_SETLK, _NO_LOCK)
+    else:
+        _kept.pop(identity, None)
+        close_read(opened)
+
+
+def _open_descriptors(identity: tuple[int, int], own: int) -> Iterator[int]:
+    """Yields the access modes of this process's descriptors of a file, except for one of them."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) != own:
+            with tolerating(OSError):
+                status = os.fstat(int(name))
+                flags = fcntl.fcntl(int(name), fcntl.F_GETFL)
+                # Closing a descriptor that only names a file drops no lock.
+                if (status.st_dev, status.st_ino) == identity and not flags & os.O_PATH:
+                    yield flags & os.O_ACCMODE
+
+
 class HeldDatabase:
     """A lock that keeps the write-ahead log and its index where they are.
 
@@ -323,7 +354,8 @@ class HeldDatabase:
 
     Use it as a context manager, around the use of the database by SQLite. Closing any descriptor
     of the database drops SQLite's locks in this process. So this descriptor is closed last, and
-    only one thread of a process may use one database at a time.
+    only one thread of a process may use one database at a time. If the program that uses this
+    library has the database open itself, the descriptor stays open for the next use.
 
     Args:
         files: The database.
@@ -337,12 +369,13 @@ class HeldDatabase:
 
     def __init__(self, files: DatabaseFiles, *, always: bool = False) -> None:
         path = files.path
-        self._opened = open_file(path, os.O_RDONLY)
+        kept = _kept.get(files.stamp.main.identity)
+        self._opened = open_file(path, os.O_RDONLY) if kept is None else kept
         try:
             if files.is_in_use or always:
                 fcntl.fcntl(self._opened.fileno(), fcntl.F_OFD_SETLK, _SHARED_LOCK)
         except OSError as error:
-            close_read(self._opened)
+            _release(self._opened)
             hand_on(error)
             if error.errno in (errno.EAGAIN, errno.EACCES):
                 raise BusyRegistryError(path) from error
@@ -353,7 +386,7 @@ class HeldDatabase:
         return self
 
     def __exit__(self, *_: object) -> None:
-        close_read(self._opened)
+        _release(self._opened)
 
     def check_mode(self) -> None:
         """Requires that the database uses a write-ahead log.
@@ -386,15 +419,8 @@ class HeldDatabase:
         """
         held = os.fstat(self._opened.fileno())
         identity = held.st_dev, held.st_ino
-        is_open = False
-        for name in os.listdir("/proc/self/fd"):
-            with tolerating(OSError):
-                status = os.fstat(int(name))
-                flags = fcntl.fcntl(int(name), fcntl.F_GETFL)
-                # Only SQLite opens a database for writing.
-                is_same = (status.st_dev, status.st_ino) == identity
-                is_open = is_open or (is_same and flags & os.O_ACCMODE == os.O_RDWR)
-        if identity != files.stamp.main.identity or not is_open:
+        modes = _open_descriptors(identity, self._opened.fileno())
+        if identity != files.stamp.main.identity or os.O_RDWR not in modes:
             raise BusyRegistryError(self._path)
 
     def check_opened(self, files: DatabaseFiles) -> None:

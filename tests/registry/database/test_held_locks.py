@@ -6,14 +6,18 @@ the file.
 
 from __future__ import annotations
 
+import os
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing, suppress
 from pathlib import Path
 
 import pytest
 
+from registry import LockTimeoutError
 from registry.database import read_rows, stamp_of, writing
 from registry.database.files import examine
 from registry.schema import Workspace
@@ -99,3 +103,57 @@ def test_a_reading_waits_for_a_write_of_the_same_process(
         transaction.commit()
     reader.join()
     assert [rows.agents[0]["progress"] for rows in read] == [77]  # type: ignore[attr-defined]
+
+
+_OTHER = """
+import sqlite3, sys
+database = sqlite3.connect(sys.argv[1])
+print(database.execute("SELECT progress FROM agents").fetchone()[0])
+database.close()
+"""
+
+
+def _seen_by_another(path: Path) -> str:
+    command = [sys.executable, "-c", _OTHER, str(path)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+
+def _written(path: Path) -> None:
+    with writing(path, 1.0) as transaction:
+        transaction.execute("UPDATE agents SET progress = 33")
+        transaction.commit()
+
+
+def _refused(path: Path) -> None:
+    with closing(sqlite3.connect(path)) as database:
+        database.execute("BEGIN IMMEDIATE")
+        with pytest.raises(LockTimeoutError):
+            _written(path)
+
+
+def _descriptors_of(path: Path) -> int:
+    status = path.stat()
+    found = 0
+    for name in os.listdir("/proc/self/fd"):
+        with suppress(OSError):
+            found += os.path.samestat(os.fstat(int(name)), status)
+    return found
+
+
+@pytest.mark.parametrize("use", [read_rows, _written, _refused])
+def test_a_connection_of_the_program_itself_keeps_its_locks(
+    built: Database, use: Callable[[Path], object]
+) -> None:
+    with closing(sqlite3.connect(built.path, isolation_level=None)) as own:
+        own.execute("UPDATE agents SET progress = 22")
+        before = 0
+        for progress in ("77", "88", "99"):
+            use(built.path)
+            # Without the locks, this process would take itself for the last one.
+            _seen_by_another(built.path)
+            own.execute("UPDATE agents SET progress = ?", (int(progress),))
+            assert _seen_by_another(built.path) == progress
+            assert before in (0, _descriptors_of(built.path))
+            before = _descriptors_of(built.path)
+    read_rows(built.path)
+    assert _descriptors_of(built.path) == 0
