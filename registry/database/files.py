@@ -14,6 +14,7 @@ import stat
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from threading import Lock
 from typing import Self
 
 from registry.dataclass import dataclass, replace
@@ -41,10 +42,14 @@ from registry.storage.files.safe_open import (
     target_of,
 )
 
+# The descriptors of the databases that this process has used; without locks between the uses.
+_kept: dict[tuple[int, int], Descriptor] = {}
+_keeping = Lock()
+
 # SQLite locks bytes at 1 GiB: a pending byte, a reserved byte, and then 510 shared bytes.
 _SHARED_LOCK = struct.pack("@hhqqi", fcntl.F_RDLCK, os.SEEK_SET, 0x40000002, 510, 0)
 
-_NO_LOCK = struct.pack("@hhqqi", fcntl.F_UNLCK, os.SEEK_SET, 0, 0, 0)
+_NO_LOCK = struct.pack("@hhqqi", fcntl.F_UNLCK, os.SEEK_SET, 0x40000002, 510, 0)
 
 _LOG, _INDEX, _JOURNAL = "-wal", "-shm", "-journal"
 
@@ -317,31 +322,44 @@ def _untrusted(path: Path, why: str) -> UnreadableDatabaseError:
     )
 
 
-# Descriptors of databases that the program has open itself, by device and inode.
-_kept: dict[tuple[int, int], Descriptor] = {}
+def _kept_of(files: DatabaseFiles) -> Descriptor:
+    """Opens a database; returns the descriptor that is kept for this file, if there is one.
+
+    Raises:
+        RegistryError: The database cannot be opened.
+    """
+    with _keeping:
+        for identity in [key for key, kept in _kept.items() if _is_deleted(kept)]:
+            close_read(_kept.pop(identity))
+        known = _kept.get(files.stamp.main.identity)
+        if known is not None:
+            return known
+        opened = open_file(files.path, os.O_RDONLY)
+        return _kept.setdefault(FileState.of(os.fstat(opened.fileno())).identity, opened)
 
 
-def _release(opened: Descriptor) -> None:
-    """Drops the lock; closes the descriptor if the process has no other one of the database."""
-    status = os.fstat(opened.fileno())
-    identity = status.st_dev, status.st_ino
-    if next(_open_descriptors(identity, opened.fileno()), None) is not None:
-        _kept[identity] = opened
-        fcntl.fcntl(opened.fileno(), fcntl.F_OFD_SETLK, _NO_LOCK)
-    else:
-        _kept.pop(identity, None)
-        close_read(opened)
+def _is_deleted(opened: Descriptor) -> bool:
+    return os.fstat(opened.fileno()).st_nlink == 0
 
 
-def _open_descriptors(identity: tuple[int, int], own: int) -> Iterator[int]:
+def _forget_kept() -> None:
+    # A lock of the parent process would also be a lock of the child, and end with the child's.
+    global _keeping
+    _keeping = Lock()
+    _kept.clear()
+
+
+os.register_at_fork(after_in_child=_forget_kept)
+
+
+def _open_modes(identity: tuple[int, int], own: int) -> Iterator[int]:
     """Yields the access modes of this process's descriptors of a file, except for one of them."""
     for name in os.listdir("/proc/self/fd"):
         if int(name) != own:
             with tolerating(OSError):
                 status = os.fstat(int(name))
                 flags = fcntl.fcntl(int(name), fcntl.F_GETFL)
-                # Closing a descriptor that only names a file drops no lock.
-                if (status.st_dev, status.st_ino) == identity and not flags & os.O_PATH:
+                if (status.st_dev, status.st_ino) == identity:
                     yield flags & os.O_ACCMODE
 
 
@@ -353,9 +371,9 @@ class HeldDatabase:
     writer can still write, and can close its connection.
 
     Use it as a context manager, around the use of the database by SQLite. Closing any descriptor
-    of the database drops SQLite's locks in this process. So this descriptor is closed last, and
-    only one thread of a process may use one database at a time. If the program that uses this
-    library has the database open itself, the descriptor stays open for the next use.
+    of the database drops all of SQLite's locks in this process, also those of connections that
+    the caller of this library has opened. So this descriptor is never closed while the database
+    exists (see `_kept`), and only one thread of a process may use one database at a time.
 
     Args:
         files: The database.
@@ -369,13 +387,11 @@ class HeldDatabase:
 
     def __init__(self, files: DatabaseFiles, *, always: bool = False) -> None:
         path = files.path
-        kept = _kept.get(files.stamp.main.identity)
-        self._opened = open_file(path, os.O_RDONLY) if kept is None else kept
+        self._opened = _kept_of(files)
         try:
             if files.is_in_use or always:
                 fcntl.fcntl(self._opened.fileno(), fcntl.F_OFD_SETLK, _SHARED_LOCK)
         except OSError as error:
-            _release(self._opened)
             hand_on(error)
             if error.errno in (errno.EAGAIN, errno.EACCES):
                 raise BusyRegistryError(path) from error
@@ -386,7 +402,7 @@ class HeldDatabase:
         return self
 
     def __exit__(self, *_: object) -> None:
-        _release(self._opened)
+        fcntl.fcntl(self._opened.fileno(), fcntl.F_OFD_SETLK, _NO_LOCK)
 
     def check_mode(self) -> None:
         """Requires that the database uses a write-ahead log.
@@ -419,7 +435,7 @@ class HeldDatabase:
         """
         held = os.fstat(self._opened.fileno())
         identity = held.st_dev, held.st_ino
-        modes = _open_descriptors(identity, self._opened.fileno())
+        modes = _open_modes(identity, self._opened.fileno())
         if identity != files.stamp.main.identity or os.O_RDWR not in modes:
             raise BusyRegistryError(self._path)
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from registry import database
 from registry.dataclass import dataclass
@@ -187,44 +187,59 @@ def kept_places(
         be used.
     """
     origins = dict.fromkeys(default_paths(environment), Origin.DEFAULT)
-    (known,) = ask([partial(_known_paths, environment)])
-    paths, note = known or ((), f"{_UNKNOWN}: {_SILENT}")
-    for path in paths:
+    (found,) = ask([partial(known_paths, environment)])
+    known = found or KnownPaths((), f"{_UNKNOWN}: {_SILENT}", is_read=False)
+    for path in known.paths:
         origins.setdefault(path, Origin.KNOWN)
     places = _look_at(tuple(origins.items()), _kept_place, ask)
-    return places, () if note is None else (note,)
+    return places, () if known.note is None else (known.note,)
 
 
-def _known_paths(environment: Mapping[str, str]) -> tuple[tuple[Path, ...], str | None]:
-    """Returns the paths of the workspaces that the orchestrator knows.
+class KnownPaths(NamedTuple):
+    """The paths of the workspaces that the orchestrator of a user knows.
 
-    Returns:
-        The paths, the last used one first; and a message if they cannot be read.
+    Attributes:
+        paths: The paths, the last used one first.
+        note: A message if not all of them are known; otherwise None.
+        is_read: Whether the list could be read, or does not exist.
+    """
+
+    paths: tuple[Path, ...] = ()
+    note: str | None = None
+    is_read: bool = True
+
+
+def known_paths(environment: Mapping[str, str]) -> KnownPaths:
+    """Returns the paths of the workspaces that the orchestrator knows; does not examine them.
+
+    Args:
+        environment: The environment variables; `HOME` has the orchestrator's list.
     """
     home = environment.get("HOME", "")
     if not os.path.isabs(home):
-        return (), None
+        return KnownPaths()
     # The user named this directory, by HOME. So a symlink to it is followed.
     folder = Path(os.path.realpath(os.path.join(home, FOLDER)))
     path = folder / _LIST
     if not may_exist(path):
-        return (), None
+        return KnownPaths()
     why = why_foreign(folder)
     if why is not None:
-        return (), f"{_UNKNOWN}: {shown_name(folder)} {why}"
+        return KnownPaths((), f"{_UNKNOWN}: {shown_name(folder)} {why}")
     try:
         known = database.read_known_workspaces(path)
     except RegistryNotFoundError as error:
         hand_on(error)
-        return (), None
+        return KnownPaths()
     except RegistryError as error:
         hand_on(error)
-        return (), f"{_UNKNOWN}: {shown_name(path)} {error.reason or error}"
+        problem = f"{_UNKNOWN}: {shown_name(path)} {error.reason or error}"
+        return KnownPaths((), problem, is_read=False)
     note = None
     if not known.is_whole:
         limit = database.KNOWN_AT_MOST
         note = f"only the last {limit} workspaces that the orchestrator used are examined"
-    return tuple(Path(name) for name in known.paths if may_be_path(name)), note
+    return KnownPaths(tuple(Path(name) for name in known.paths if may_be_path(name)), note)
 
 
 def _kept_place(path: Path, origin: Origin) -> Place:

@@ -50,6 +50,9 @@ _MEANINGS: Mapping[str, str] = MappingProxyType(
 )
 """Maps each known word to the status of the library that has the same meaning."""
 
+DATABASE_STATUSES = frozenset(_MEANINGS)
+"""The statuses that a report to a database may have: the words of the orchestrator."""
+
 _AT_WORK = "working"
 """The meaning of a word that is not known."""
 

@@ -8,7 +8,8 @@ reads the workspaces near the session. A workspace is near a session if any of t
   Directories of a process are its working directory, the directories of its open files, and the
   directories that its command line or environment names.
 
-muster also reads the default workspaces of the user, whose agents may run in any directory.
+muster also reads the default workspaces of the user, and the workspaces in the orchestrator's
+list. Their agents may run in any directory.
 
 An entry in these registries can only protect a session from a kill. So the registries may belong
 to any user. Workspaces of other users are read only up to limits. If muster cannot read a
@@ -30,9 +31,11 @@ from registry.dataclass import dataclass, replace
 from registry.schema import (
     SESSION_PREFIX,
     AgentRecord,
+    KnownPaths,
     UnreadDatabase,
     Workspace,
     default_paths,
+    known_paths,
     resolved_default,
     spellings,
     user_environment,
@@ -49,6 +52,8 @@ from tui.model.roll import TaskState
 from tui.progress import ProgressCallback
 
 Result = TypeVar("Result")
+
+_LIST = Path("the workspaces that the orchestrator knows")
 
 _AT_MOST = 16
 """The largest number of workspaces near sessions that are read."""
@@ -226,29 +231,42 @@ class NearbyWorkspaces:
         """
         surroundings = self._surroundings.of(sessions, answer)
         # Without sessions, nothing depends on the default workspaces.
-        of_user = frozenset(default_paths(user_environment()) if surroundings else ())
+        known = self._known_paths() if surroundings else KnownPaths()
+        of_user = frozenset(
+            (*default_paths(user_environment()), *known.paths) if surroundings else ()
+        )
         default = self._resolved(of_user.union(*(each.default for each in surroundings.values())))
+        kept = frozenset[Path]().union(*(default[path] for path in of_user)) - own
+        # The list itself stands for the workspaces in it that are not known now.
+        unread = frozenset[Path]() if known.is_read else frozenset({_LIST})
         around: dict[Session, Around] = {}
         started: set[Path] = set()
         touched: set[Path] = set()
         for session, found in surroundings.items():
             keeping = frozenset[Path]().union(*(default[path] for path in found.default | of_user))
-            around[session] = replace(found, near=found.near - own, default=keeping - own)
+            keeping = keeping - own
+            around[session] = replace(found, near=found.near - own, default=keeping | unread)
             started |= found.started - own
-            touched |= around[session].near | around[session].default
-        # Only the first `_AT_MOST` workspaces are read. No process may displace these by naming
-        # other workspaces.
+            touched |= around[session].near | keeping
+        # Besides the workspaces of the user, only the first `_AT_MOST` workspaces are read. No
+        # process may displace these by naming other workspaces.
         paths = dict.fromkeys(sorted(started))
         foreign = self._ask({path: partial(_is_foreign, path) for path in touched})
         paths |= dict.fromkeys(sorted(foreign, key=lambda path: (foreign[path], path)))
         paths |= dict.fromkeys(self._others)
-        others = [path for path in paths if path not in self.always]
+        ours = (*self.always, *sorted(kept.difference(self.always)))
+        others = [path for path in paths if path not in ours]
         self._registries = {
             path: self._registries.get(path) or Registries((Workspace(path),))
-            for path in (*self.always, *others[:_AT_MOST])
+            for path in (*ours, *others[:_AT_MOST])
         }
         self._read_all()
         return around
+
+    def _known_paths(self) -> KnownPaths:
+        """Returns the paths of the workspaces in the orchestrator's list."""
+        found = self._ask({_LIST: partial(_known, user_environment())})
+        return found.get(_LIST, KnownPaths(is_read=False))
 
     def _resolved(self, paths: Iterable[Path]) -> Mapping[Path, frozenset[Path]]:
         """Maps each path of a default workspace to the workspace, or to nothing.
@@ -394,6 +412,10 @@ def _listing_in(workspace: Path, reading: Reading, name: str) -> Iterator[Path]:
             yield state.registry
     if any(name in names for names in reading.listed if names):
         yield Workspace(workspace).global_registry
+
+
+def _known(environment: Mapping[str, str], _: ProgressCallback) -> KnownPaths:
+    return known_paths(environment)
 
 
 def _resolved(path: Path, _: ProgressCallback) -> frozenset[Path]:

@@ -12,13 +12,12 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from registry import LockTimeoutError
-from registry.database import read_rows, stamp_of, writing
+from registry.database import files, read_rows, stamp_of, writing
 from registry.database.files import examine
 from registry.schema import Workspace
 from registry.sources import SqliteWorkspace
@@ -105,55 +104,53 @@ def test_a_reading_waits_for_a_write_of_the_same_process(
     assert [rows.agents[0]["progress"] for rows in read] == [77]  # type: ignore[attr-defined]
 
 
-_OTHER = """
+_NEXT = """
 import sqlite3, sys
 database = sqlite3.connect(sys.argv[1])
-print(database.execute("SELECT progress FROM agents").fetchone()[0])
+database.execute("SELECT count(*) FROM tasks").fetchone()
 database.close()
 """
 
 
-def _seen_by_another(path: Path) -> str:
-    command = [sys.executable, "-c", _OTHER, str(path)]
-    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-
 def _written(path: Path) -> None:
     with writing(path, 1.0) as transaction:
-        transaction.execute("UPDATE agents SET progress = 33")
+        transaction.execute("UPDATE agents SET progress = 50")
         transaction.commit()
 
 
-def _refused(path: Path) -> None:
-    with closing(sqlite3.connect(path)) as database:
-        database.execute("BEGIN IMMEDIATE")
-        with pytest.raises(LockTimeoutError):
-            _written(path)
-
-
-def _descriptors_of(path: Path) -> int:
-    status = path.stat()
-    found = 0
-    for name in os.listdir("/proc/self/fd"):
-        with suppress(OSError):
-            found += os.path.samestat(os.fstat(int(name)), status)
-    return found
-
-
-@pytest.mark.parametrize("use", [read_rows, _written, _refused])
-def test_a_connection_of_the_program_itself_keeps_its_locks(
-    built: Database, use: Callable[[Path], object]
+@pytest.mark.parametrize("look", [*_LOOKS.values(), read_rows, _written])
+def test_a_connection_of_the_caller_keeps_its_lock(
+    built: Database, look: Callable[[Path], object]
 ) -> None:
+    """Otherwise the next program removes the log, and later commits of the caller are lost."""
     with closing(sqlite3.connect(built.path, isolation_level=None)) as own:
-        own.execute("UPDATE agents SET progress = 22")
-        before = 0
-        for progress in ("77", "88", "99"):
-            use(built.path)
-            # Without the locks, this process would take itself for the last one.
-            _seen_by_another(built.path)
-            own.execute("UPDATE agents SET progress = ?", (int(progress),))
-            assert _seen_by_another(built.path) == progress
-            assert before in (0, _descriptors_of(built.path))
-            before = _descriptors_of(built.path)
+        own.execute("UPDATE tasks SET status = 'ACTIVE'")
+        look(built.path)
+        subprocess.run([sys.executable, "-c", _NEXT, str(built.path)], check=True)
+        assert built.path.with_name(f"{built.path.name}-wal").exists()
+        own.execute("UPDATE tasks SET status = 'COMPLETED'")
+    with closing(sqlite3.connect(built.path)) as later:
+        assert later.execute("SELECT status FROM tasks").fetchall() == [("COMPLETED",)]
+
+
+def test_a_child_process_does_not_share_the_lock(built: Database) -> None:
     read_rows(built.path)
-    assert _descriptors_of(built.path) == 0
+    assert files._kept
+    ours, theirs = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.write(theirs, str(len(files._kept)).encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert os.read(ours, 9) == b"0"
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_a_deleted_database_is_not_kept(built: Database, tmp_path: Path) -> None:
+    read_rows(built.path)
+    built.path.unlink()
+    other = Database(tmp_path / "other" / ".agent-workspace")
+    other.task()
+    read_rows(other.path)
+    assert all(os.fstat(kept.fileno()).st_nlink for kept in files._kept.values())

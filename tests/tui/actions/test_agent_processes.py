@@ -151,10 +151,10 @@ def test_what_the_dead_left_behind_is_not_overlooked(
     written(processes, one=pid)
     roll = roll_of(processes, server)
     row = row_of(roll, "one")
-    # The child is in the process session that the agent led.
-    assert row.verdict is Verdict.UNKNOWN
-    assert "still runs" in refusals(weighed_kill(roll, [row]))
-    assert "still runs" in refusals(checked_complete(roll, [row], by_verdict=True))
+    # The child is in the process session of the agent, and still writes the agent's log.
+    assert row.verdict is Verdict.UNKNOWN and "process session runs" in row.note
+    assert "process session runs" in refusals(weighed_kill(roll, [row]))
+    assert "process session runs" in refusals(checked_complete(roll, [row], by_verdict=True))
 
 
 @DIALECTS

@@ -130,7 +130,8 @@ def test_the_demo_searches_no_other_server(
     stage = SimpleNamespace(workspace=None, socket=tmp_path / "s", policy=Policy(), stage=None)
 
     @contextmanager
-    def running(**_: object) -> Iterator[SimpleNamespace]:
+    def running(*, sqlite: bool) -> Iterator[SimpleNamespace]:
+        assert not sqlite
         yield stage
 
     monkeypatch.setattr(demo, "running", running)

@@ -63,7 +63,7 @@ def look_up(pids: Iterable[int], before: Mapping[int, AgentProcess]) -> Mapping[
         return {pid: AgentProcess(pid, unseen=_NO_PROC) for pid in pids}
     why_all = _why_blind()
     inner: Mapping[int, int] | None = None
-    led: Mapping[int, int] | None = None
+    members: Mapping[int, int] | None = None
     seen: dict[int, AgentProcess] = {}
     for pid in pids:
         stat = procfs.stat_of(pid)
@@ -79,8 +79,9 @@ def look_up(pids: Iterable[int], before: Mapping[int, AgentProcess]) -> Mapping[
             process = known
         else:
             inner = _inner_pids() if inner is None else inner
-            led = _led_pids() if led is None else led
-            process = AgentProcess(pid, unseen=_why_inner(pid, inner) or _why_led(pid, led))
+            members = _session_members() if members is None else members
+            why = _why_inner(pid, inner) or _why_survived(pid, members)
+            process = AgentProcess(pid, unseen=why)
         same = known is not None and (known.identity, known.unseen) == (
             process.identity,
             process.unseen,
@@ -118,6 +119,26 @@ def _inner_pids() -> dict[int, int]:
     return inner
 
 
+def _session_members() -> dict[int, int]:
+    """Maps the id of each process session and process group to the pid of a process in it."""
+    members: dict[int, int] = {}
+    for stat in procfs.all_stats().values():
+        if not stat.is_ended:
+            members |= {number: stat.pid for number in (stat.group, stat.session) if number}
+    return members
+
+
+def _why_survived(pid: int, members: Mapping[int, int]) -> str | None:
+    # The kernel gives the id of a process session or group to no new process. So the process that
+    # had this pid led the session or group.
+    if pid not in members:
+        return None
+    return (
+        f"process {pid} has ended, but process {members[pid]} of its process session runs; end it "
+        "by hand, or, if it does not belong to the agent, complete this agent alone"
+    )
+
+
 def _why_inner(pid: int, inner: Mapping[int, int]) -> str | None:
     if pid not in inner:
         return None
@@ -125,24 +146,4 @@ def _why_inner(pid: int, inner: Mapping[int, int]) -> str | None:
         f"no process has the pid {pid}, but process {inner[pid]} has this pid in its container "
         "(PID namespace); run muster in that container, or, if you know that the agent has ended, "
         "complete this agent alone"
-    )
-
-
-def _led_pids() -> dict[int, int]:
-    """Maps the id of each process session and process group to the pid of a running member."""
-    led: dict[int, int] = {}
-    for stat in procfs.all_stats().values():
-        if not stat.is_ended:
-            led |= {stat.group: stat.pid, stat.session: stat.pid}
-    return led
-
-
-def _why_led(pid: int, led: Mapping[int, int]) -> str | None:
-    # Linux gives no process a pid that is the id of a process session or group.
-    if pid not in led:
-        return None
-    return (
-        f"its process {pid} has ended, but process {led[pid]}, which belongs to the process "
-        f"session or group of process {pid}, still runs; if the agent has ended, complete this "
-        "agent alone"
     )

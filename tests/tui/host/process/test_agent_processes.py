@@ -46,7 +46,7 @@ def test_a_pid_whose_session_or_group_lives_on_is_not_gone(apart: dict[str, Any]
         child = int(said.readline())
     try:
         wrapper.wait()
-        assert f"process {child}," in (look_up([wrapper.pid], {})[wrapper.pid].unseen or "")
+        assert f"process {child} of" in (look_up([wrapper.pid], {})[wrapper.pid].unseen or "")
     finally:
         os.kill(child, signal.SIGKILL)
     until(lambda: look_up([wrapper.pid], {})[wrapper.pid].unseen is None, "the end of the child")
@@ -94,3 +94,18 @@ def test_a_pid_of_a_container_is_not_gone() -> None:
 def test_the_boot_is_before_every_process() -> None:
     began = look_up([os.getpid()], {})[os.getpid()].began
     assert began is not None and booted_at() < began
+
+
+def test_a_process_session_whose_leader_has_ended_is_not_gone() -> None:
+    code = "import os, time\nif os.fork() == 0:\n os.read(0, 1)\n"
+    leader = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, start_new_session=True
+    )
+    assert leader.stdin is not None
+    leader.wait()
+    try:
+        unseen = look_up([leader.pid], {})[leader.pid].unseen or ""
+        assert f"process {leader.pid} has ended" in unseen and "process session runs" in unseen
+    finally:
+        leader.stdin.close()
+    until(lambda: look_up([leader.pid], {})[leader.pid].unseen is None, "the end of the session")
