@@ -14,7 +14,6 @@ import stat
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from threading import Lock
 from typing import Self
 
 from registry.dataclass import dataclass, replace
@@ -42,9 +41,9 @@ from registry.storage.files.safe_open import (
     target_of,
 )
 
-# The descriptors of the databases that this process has used; without locks between the uses.
-_kept: dict[tuple[int, int], Descriptor] = {}
-_keeping = Lock()
+# The identity and the descriptor of each database that this process has used; without locks
+# between the uses. Nothing asks about an old descriptor, as its file system may not answer.
+_kept: dict[Path, tuple[tuple[int, int], Descriptor]] = {}
 
 # SQLite locks bytes at 1 GiB: a pending byte, a reserved byte, and then 510 shared bytes.
 _SHARED_LOCK = struct.pack("@hhqqi", fcntl.F_RDLCK, os.SEEK_SET, 0x40000002, 510, 0)
@@ -328,28 +327,17 @@ def _kept_of(files: DatabaseFiles) -> Descriptor:
     Raises:
         RegistryError: The database cannot be opened.
     """
-    with _keeping:
-        for identity in [key for key, kept in _kept.items() if _is_deleted(kept)]:
-            close_read(_kept.pop(identity))
-        known = _kept.get(files.stamp.main.identity)
-        if known is not None:
-            return known
-        opened = open_file(files.path, os.O_RDONLY)
-        return _kept.setdefault(FileState.of(os.fstat(opened.fileno())).identity, opened)
+    known = _kept.get(files.path)
+    if known is not None and known[0] == files.stamp.main.identity:
+        return known[1]
+    opened = open_file(files.path, os.O_RDONLY)
+    # This closes the descriptor of a file that was at this path before.
+    _kept[files.path] = FileState.of(os.fstat(opened.fileno())).identity, opened
+    return opened
 
 
-def _is_deleted(opened: Descriptor) -> bool:
-    return os.fstat(opened.fileno()).st_nlink == 0
-
-
-def _forget_kept() -> None:
-    # A lock of the parent process would also be a lock of the child, and end with the child's.
-    global _keeping
-    _keeping = Lock()
-    _kept.clear()
-
-
-os.register_at_fork(after_in_child=_forget_kept)
+# A lock of the parent process would also be a lock of the child, and end with the child's.
+os.register_at_fork(after_in_child=_kept.clear)
 
 
 def _open_modes(identity: tuple[int, int], own: int) -> Iterator[int]:

@@ -147,10 +147,11 @@ def test_a_child_process_does_not_share_the_lock(built: Database) -> None:
     os.close(theirs)
 
 
-def test_a_deleted_database_is_not_kept(built: Database, tmp_path: Path) -> None:
+def test_a_database_that_was_replaced_is_not_kept(built: Database) -> None:
     read_rows(built.path)
-    built.path.unlink()
-    other = Database(tmp_path / "other" / ".agent-workspace")
+    (_, opened), number = files._kept[built.path], len(files._kept)
+    built.path.rename(built.path.with_name("before"))
+    other = Database(built.workspace)
     other.task()
     read_rows(other.path)
-    assert all(os.fstat(kept.fileno()).st_nlink for kept in files._kept.values())
+    assert len(files._kept) == number and files._kept[built.path][1] is not opened
