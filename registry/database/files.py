@@ -12,6 +12,7 @@ import fcntl
 import os
 import stat
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
@@ -345,6 +346,17 @@ def _kept_of(files: DatabaseFiles) -> Descriptor:
 os.register_at_fork(after_in_child=_kept.clear)
 
 
+def _open_modes(identity: tuple[int, int], own: int) -> Iterator[int]:
+    """Yields the access modes of this process's descriptors of a file, except for one of them."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) != own:
+            with tolerating(OSError):
+                status = os.fstat(int(name))
+                flags = fcntl.fcntl(int(name), fcntl.F_GETFL)
+                if (status.st_dev, status.st_ino) == identity:
+                    yield flags & os.O_ACCMODE
+
+
 class HeldDatabase:
     """A lock that keeps the write-ahead log and its index where they are.
 
@@ -417,15 +429,8 @@ class HeldDatabase:
         """
         held = os.fstat(self._opened.fileno())
         identity = held.st_dev, held.st_ino
-        is_open = False
-        for name in os.listdir("/proc/self/fd"):
-            with tolerating(OSError):
-                status = os.fstat(int(name))
-                flags = fcntl.fcntl(int(name), fcntl.F_GETFL)
-                # Only SQLite opens a database for writing.
-                is_same = (status.st_dev, status.st_ino) == identity
-                is_open = is_open or (is_same and flags & os.O_ACCMODE == os.O_RDWR)
-        if identity != files.stamp.main.identity or not is_open:
+        modes = _open_modes(identity, self._opened.fileno())
+        if identity != files.stamp.main.identity or os.O_RDWR not in modes:
             raise BusyRegistryError(self._path)
 
     def check_opened(self, files: DatabaseFiles) -> None:

@@ -219,7 +219,7 @@ def _newest(database: AgentRecord, json: AgentRecord | None) -> AgentRecord:
     if json.tmux_session is not None and database.tmux_session is None:
         # Without the session's name, the session would belong to no agent.
         database = replace(database, tmux_session=json.tmux_session)
-    if (json.updated or 0.0) <= (database.updated or 0.0):
+    if (json.recorded or 0.0) <= (database.recorded or 0.0):
         return database
     return replace(
         json,
@@ -234,7 +234,7 @@ def _newest(database: AgentRecord, json: AgentRecord | None) -> AgentRecord:
 
 
 def _with_report(agent: AgentRecord, report: LastReport | None) -> AgentRecord:
-    if report is None or report.at <= (agent.updated or 0.0):
+    if report is None or report.at <= (agent.recorded or 0.0):
         return agent
     status = report.status or agent.status
     progress = agent.progress if report.progress is None else report.progress

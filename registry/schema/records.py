@@ -342,6 +342,16 @@ class AgentRecord:
         return (*earlier, self.started)
 
     @property
+    def recorded(self) -> float | None:
+        """When the status was written, in seconds since the epoch; None if this is not known.
+
+        An orchestrator writes some ends without `last_update`. An agent that was deployed anew
+        keeps the time of its earlier end.
+        """
+        times = [self.updated, self.ended if is_terminal(self.meaning) else None]
+        return max((time for time in times if time is not None), default=None)
+
+    @property
     def deployment(self) -> Deployment:
         """The deployment that the entry described when the registry was read."""
         return Deployment(self.tmux_session, self.started_at)

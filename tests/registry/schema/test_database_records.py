@@ -15,7 +15,7 @@ from registry.schema.database_records import (
     newest_of,
     workspace_record,
 )
-from registry.schema.records import task_record
+from registry.schema.records import parse_time, task_record
 from tests.support.databases import JANUARY, Database
 
 
@@ -170,6 +170,20 @@ def test_an_agent_that_only_one_of_both_has_is_kept(built: Database) -> None:
     )
     agents = newest_of(_task(built), other, {}).agents
     assert [(agent.id, agent.tmux_session) for agent in agents] == [("one", "s"), ("two", None)]
+
+
+def test_an_end_without_an_update_is_newer_than_an_earlier_report(built: Database) -> None:
+    built.agent("one", status="failed", last_update=EARLY, completed_at=LAST)
+    other = _json(status="running", last_update=LATER)
+    at = parse_time(LATER)
+    assert at is not None
+    for report in ({}, {"one": LastReport(at, LATER, "working", 55)}):
+        (agent,) = newest_of(_task(built), other, report).agents
+        assert agent.status == "failed"
+    # The time of the end of an earlier deployment does not count.
+    built.run("UPDATE agents SET status = 'running'")
+    (agent,) = newest_of(_task(built), _json(status="blocked", last_update=LATER), {}).agents
+    assert agent.status == "blocked"
 
 
 @pytest.mark.parametrize("is_believed", [True, False])

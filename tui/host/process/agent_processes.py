@@ -114,14 +114,17 @@ def _inner_pids() -> dict[int, int]:
 
 
 def _session_members() -> dict[int, int]:
-    """Maps the id of each process session to the pid of a process in the session."""
-    stats = procfs.all_stats().values()
-    return {stat.session: stat.pid for stat in stats if stat.session and not stat.is_ended}
+    """Maps the id of each process session and process group to the pid of a process in it."""
+    members: dict[int, int] = {}
+    for stat in procfs.all_stats().values():
+        if not stat.is_ended:
+            members |= {number: stat.pid for number in (stat.group, stat.session) if number}
+    return members
 
 
 def _why_survived(pid: int, members: Mapping[int, int]) -> str | None:
-    # The kernel gives the id of a process session to no new process. So the process that had this
-    # pid led the session.
+    # The kernel gives the id of a process session or group to no new process. So the process that
+    # had this pid led the session or group.
     if pid not in members:
         return None
     return (

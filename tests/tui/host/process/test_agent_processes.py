@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
 
@@ -32,6 +34,22 @@ def test_a_process_is_known_by_its_start_and_gone_before_it_is_reaped() -> None:
     assert gone[child.pid] == AgentProcess(child.pid)
     child.wait()
     assert look_up([child.pid], gone)[child.pid] is gone[child.pid]
+
+
+@pytest.mark.parametrize("apart", [{"start_new_session": True}, {"process_group": 0}])
+def test_a_pid_whose_session_or_group_lives_on_is_not_gone(apart: dict[str, Any]) -> None:
+    code = f"import subprocess; print(subprocess.Popen({_SLEEP!r}).pid, flush=True)"
+    command = [sys.executable, "-c", code]
+    wrapper = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **apart)
+    assert wrapper.stdout is not None
+    with wrapper.stdout as said:
+        child = int(said.readline())
+    try:
+        wrapper.wait()
+        assert f"process {child} of" in (look_up([wrapper.pid], {})[wrapper.pid].unseen or "")
+    finally:
+        os.kill(child, signal.SIGKILL)
+    until(lambda: look_up([wrapper.pid], {})[wrapper.pid].unseen is None, "the end of the child")
 
 
 def test_what_proc_may_hide_is_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
