@@ -231,7 +231,7 @@ def may_differ(task: TaskRows, written: Mapping[str, float]) -> Iterator[str]:
         written: Maps the id of an agent to the time of the last write of its progress file.
     """
     for id_, agent in task.by_id.items():
-        at = _recorded(agent)
+        at = agent.recorded
         if at is not None and written.get(id_, 0.0) > at + _WRITE_DELAY:
             yield id_
 
@@ -256,7 +256,7 @@ def status_findings(
     """
     rows = {text_of(row.get("agent_id")): row for row in task.latest}
     for id_, agent in task.by_id.items():
-        recorded = _recorded(agent)
+        recorded = agent.recorded
         reports = (
             _report_in_row(rows.get(id_, {})),
             _report_in_line(lines.get(id_), ends.get(id_)),
@@ -270,15 +270,6 @@ def status_findings(
         if report is None or now - report.at < END_DELAY or not _differs(agent, report):
             continue
         yield _status_issue(task.file, id_, agent, report)
-
-
-def _recorded(agent: AgentRecord) -> float | None:
-    """Returns when an agent's status was written to its row; None if this is not known."""
-    if agent.updated is None:
-        return None
-    # An agent that was deployed anew keeps the time of its earlier end.
-    is_over = is_terminal(agent.meaning)
-    return max(agent.updated, agent.ended or 0.0) if is_over else agent.updated
 
 
 def _report_in_row(row: Row) -> _Report | None:

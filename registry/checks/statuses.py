@@ -7,6 +7,7 @@ from pathlib import Path
 
 from registry.checks.issue import Issue, IssueKind
 from registry.dataclass import dataclass
+from registry.schema.layout import DATABASE
 from registry.schema.records import is_known
 from registry.text import shown_name
 
@@ -44,13 +45,16 @@ def unknown_status_findings(statuses: Iterable[WrittenStatus]) -> list[Issue]:
 def _unknown(word: str, found: list[WrittenStatus]) -> Issue:
     first, count = found[0], len(found)
     agents = f"{shown_name(first.agent)}" + (f" and {count - 1} more" if count > 1 else "")
+    meaning = "such an agent counts as active"
+    if any(written.file.name == DATABASE for written in found):
+        meaning += ", but as completed in a database with a progress of 100 %"
+    subject = f"{agents} has" if count == 1 else f"one of {agents} has"
     return Issue(
         IssueKind.UNKNOWN_STATUS,
         first.file,
         None,
         first.field,
         word,
-        f"is {shown_name(word)} for {agents}: muster does not know this word, so such an agent "
-        "counts as active, but as completed in a database with a progress of 100 %",
-        advice="if such an agent has ended, complete or kill it: muster complete, muster kill",
+        f"is {shown_name(word)} for {agents}: muster does not know this word, so {meaning}",
+        advice=f"if {subject} ended, complete or kill it: muster complete, muster kill",
     )

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from registry.database.tables import Rows as Rows
     from registry.database.tables import grouped as grouped
     from registry.database.transaction import WriteTransaction as WriteTransaction
+    from registry.database.transaction import why_locked as why_locked
     from registry.database.transaction import writing as writing
 else:
     __getattr__, __dir__ = exports(
@@ -70,6 +71,7 @@ else:
             ),
             "transaction": (
                 "WriteTransaction",
+                "why_locked",
                 "writing",
             ),
         },

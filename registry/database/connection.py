@@ -310,7 +310,8 @@ def check(files: DatabaseFiles, limits: Limits = USUAL) -> None:
     if time.monotonic() >= limits.give_up_at:
         raise UnreadableDatabaseError(files.path, "was not read: no time was left", "Try again")
     size, log = files.stamp.main.size, files.stamp.log
-    if size == 0 and not files.is_in_use:
+    # SQLite would delete a log beside an empty database, even if it only reads.
+    if size == 0:
         if time.time_ns() - files.stamp.main.mtime_ns < _EMPTY_FOR * 1e9:
             raise BusyRegistryError(files.path, locked=False)
         raise UnreadableDatabaseError(

@@ -12,6 +12,7 @@ import fcntl
 import os
 import stat
 import struct
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
@@ -27,7 +28,7 @@ from registry.errors import (
     UnreadableDatabaseError,
     UnwritableDatabaseError,
 )
-from registry.storage.files.descriptor import close_read, open_owned
+from registry.storage.files.descriptor import Descriptor, close_read, open_owned
 from registry.storage.files.file_age import seconds_since_write
 from registry.storage.files.interruption import hand_on, tolerating
 from registry.storage.files.mounts import owner_of
@@ -40,8 +41,14 @@ from registry.storage.files.safe_open import (
     target_of,
 )
 
+# The identity and the descriptor of each database that this process has used; without locks
+# between the uses. Nothing asks about an old descriptor, as its file system may not answer.
+_kept: dict[Path, tuple[tuple[int, int], Descriptor]] = {}
+
 # SQLite locks bytes at 1 GiB: a pending byte, a reserved byte, and then 510 shared bytes.
 _SHARED_LOCK = struct.pack("@hhqqi", fcntl.F_RDLCK, os.SEEK_SET, 0x40000002, 510, 0)
+
+_NO_LOCK = struct.pack("@hhqqi", fcntl.F_UNLCK, os.SEEK_SET, 0x40000002, 510, 0)
 
 _LOG, _INDEX, _JOURNAL = "-wal", "-shm", "-journal"
 
@@ -320,6 +327,36 @@ def _untrusted(path: Path, why: str) -> UnreadableDatabaseError:
     )
 
 
+def _kept_of(files: DatabaseFiles) -> Descriptor:
+    """Opens a database; returns the descriptor that is kept for this file, if there is one.
+
+    Raises:
+        RegistryError: The database cannot be opened.
+    """
+    known = _kept.get(files.path)
+    if known is not None and known[0] == files.stamp.main.identity:
+        return known[1]
+    opened = open_file(files.path, os.O_RDONLY)
+    # This closes the descriptor of a file that was at this path before.
+    _kept[files.path] = FileState.of(os.fstat(opened.fileno())).identity, opened
+    return opened
+
+
+# A lock of the parent process would also be a lock of the child, and end with the child's.
+os.register_at_fork(after_in_child=_kept.clear)
+
+
+def _open_modes(identity: tuple[int, int], own: int) -> Iterator[int]:
+    """Yields the access modes of this process's descriptors of a file, except for one of them."""
+    for name in os.listdir("/proc/self/fd"):
+        if int(name) != own:
+            with tolerating(OSError):
+                status = os.fstat(int(name))
+                flags = fcntl.fcntl(int(name), fcntl.F_GETFL)
+                if (status.st_dev, status.st_ino) == identity:
+                    yield flags & os.O_ACCMODE
+
+
 class HeldDatabase:
     """A lock that keeps the write-ahead log and its index where they are.
 
@@ -328,8 +365,9 @@ class HeldDatabase:
     writer can still write, and can close its connection.
 
     Use it as a context manager, around the use of the database by SQLite. Closing any descriptor
-    of the database drops SQLite's locks in this process. So this descriptor is closed last, and
-    only one thread of a process may use one database at a time.
+    of the database drops all of SQLite's locks in this process, also those of connections that
+    the caller of this library has opened. So this descriptor is never closed while the database
+    exists (see `_kept`), and only one thread of a process may use one database at a time.
 
     Args:
         files: The database.
@@ -343,12 +381,11 @@ class HeldDatabase:
 
     def __init__(self, files: DatabaseFiles, *, always: bool = False) -> None:
         path = files.path
-        self._opened = open_file(path, os.O_RDONLY)
+        self._opened = _kept_of(files)
         try:
             if files.is_in_use or always:
                 fcntl.fcntl(self._opened.fileno(), fcntl.F_OFD_SETLK, _SHARED_LOCK)
         except OSError as error:
-            close_read(self._opened)
             hand_on(error)
             if error.errno in (errno.EAGAIN, errno.EACCES):
                 raise BusyRegistryError(path) from error
@@ -359,7 +396,7 @@ class HeldDatabase:
         return self
 
     def __exit__(self, *_: object) -> None:
-        close_read(self._opened)
+        fcntl.fcntl(self._opened.fileno(), fcntl.F_OFD_SETLK, _NO_LOCK)
 
     def check_mode(self) -> None:
         """Requires that the database uses a write-ahead log.
@@ -392,15 +429,8 @@ class HeldDatabase:
         """
         held = os.fstat(self._opened.fileno())
         identity = held.st_dev, held.st_ino
-        is_open = False
-        for name in os.listdir("/proc/self/fd"):
-            with tolerating(OSError):
-                status = os.fstat(int(name))
-                flags = fcntl.fcntl(int(name), fcntl.F_GETFL)
-                # Only SQLite opens a database for writing.
-                is_same = (status.st_dev, status.st_ino) == identity
-                is_open = is_open or (is_same and flags & os.O_ACCMODE == os.O_RDWR)
-        if identity != files.stamp.main.identity or not is_open:
+        modes = _open_modes(identity, self._opened.fileno())
+        if identity != files.stamp.main.identity or os.O_RDWR not in modes:
             raise BusyRegistryError(self._path)
 
     def check_opened(self, files: DatabaseFiles) -> None:

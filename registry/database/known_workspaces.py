@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import NamedTuple
 
-from registry.database.connection import Transaction
+from registry.database.connection import USUAL, Limits, Transaction
 from registry.database.rows import patiently, unknown_schema
 
 TABLE, COLUMN = "known_workspaces", "workspace_base"
@@ -26,20 +26,21 @@ class KnownWorkspaces(NamedTuple):
     is_whole: bool
 
 
-def read_known_workspaces(path: Path) -> KnownWorkspaces:
+def read_known_workspaces(path: Path, limits: Limits = USUAL) -> KnownWorkspaces:
     """Returns the paths that the orchestrator's list of workspaces has.
 
     The paths are not checked. The list keeps workspaces that no longer exist.
 
     Args:
         path: The database; usually `~/.claude-orchestrator/global_registry.sqlite3`.
+        limits: The limits of the reading.
 
     Raises:
         RegistryNotFoundError: The database does not exist.
         UnreadableDatabaseError: The database is damaged, or has an unknown schema.
         RegistryError: The database is busy, not accessible, or not trusted.
     """
-    return patiently(path, _known)
+    return patiently(path, _known, limits)
 
 
 def _known(transaction: Transaction) -> KnownWorkspaces:

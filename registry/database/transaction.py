@@ -59,6 +59,7 @@ from registry.errors import (
 from registry.storage.files.interruption import hand_on
 from registry.storage.files.permissions import user_called
 from registry.storage.files.safe_open import folder_of
+from registry.storage.files.writers import outsider_of
 
 # While one attempt waits, no other thread of this process can read the database.
 _ATTEMPT = 0.05
@@ -233,6 +234,24 @@ def why_unwritable(path: Path, check_content: Callable[[Transaction], None]) -> 
     return None
 
 
+def why_locked(path: Path, timeout: float) -> str | None:
+    """Returns why no write transaction can begin now; changes no content.
+
+    Args:
+        path: The database.
+        timeout: How long to wait for other writers, in seconds.
+
+    Returns:
+        The reason; None if a write transaction began, and was rolled back.
+    """
+    try:
+        with writing(path, timeout):
+            return None
+    except RegistryError as error:
+        hand_on(error)
+        return error.brief
+
+
 def _check_permissions(files: DatabaseFiles) -> None:
     """Requires that this user may write the files, or create the log and its index.
 
@@ -241,6 +260,16 @@ def _check_permissions(files: DatabaseFiles) -> None:
         UnwritableDatabaseError: See `check_new_files`.
     """
     path = files.path
+    # SQLite opens files by their paths, and executes the expressions of a schema. So another user
+    # could exchange the files, or write expressions that never end.
+    other = outsider_of(path, ())
+    if other is not None:
+        raise UnwritableDatabaseError(
+            path,
+            f"is not written, because {other} can write or replace it",
+            "Run muster as the only user who can write the database and its directory, for "
+            "example with sudo -u",
+        )
     with folder_of(path) as folder:
         names = [path.name, *(["."] if not files.is_in_use else own_names(path))]
         for name in names:

@@ -122,7 +122,7 @@ def finish_in_database(
                 continue
             end = ends.get(agent_id)
             after = end.status if end is not None else status
-            before = text_of(tables.rows[agent_id]["status"])
+            before = record.status or text_of(tables.rows[agent_id]["status"])
             message = (end.message if end is not None else reason) or _message(before, after)
             message = valid_text(message)
             line = _finish(tables, record, after, message, now, end)
@@ -198,7 +198,7 @@ def _finish(
     """
     entry = tables.entries[record.id]
     ended = entry.get("agents.completed_at")
-    progress = whole_progress(entry.get("agents.progress"))
+    progress = newest_progress(record, entry)
     updated = newest_time(record.last_update, now)
     at = updated if end is None else end.timestamp
     if status == "completed":
@@ -213,7 +213,7 @@ def _finish(
             "agents.last_update": updated,
             "agent_progress_latest.timestamp": at,
             "agent_progress_latest.status": status,
-            "agent_progress_latest.progress": progress,
+            "agent_progress_latest.progress": whole_progress(progress),
             "agent_progress_latest.message": message,
         },
     )
@@ -222,7 +222,7 @@ def _finish(
         "agent_id": record.id,
         "status": status,
         "message": message,
-        "progress": progress,
+        "progress": whole_progress(progress),
         **BY_MUSTER,
     }
 
@@ -246,6 +246,20 @@ def newest_time(known: str | None, now: str | None = None) -> str:
     """
     now = now or timestamp()
     return max((now, known or now), key=lambda time: parse_time(time) or 0.0)
+
+
+def newest_progress(record: AgentRecord, entry: Json) -> object:
+    """Returns the newest progress of an agent, as the table `agents` stores it.
+
+    The value of the table is returned unchanged if nothing newer is known. As the orchestrator
+    does, a change of the status then leaves it as it is, for example empty.
+
+    Args:
+        record: The newest data of the agent.
+        entry: The fields of the agent in the database.
+    """
+    stored = entry.get("agents.progress")
+    return stored if record.progress in (None, stored) else whole_progress(record.progress)
 
 
 def whole_progress(value: object) -> int:

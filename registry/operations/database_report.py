@@ -11,12 +11,13 @@ from registry.operations.database_finish import (
     DatabaseTask,
     TaskLine,
     append_lines,
+    newest_progress,
     newest_time,
     valid_text,
     whole_progress,
 )
 from registry.operations.report import Reported, check_report
-from registry.schema.records import stored_status, text_of
+from registry.schema.records import DATABASE_STATUSES, stored_status, text_of
 from registry.storage.locked_file import DEFAULT_TIMEOUT
 
 _log = logging.getLogger(__name__)
@@ -39,7 +40,7 @@ def report_in_database(
     Args:
         task: The task of the agent.
         agent_id: The id of the agent.
-        status: An active or terminal status; None to keep the present status.
+        status: A word of `DATABASE_STATUSES`; None to keep the present status.
         progress: The progress in percent, 0 to 100; None to keep the present value.
         message: A message for the user.
         timeout: How long to wait for other writers, in seconds.
@@ -50,7 +51,7 @@ def report_in_database(
         UncertainCommitError: It is not known whether the report was written.
         RegistryError: The database cannot be written; nothing was changed.
     """
-    check_report(agent_id, status, progress, message, any_status=False)
+    check_report(agent_id, status, progress, message, accepted=DATABASE_STATUSES)
     message = valid_text(message)
 
     def report(tables: AgentTables) -> tuple[Reported, TaskLine]:
@@ -58,9 +59,8 @@ def report_in_database(
         if record is None or agent_id not in tables.entries:
             raise AgentNotFoundError(agent_id)
         entry = tables.entries[agent_id]
-        percent = entry.get("agents.progress") if progress is None else progress
-        whole = whole_progress(percent)
-        previous = text_of(tables.rows[agent_id]["status"])
+        whole = whole_progress(newest_progress(record, entry) if progress is None else progress)
+        previous = record.status or text_of(tables.rows[agent_id]["status"])
         word = stored_status((previous if status is None else status) or "", whole)
         now = newest_time(record.last_update)
         ended = entry.get("agents.completed_at")

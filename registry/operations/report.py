@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -150,9 +150,18 @@ def check_report(
     progress: float | None,
     message: str,
     *,
-    any_status: bool,
+    any_status: bool = False,
+    accepted: Collection[str] = ACTIVE_STATUSES | TERMINAL_STATUSES,
 ) -> None:
     """Requires valid arguments of a report; see `report_progress`.
+
+    Args:
+        agent_id: The id of the agent.
+        status: The status, or None.
+        progress: The progress in percent, or None.
+        message: The message.
+        any_status: Whether every status is accepted.
+        accepted: The accepted statuses otherwise.
 
     Raises:
         WrongShapeError: An argument has a wrong value.
@@ -165,7 +174,6 @@ def check_report(
         raise WrongShapeError("message", "must be a string")
     if any_status and (not isinstance(status, str | None) or status == ""):
         raise WrongShapeError("status", "must be a non-empty string")
-    accepted = ACTIVE_STATUSES | TERMINAL_STATUSES
     refused = not isinstance(status, str) or status not in accepted
     if status is not None and not any_status and refused:
         known = ", ".join(sorted(accepted))

@@ -22,14 +22,17 @@ if TYPE_CHECKING:
     from registry.schema.layout import task_places as task_places
     from registry.schema.places import ENVIRONMENT_VARIABLE as ENVIRONMENT_VARIABLE
     from registry.schema.places import Ask as Ask
+    from registry.schema.places import KnownPaths as KnownPaths
     from registry.schema.places import Origin as Origin
     from registry.schema.places import Place as Place
     from registry.schema.places import PlaceState as PlaceState
     from registry.schema.places import kept_places as kept_places
+    from registry.schema.places import known_paths as known_paths
     from registry.schema.places import named_by as named_by
     from registry.schema.places import named_places as named_places
     from registry.schema.places import nearest_places as nearest_places
     from registry.schema.records import ACTIVE_STATUSES as ACTIVE_STATUSES
+    from registry.schema.records import DATABASE_STATUSES as DATABASE_STATUSES
     from registry.schema.records import ORCHESTRATOR as ORCHESTRATOR
     from registry.schema.records import TERMINAL_STATUSES as TERMINAL_STATUSES
     from registry.schema.records import AgentRecord as AgentRecord
@@ -87,6 +90,7 @@ else:
             ),
             "records": (
                 "ACTIVE_STATUSES",
+                "DATABASE_STATUSES",
                 "AgentRecord",
                 "Deployment",
                 "GlobalRecord",
@@ -132,8 +136,10 @@ else:
                 "Place",
                 "PlaceState",
                 "Ask",
+                "KnownPaths",
                 "named_by",
                 "kept_places",
+                "known_paths",
                 "named_places",
                 "nearest_places",
             ),

@@ -16,9 +16,9 @@ from registry.schema.records import (
     meaning_in_database,
     meaning_of,
     text_of,
+    usual_session,
     whole_of,
 )
-from registry.schema.session_names import SESSION_PREFIX
 
 # The limits of a task without own limits.
 _MAX_AGENTS, _MAX_CONCURRENT, _MAX_DEPTH = 50, 20, 5
@@ -46,9 +46,7 @@ class WorkspaceRecord:
     def sessions(self) -> frozenset[str]:
         """The names of the sessions of all agents."""
         return frozenset(
-            agent.tmux_session or SESSION_PREFIX + agent.id
-            for task in self.tasks.values()
-            for agent in task.agents
+            usual_session(agent) for task in self.tasks.values() for agent in task.agents
         )
 
 
@@ -168,7 +166,11 @@ class LastReport:
 
 
 def newest_of(
-    database: TaskRecord, json: TaskRecord, reports: Mapping[str, LastReport]
+    database: TaskRecord,
+    json: TaskRecord,
+    reports: Mapping[str, LastReport],
+    *,
+    is_believed: bool = True,
 ) -> TaskRecord:
     """Returns the newest data of a task that is in the database and in a JSON registry.
 
@@ -180,10 +182,22 @@ def newest_of(
         database: The task in the database.
         json: The task in the JSON registry.
         reports: Maps an agent's id to its last report.
+        is_believed: Whether the database is believed about agents of the JSON registry. If not,
+            the JSON registry counts for these agents.
     """
     beside = {agent.id: agent for agent in json.agents}
-    agents = [_newest(agent, beside.pop(agent.id, None)) for agent in database.agents]
-    agents += [agent for agent in json.agents if beside.get(agent.id) is agent]
+    agents = [
+        _newest(agent, beside.get(agent.id)) if is_believed else beside.get(agent.id, agent)
+        for agent in database.agents
+    ]
+    known = {agent.id for agent in database.agents}
+    agents += [agent for agent in beside.values() if agent.id not in known]
+    sessions = {agent.id: usual_session(agent) for agent in agents}
+    others = tuple(
+        agent
+        for agent in (*database.agents, *json.agents)
+        if usual_session(agent) != sessions[agent.id]
+    )
     reported = tuple(_with_report(agent, reports.get(agent.id)) for agent in agents)
     hierarchy = {**json.hierarchy, **database.hierarchy}
     warnings = (*database.warnings, *json.warnings)
@@ -191,6 +205,7 @@ def newest_of(
     return replace(
         database,
         agents=reported,
+        other_sessions=others,
         hierarchy=hierarchy,
         warnings=warnings,
         phase=task.phase,
@@ -204,7 +219,7 @@ def _newest(database: AgentRecord, json: AgentRecord | None) -> AgentRecord:
     if json.tmux_session is not None and database.tmux_session is None:
         # Without the session's name, the session would belong to no agent.
         database = replace(database, tmux_session=json.tmux_session)
-    if (json.updated or 0.0) <= (database.updated or 0.0):
+    if (json.recorded or 0.0) <= (database.recorded or 0.0):
         return database
     return replace(
         json,
@@ -219,7 +234,7 @@ def _newest(database: AgentRecord, json: AgentRecord | None) -> AgentRecord:
 
 
 def _with_report(agent: AgentRecord, report: LastReport | None) -> AgentRecord:
-    if report is None or report.at <= (agent.updated or 0.0):
+    if report is None or report.at <= (agent.recorded or 0.0):
         return agent
     status = report.status or agent.status
     progress = agent.progress if report.progress is None else report.progress

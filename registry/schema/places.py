@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import StrEnum
 from functools import partial
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import NamedTuple, Protocol, TypeVar
 
 from registry import database
 from registry.dataclass import dataclass
@@ -40,6 +40,8 @@ _SILENT = "the file system does not answer; check its server, or unmount it"
 _GONE = "does not exist"
 
 _UNKNOWN = "the workspaces that the orchestrator knows cannot be read"
+
+_SMALL = database.Limits(4 << 20, seconds=1.0)
 
 Result = TypeVar("Result")
 
@@ -187,44 +189,75 @@ def kept_places(
         be used.
     """
     origins = dict.fromkeys(default_paths(environment), Origin.DEFAULT)
-    (known,) = ask([partial(_known_paths, environment)])
-    paths, note = known or ((), f"{_UNKNOWN}: {_SILENT}")
-    for path in paths:
+    (found,) = ask([partial(_trusted_paths, environment)])
+    known = found or KnownPaths((), f"{_UNKNOWN}: {_SILENT}", is_whole=False)
+    for path in known.paths:
         origins.setdefault(path, Origin.KNOWN)
     places = _look_at(tuple(origins.items()), _kept_place, ask)
-    return places, () if note is None else (note,)
+    return places, () if known.note is None else (known.note,)
 
 
-def _known_paths(environment: Mapping[str, str]) -> tuple[tuple[Path, ...], str | None]:
-    """Returns the paths of the workspaces that the orchestrator knows.
+class KnownPaths(NamedTuple):
+    """The paths of the workspaces that the orchestrator of a user knows.
 
-    Returns:
-        The paths, the last used one first; and a message if they cannot be read.
+    Attributes:
+        paths: The paths, the last used one first.
+        note: A message if not all of them are known; otherwise None.
+        is_whole: Whether these are all paths of the list, or the list does not exist.
     """
-    home = environment.get("HOME", "")
-    if not os.path.isabs(home):
-        return (), None
-    # The user named this directory, by HOME. So a symlink to it is followed.
-    folder = Path(os.path.realpath(os.path.join(home, FOLDER)))
-    path = folder / _LIST
-    if not may_exist(path):
-        return (), None
-    why = why_foreign(folder)
-    if why is not None:
-        return (), f"{_UNKNOWN}: {shown_name(folder)} {why}"
+
+    paths: tuple[Path, ...] = ()
+    note: str | None = None
+    is_whole: bool = True
+
+
+def known_paths(environment: Mapping[str, str], *, of_process: bool = False) -> KnownPaths:
+    """Returns the paths of the workspaces that the orchestrator knows; does not examine them.
+
+    The list may belong to any user: an entry in it can only protect a session. `kept_places`
+    returns the workspaces that muster may use.
+
+    Args:
+        environment: The environment variables; `HOME` has the orchestrator's list.
+        of_process: Whether the environment is that of a process, which may name any file. Then
+            the reading of the list has small limits.
+    """
+    path = _list_in(environment)
+    if path is None or not may_exist(path):
+        return KnownPaths()
     try:
-        known = database.read_known_workspaces(path)
+        known = database.read_known_workspaces(path, _SMALL if of_process else database.USUAL)
     except RegistryNotFoundError as error:
         hand_on(error)
-        return (), None
+        return KnownPaths()
     except RegistryError as error:
         hand_on(error)
-        return (), f"{_UNKNOWN}: {shown_name(path)} {error.reason or error}"
+        problem = f"{_UNKNOWN}: {shown_name(path)} {error.reason or error}"
+        return KnownPaths((), problem, is_whole=False)
     note = None
     if not known.is_whole:
         limit = database.KNOWN_AT_MOST
         note = f"only the last {limit} workspaces that the orchestrator used are examined"
-    return tuple(Path(name) for name in known.paths if may_be_path(name)), note
+    paths = tuple(Path(name) for name in known.paths if may_be_path(name))
+    return KnownPaths(paths, note, known.is_whole)
+
+
+def _list_in(environment: Mapping[str, str]) -> Path | None:
+    """Returns the path of the orchestrator's list; None if `HOME` has no absolute path."""
+    home = environment.get("HOME", "")
+    if not os.path.isabs(home):
+        return None
+    # The user named this directory, by HOME. So a symlink to it is followed.
+    return Path(os.path.realpath(os.path.join(home, FOLDER))) / _LIST
+
+
+def _trusted_paths(environment: Mapping[str, str]) -> KnownPaths:
+    """Returns the result of `known_paths` for a list of this user or root."""
+    path = _list_in(environment)
+    if path is not None and may_exist(path) and (why := why_foreign(path.parent)) is not None:
+        problem = f"{_UNKNOWN}: {shown_name(path.parent)} {why}"
+        return KnownPaths((), problem, is_whole=False)
+    return known_paths(environment)
 
 
 def _kept_place(path: Path, origin: Origin) -> Place:

@@ -50,6 +50,9 @@ _MEANINGS: Mapping[str, str] = MappingProxyType(
 )
 """Maps each known word to the status of the library that has the same meaning."""
 
+DATABASE_STATUSES = frozenset(_MEANINGS)
+"""The statuses that a report to a database may have: the words of the orchestrator."""
+
 _AT_WORK = "working"
 """The meaning of a word that is not known."""
 
@@ -339,9 +342,24 @@ class AgentRecord:
         return (*earlier, self.started)
 
     @property
+    def recorded(self) -> float | None:
+        """When the status was written, in seconds since the epoch; None if this is not known.
+
+        An orchestrator writes some ends without `last_update`. An agent that was deployed anew
+        keeps the time of its earlier end.
+        """
+        times = [self.updated, self.ended if is_terminal(self.meaning) else None]
+        return max((time for time in times if time is not None), default=None)
+
+    @property
     def deployment(self) -> Deployment:
         """The deployment that the entry described when the registry was read."""
         return Deployment(self.tmux_session, self.started_at)
+
+
+def usual_session(agent: AgentRecord) -> str:
+    """Returns the name of an agent's session, or the usual name if the entry has no name."""
+    return agent.tmux_session or SESSION_PREFIX + agent.id
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,6 +391,8 @@ class TaskRecord:
         max_agents, max_depth, max_concurrent: The limits in the file, or None.
         phase: The number of the present phase, from 0; None if the task has no phases.
         phases: Maps the number of each phase to the phase.
+        other_sessions: Older data of agents in `agents` that name another session for the agent.
+            Either session may be the agent's.
     """
 
     task_id: str | None
@@ -390,6 +410,7 @@ class TaskRecord:
     max_concurrent: int | None = None
     phase: int | None = None
     phases: Mapping[int, Phase] = field(default_factory=dict)
+    other_sessions: tuple[AgentRecord, ...] = ()
 
     # Cached, because every change of any registry causes a new use of these values.
 
@@ -414,10 +435,15 @@ class TaskRecord:
         """The names of all sessions in the registry."""
         return tuple(agent.tmux_session for agent in self.agents if agent.tmux_session)
 
+    @property
+    def with_sessions(self) -> tuple[AgentRecord, ...]:
+        """All data that name a session: of the agents, and `other_sessions`."""
+        return self.agents + self.other_sessions
+
     @cached_property
     def sessions(self) -> frozenset[str]:
         """The names of all agents' sessions; the usual name if an agent's entry has none."""
-        return frozenset(agent.tmux_session or SESSION_PREFIX + agent.id for agent in self.agents)
+        return frozenset(map(usual_session, self.with_sessions))
 
     @cached_property
     def respelled_sessions(self) -> frozenset[str]:

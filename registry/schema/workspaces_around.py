@@ -105,6 +105,8 @@ def _keeps_tasks(directory: Path) -> bool:
 
 def _may_keep_tasks(directory: Path) -> bool:
     try:
+        if directory.name == WORKSPACE_NAME and _has_mode(directory, stat.S_ISDIR):
+            return True
         return _keeps_tasks(directory)
     except OSError as error:
         hand_on(error)

@@ -205,6 +205,10 @@ class JsonTask(_JsonSource):
         """See `TaskSource.why_unwritable`."""
         return None
 
+    def why_locked(self) -> str | None:
+        """See `TaskSource.why_locked`."""
+        return None
+
     def finish(
         self,
         agent_ids: Iterable[str],

@@ -254,6 +254,15 @@ class TaskSource(Source, Protocol):
             None: `Snapshot.has_locks` and the errors of a reading have the reasons.
         """
 
+    def why_locked(self) -> str | None:
+        """Returns why a change of the task cannot begin now, for example because of a writer.
+
+        Waits a short time for other writers. Changes no content.
+
+        Returns:
+            The reason; None if a change can begin. For the JSON format the result is always None.
+        """
+
     def finish(
         self,
         agent_ids: Iterable[str],
@@ -291,7 +300,8 @@ class TaskSource(Source, Protocol):
 
         Args:
             agent_id: The id of the agent.
-            status: An active or terminal status; None to keep the present status.
+            status: An active or terminal status of the storage format; None to keep the present
+                status.
             progress: The progress in percent, 0 to 100; None to keep the present value.
             message: A message for the user.
 

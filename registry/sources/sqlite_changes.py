@@ -13,7 +13,7 @@ from registry.errors import NotSupportedError, RegistryError, RegistryNotFoundEr
 from registry.schema.database_records import LastReport, newest_of
 from registry.schema.layout import GLOBAL_REGISTRY
 from registry.schema.records import ORCHESTRATOR, AgentRecord, TaskRecord
-from registry.snapshots import Snapshot, read_task, when_free
+from registry.snapshots import BUSY_TIMEOUT, Snapshot, read_task, when_free
 from registry.sources.json_source import JsonTask
 from registry.storage.codec import MAX_BYTES
 from registry.storage.files.interruption import hand_on, tolerating
@@ -124,6 +124,10 @@ class SqliteChanges:
     def why_unwritable(self) -> str | None:
         """See `TaskSource.why_unwritable`."""
         return database.why_unwritable(self.database)
+
+    def why_locked(self) -> str | None:
+        """See `TaskSource.why_locked`."""
+        return database.why_locked(self.database, BUSY_TIMEOUT)
 
     def finish(
         self,

@@ -29,6 +29,7 @@ from registry.storage.codec import MAX_BYTES
 from registry.storage.files.interruption import hand_on, tolerating
 from registry.storage.files.presence import may_exist
 from registry.storage.files.safe_open import is_safe_name
+from registry.storage.files.writers import is_believed
 from registry.text import shown_name
 
 if TYPE_CHECKING:
@@ -149,7 +150,12 @@ class SqliteTask(SqliteChanges):
             self.cache.mixed.add(self.task_id)
             own = state.signature
             ids = [agent.id for agent in (*record.agents, *beside.record.agents)]
-            record = newest_of(record, beside.record, self.last_lines(ids))
+            record = newest_of(
+                record,
+                beside.record,
+                self.last_lines(ids),
+                is_believed=is_believed(self.database, self.path),
+            )
         signature = _signature(own, None if beside is None else beside.signature)
         return Snapshot(self.path, record, signature)
 
@@ -302,10 +308,18 @@ class SqliteWorkspace(JsonWorkspace):
 def _listed(
     database: Mapping[str, GlobalTask], json: Mapping[str, GlobalTask]
 ) -> Mapping[str, GlobalTask]:
-    """Returns the tasks of the database; a missing description is taken from the JSON list."""
+    """Returns the tasks of the database.
+
+    What a task of the database lacks is taken from the JSON list: a missing description, and the
+    other workspace whose registry may list sessions.
+    """
     return {
-        task_id: replace(task, description=json[task_id].description)
-        if not task.description and task_id in json
+        task_id: replace(
+            task,
+            description=task.description or json[task_id].description,
+            elsewhere=json[task_id].elsewhere,
+        )
+        if task_id in json
         else task
         for task_id, task in database.items()
     }

@@ -196,14 +196,17 @@ class Crowd:
             roll.stop()
 
     def held(self) -> list[str]:
-        """Returns the files of the database that this process has open."""
+        """Returns the log and the index of the database if this process has them open.
+
+        A connection has them open. The descriptor that is kept of the database is no connection.
+        """
         names = []
         for fd in os.listdir("/proc/self/fd"):
             try:
                 names.append(os.readlink(f"/proc/self/fd/{fd}"))
             except FileNotFoundError:
                 continue
-        return [name for name in names if name.startswith(str(self._path))]
+        return [name for name in names if name.startswith(f"{self._path}-")]
 
     def _check(self, tasks: Iterable[TaskRecord]) -> None:
         for task in tasks:

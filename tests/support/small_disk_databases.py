@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from registry import Audit, AuditContext, RegistryError
+from registry.database import files
 from registry.schema import Workspace
 from registry.sources import SqliteWorkspace, TaskSource
 from tests.support.databases import Database, agent_row
@@ -20,6 +21,8 @@ from tests.support.small_disk import Ballast
 
 
 def _made(directory: Path) -> Database:
+    # The kept descriptor of a deleted database would occupy the disk until the next use.
+    files._kept.clear()
     shutil.rmtree(directory / "disk", ignore_errors=True)
     built = Database(directory / "disk" / ".agent-workspace")
     built.task()

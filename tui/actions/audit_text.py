@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
+from typing import NamedTuple
 
 from registry.audit import MISSING, Entry, FieldChange, Log, State
 from registry.text import shown_name
@@ -61,8 +63,40 @@ _STATES = {
 }
 
 
-def entry_title(entry: Entry, undone: bool) -> str:
-    """Returns the time, the action and the result of a log entry as one line."""
+class LogBlock(NamedTuple):
+    """Consecutive entries of one action with one result, as text.
+
+    Attributes:
+        title: The time, the action and the result, as one line.
+        state: The result.
+        lines: The user, the reason, and the changes of all entries.
+    """
+
+    title: str
+    state: State
+    lines: tuple[str, ...]
+
+
+def log_blocks(log: Log, entries: Iterable[Entry]) -> Iterator[LogBlock]:
+    """Yields log entries as text; consecutive entries of one action are one block.
+
+    Args:
+        log: The log that contains the entries.
+        entries: The entries to show.
+    """
+    undone = log.taken_back
+
+    def block_of(entry: Entry) -> tuple[object, ...]:
+        is_undone = entry.place in undone
+        return entry.action_id, entry.action, entry.reason, entry.who, entry.state, is_undone
+
+    for key, group in itertools.groupby(entries, block_of):
+        block = tuple(group)
+        lines = (*_actor_lines(block[0]), *itertools.chain(*map(_change_lines, block)))
+        yield LogBlock(_title(block[0], bool(key[-1])), block[0].state, lines)
+
+
+def _title(entry: Entry, undone: bool) -> str:
     state = "done, undone later" if undone else _STATES[entry.state]
     return (
         f"{local_time(entry.at)}  {shown_name(entry.action_id, 80)}  "
@@ -72,12 +106,20 @@ def entry_title(entry: Entry, undone: bool) -> str:
 
 def entry_details(entry: Entry) -> Iterator[str]:
     """Yields the user, the reason and the changes of a log entry, line by line."""
+    yield from _actor_lines(entry)
+    yield from _change_lines(entry)
+
+
+def _actor_lines(entry: Entry) -> Iterator[str]:
     who = entry.who
     login = f" (sudo of {harmless(who.login, 40)})" if who.login else ""
     tty = f", {harmless(who.tty, 40)}" if who.tty else ""
     yield f"by {harmless(who.user, 40)}{login} on {harmless(who.host, 64)}, pid {who.pid}{tty}"
     if entry.reason:
         yield f"why: {harmless(entry.reason, 400)}"
+
+
+def _change_lines(entry: Entry) -> Iterator[str]:
     if entry.session is not None:
         kind = "session" if entry.session.agent else "orphaned session"
         holder = f" of {shown_name(entry.session.agent)}" if entry.session.agent else ""
@@ -106,11 +148,25 @@ def log_lines(log: Log, entries: Iterable[Entry]) -> Iterator[str]:
         log: The log that contains the entries.
         entries: The entries to show.
     """
-    undone = log.taken_back
-    for entry in entries:
-        yield entry_title(entry, entry.place in undone)
-        for detail in entry_details(entry):
-            yield f"    {detail}"
+    for block in log_blocks(log, entries):
+        yield block.title
+        for line in block.lines:
+            yield f"    {line}"
+
+
+def of_last_actions(entries: Sequence[Entry], count: int) -> tuple[list[Entry], int]:
+    """Returns the entries of the last actions.
+
+    Args:
+        entries: The entries, oldest first.
+        count: The number of actions.
+
+    Returns:
+        The entries, oldest first, and the number of all actions in `entries`.
+    """
+    newest_first = list(dict.fromkeys(entry.action_id for entry in reversed(entries)))
+    kept = frozenset(newest_first[:count])
+    return [entry for entry in entries if entry.action_id in kept], len(newest_first)
 
 
 def unread(log: Log) -> Iterator[str]:

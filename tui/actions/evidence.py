@@ -139,7 +139,7 @@ def looked_at(plan: Plan, evidence: ActionEvidence) -> ActionEvidence:
     nearby, sessions = plan.nearby or NearbyWorkspaces(), snapshot.sessions.values()
     return replace(
         evidence,
-        mixed=_mixed(sessions),
+        mixed=_mixed(sessions) | _with_other_agents(plan, sessions),
         claims={session.id: why for session, why in claims_on(nearby, held, snapshot).items()},
     )
 
@@ -168,11 +168,35 @@ def _gone(plan: Plan, evidence: ActionEvidence) -> Iterator[Step]:
             yield step
 
 
-def _mixed(sessions: Collection[Session]) -> Mapping[str, str]:
+def _with_other_agents(plan: Plan, sessions: Collection[Session]) -> dict[str, str]:
+    """Maps the ids of sessions in whose terminals other agents run to the reasons.
+
+    When tmux ends a session, the kernel ends the processes in the terminals of its panes.
+    """
+    if not plan.spared:
+        return {}
+    # Imported late, because most plans spare no process.
+    from tui.host.process import procfs
+
+    led: dict[int, int] = {}
+    for pid, started in plan.spared:
+        stat = procfs.stat_of(pid)
+        if stat is not None and stat.identity == (pid, started) and not stat.is_ended:
+            led[stat.session] = pid
+    return {
+        session.id: f"process {led[pane]} of another agent runs in the terminal of the session, "
+        "and would end with the session; first end that agent, or kill both together"
+        for session in sessions
+        for pane in session.pids
+        if pane in led
+    }
+
+
+def _mixed(sessions: Collection[Session]) -> dict[str, str]:
     """Maps the ids of sessions with moved panes to the reasons; see `find_mixed`."""
     origins = PaneOrigins().read(sessions)
     unknown = unknown_among(origins, sessions, process_tree.begun)
-    return find_mixed(sessions, moved_among(origins, sessions), unknown)
+    return dict(find_mixed(sessions, moved_among(origins, sessions), unknown))
 
 
 def _holder(step: Step, session: Session, evidence: ActionEvidence) -> Holder | None:

@@ -14,8 +14,10 @@ from registry.errors import RegistryError
 from registry.operations import FinishReport
 from registry.schema import Deployment
 from registry.storage import durable_commits
+from registry.text import command_line
 from tui.actions.evidence import evidence_now
 from tui.actions.kill import end_sessions
+from tui.actions.kill_record import KillRecord
 from tui.actions.outcome import Outcome, Result, StepOutcome
 from tui.actions.plan import Plan, Step, Verb
 from tui.actions.preconditions import (
@@ -76,15 +78,18 @@ def on_record(plan: Plan, reason: str) -> str:
 
 def _kill(plan: Plan, tmux: Tmux, reason: str, progress: ProgressCallback) -> Outcome:
     audit = Audit(plan.verb.value, on_record(plan, reason))
-    outcomes, unrecorded = end_sessions(plan, tmux, audit, progress)
+    record = KillRecord(plan, audit)
+    outcomes = end_sessions(plan, tmux, record, progress)
     ended = {
         step: outcome.detail
         for step, outcome in outcomes.items()
         if outcome.result is Result.DONE and step.writes
     }
     written, problems = _record(ended, plan, reason or KILL_REASON, outcomes, audit, progress)
-    problems = (*unrecorded, *problems)
-    return _outcome(plan, outcomes, written, problems)
+    for step in ended:
+        if outcomes[step].result is Result.FAILED:
+            record.not_recorded(step, outcomes[step].detail)
+    return _outcome(plan, outcomes, written, (*record.problems, *problems))
 
 
 def complete(
@@ -180,7 +185,7 @@ def _record(
             )
         except (RegistryError, OSError) as error:
             for step in group:
-                why = _not_recorded(steps[step], error)
+                why = _not_recorded(step, plan.status_of(step), steps[step], error)
                 outcomes[step] = StepOutcome(step.label, Result.FAILED, why)
             continue
         written |= dict.fromkeys(report.written)
@@ -190,17 +195,23 @@ def _record(
     return tuple(written), tuple(problems)
 
 
-def _not_recorded(done: str, error: RegistryError | OSError) -> str:
+def _not_recorded(step: Step, status: str, done: str, error: RegistryError | OSError) -> str:
     """Returns the detail of a step whose registry was not changed.
 
     Args:
+        step: The step.
+        status: The status that was not written.
         done: What was done before, for example the end of a session; may be empty.
         error: The error.
     """
     if not done:
         return f"not recorded: {error}"
     why = error.brief if isinstance(error, RegistryError) else str(error)
-    return f"{done}; not recorded: {why}; then set the status with `muster complete`"
+    # Without the option, the command takes the status that the agent itself reported.
+    options = [("--as", status)] if step.end is None else []
+    command = command_line("muster", "complete", names=[step.label], options=options)
+    remedy = f"set the status with `{command}`" if command is not None else "complete the agent"
+    return f"{done}; not recorded: {why}; then {remedy}"
 
 
 def _judged(steps: Iterable[Step]) -> dict[str, frozenset[Deployment]]:

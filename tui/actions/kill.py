@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import TYPE_CHECKING
 
-from registry.audit import Audit, EndedSession
+from registry.audit import EndedSession
 from registry.dataclass import dataclass, replace
 from registry.text import shown_name
 from tui.actions.evidence import evidence_now
@@ -38,20 +38,19 @@ if TYPE_CHECKING:
 
 
 def end_sessions(
-    plan: Plan, tmux: Tmux, audit: Audit, progress: ProgressCallback = no_progress
-) -> tuple[dict[Step, StepOutcome], tuple[str, ...]]:
+    plan: Plan, tmux: Tmux, record: KillRecord, progress: ProgressCallback = no_progress
+) -> dict[Step, StepOutcome]:
     """Ends the sessions of a plan to kill, and then all their processes together. Blocks.
 
     Args:
         plan: A confirmed plan.
         tmux: The tmux server of the plan.
-        audit: Logs the kills.
+        record: Logs the kills.
         progress: Called with the progress.
 
     Returns:
-        The outcome of every step, and messages about steps that could not be logged.
+        The outcome of every step.
     """
-    record = KillRecord(plan, audit)
     answer = tmux.ask()
     evidence = evidence_now(plan, answer)
     outcomes, targets = _sort(plan, evidence)
@@ -82,8 +81,8 @@ def end_sessions(
     for step, outcome in outcomes.items():
         record.end(step, outcome)
     if any(step.writes and outcomes[step].result is Result.DONE for step in plan.steps):
-        _check_not_back(outcomes, tmux.ask())
-    return outcomes, tuple(record.problems)
+        _check_not_back(outcomes, tmux.ask(), record)
+    return outcomes
 
 
 @dataclass(frozen=True, slots=True)
@@ -250,7 +249,9 @@ def _checked(
     return StepOutcome(step.label, Result.DONE, f"{text}; ended {count}" if own else text)
 
 
-def _check_not_back(outcomes: dict[Step, StepOutcome], snapshot: TmuxSnapshot) -> None:
+def _check_not_back(
+    outcomes: dict[Step, StepOutcome], snapshot: TmuxSnapshot, record: KillRecord
+) -> None:
     """Refuses to give a terminal status to agents whose session may exist again."""
     evidence = ActionEvidence(snapshot, snapshot.server)
     for step, outcome in outcomes.items():
@@ -260,3 +261,4 @@ def _check_not_back(outcomes: dict[Step, StepOutcome], snapshot: TmuxSnapshot) -
         if refused is not None:
             why = f"{outcome.detail}; not recorded: {refused.detail}"
             outcomes[step] = replace(refused, detail=why)
+            record.not_recorded(step, why)

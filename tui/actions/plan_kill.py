@@ -111,6 +111,9 @@ def _why_finished(step: Step) -> str:
     return "is finished; there is nothing to kill"
 
 
+_NAMED = 6
+"""The largest number of workspaces that a text names."""
+
 _TERMINATE = "set its status to terminated"
 _LEFT_OVER = (
     "an earlier kill ended its session, but perhaps not all processes of the session; "
@@ -136,7 +139,10 @@ class _Killing:
     def draft_orphan(self, session: Session) -> Step:
         """Returns the step for an orphaned session, before any checks."""
         own = (workspace.path for workspace in self.roll.workspaces)
-        read = ", ".join(shown_name(path) for path in (*own, *self.roll.nearby_workspaces))
+        paths = (*own, *self.roll.nearby_workspaces)
+        read = ", ".join(map(shown_name, paths[:_NAMED]))
+        if len(paths) > _NAMED:
+            read += f", and {some(len(paths) - _NAMED, 'further workspace')}"
         says = (
             f"not in the registries of {read}; end the session and its processes "
             "(the session may belong to an agent of another workspace)"

@@ -64,7 +64,8 @@ class ActionEvidence:
             may have it.
         leftovers: Maps a step to the running processes that may belong to its agent, although the
             agent's session is gone.
-        mixed: Maps a session's id to the message that panes were moved into or out of the session.
+        mixed: Maps a session's id to the message that panes were moved into or out of the session,
+            or that another agent runs in its terminal.
         claims: Maps a session's id to the reason why the session may belong to another agent.
         holding_us: The ids of the sessions in which muster itself runs.
         rows: Maps the path of a registry to its agents in the roll call.

@@ -50,12 +50,14 @@ class UndoPlan:
         action_id: The id of the action.
         steps: The steps that can be taken back, at least in part.
         sources: For each step, the source (a registry or a workspace) that the step changes.
+        name: The action and its time, for the user.
         preview: The description of the undo.
     """
 
     action_id: str
     steps: tuple[Undoable, ...]
     sources: tuple[Source, ...]
+    name: str
     preview: Preview
 
     @property
@@ -146,7 +148,7 @@ def _plan_given(action_id: str, log: Log, known: Mapping[Path, Source]) -> UndoP
 
 def _instead_of(refused: UndoPlan, plan: UndoPlan) -> UndoPlan:
     """Adds to the preview that a later action cannot be undone, with the reason."""
-    skipped = (f"{refused.preview.title}, which came later", undo_refusal_reason(refused))
+    skipped = (f"{refused.name}, which came later", undo_refusal_reason(refused))
     preview = replace(plan.preview, refused=(skipped, *plan.preview.refused))
     return replace(plan, preview=preview)
 
@@ -191,19 +193,24 @@ def _plan(
     whole = [(", ".join(sorted(agents)) or "?", why) for why, agents in agents_by_reason.items()]
     refused = whole + refused
     first = steps[-1].entry
-    title = f"Undo {first.action} ({local_time(first.at)})"
-    note = f"{shown_name(action_id)}, by {first.who.user}"
-    note += f": {first.reason}. " if first.reason else ". "
+    name = _action_name(first)
+    reason = f": {first.reason}" if first.reason else ""
+    note = f"{shown_name(action_id)}, by {first.who.user}{reason}."
     if not doable:
-        note += _earlier(log, action_id)
+        note += f" {_earlier(log, action_id)}"
     elif any(change.is_counter for step in doable for change in step.entry.changes):
-        note += "Counters change back by the same number."
-    preview = Preview(title, tuple(says), tuple(refused), tuple(files), note)
-    return UndoPlan(action_id, tuple(doable), tuple(sources), preview)
+        note += " Counters change back by the same number."
+    preview = Preview(f"Take back {name}", tuple(says), tuple(refused), tuple(files), note)
+    return UndoPlan(action_id, tuple(doable), tuple(sources), name, preview)
+
+
+def _action_name(entry: Entry) -> str:
+    # The quotes separate the action from the text: "complete" and "fix" are also plain words.
+    return f'"{entry.action}" of {local_time(entry.at)}'
 
 
 def _earlier(log: Log, action_id: str) -> str:
-    """Returns a text that names an earlier action to undo instead; empty if there is none."""
+    """Returns a text that names an earlier action to undo instead, or says there is none."""
     undone = log.taken_back
     before = itertools.takewhile(lambda entry: entry.action_id != action_id, log.entries)
     earlier = [
@@ -215,9 +222,9 @@ def _earlier(log: Log, action_id: str) -> str:
         and entry.place not in undone
     ]
     if not earlier:
-        return ""
+        return "The log has no earlier action that can be undone."
     last = earlier[-1]
-    text = f"The action before this one: {last.action} of {local_time(last.at)}"
+    text = f"The action before this one: {_action_name(last)}"
     command = command_line("muster", "undo", names=(last.action_id,))
     return text if command is None else f"{text}; undo it with {command}"
 

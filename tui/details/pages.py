@@ -7,7 +7,7 @@ from datetime import datetime
 
 from registry.agent_output import SEVERITIES, AgentFinding, LogKind, LogLine, ProgressReport
 from registry.audit import Entry
-from tui.actions.audit_text import entry_details, entry_title, unread
+from tui.actions.audit_text import log_blocks, unread
 from tui.details.ansi import screen_rows
 from tui.details.chart import Point, chart
 from tui.details.rows import Row, row
@@ -205,14 +205,13 @@ def _audit(
 ) -> Iterator[Row]:
     if record.error is not None:
         yield row((harmless(record.error, 400), "error"))
-    undone = record.log.taken_back
     entries = [entry for entry in record.log.entries if _concerns(entry, agent_id, file, agents)]
     if not entries and record.error is None:
         yield row(("The audit log has no changes of the selected line.", "dim"))
-    for entry in reversed(entries[-200:]):
-        yield row((entry_title(entry, entry.place in undone), "bold"), hang=2)
-        for detail in entry_details(entry):
-            yield row(f"  {detail}", hang=4)
+    for block in log_blocks(record.log, reversed(entries[-200:])):
+        yield row((block.title, "bold"), hang=2)
+        for line in block.lines:
+            yield row(f"  {line}", hang=4)
     if len(entries) > 200:
         yield row((f"and {len(entries) - 200} older entries: muster log --all", "dim"))
     for problem in unread(record.log):

@@ -38,6 +38,8 @@ def label(finding: Issue) -> str:
         return finding.agent or "(no id)"
     if finding.kind is IssueKind.ORPHAN:
         return str(finding.found)
+    if finding.kind is IssueKind.UNKNOWN_STATUS:
+        return f"status {shown_name(finding.found)}"
     file = finding.file.parent.name if finding.file is not None else ""
     return f"{file}/{finding.field}" if finding.field else f"{file}/{_name(finding)}"
 

@@ -124,7 +124,7 @@ class RollBuilder:
         answer, missing_since = spellings.resolve(evidence.snapshot), evidence.missing_since
         evidence = replace(evidence, snapshot=answer)
         self._note_ids(answer, missing_since)
-        renamed = self._find_renamed(registries, evidence)
+        renamed = self._find_renamed(registries, evidence, now)
         reasons = {name: candidate.why for name, candidate in renamed.items()}
         reasons |= spellings.doubts(missing_since, answer)
         evidence = replace(evidence, renamed=reasons)
@@ -196,7 +196,9 @@ class RollBuilder:
             ),
         )
 
-    def _find_renamed(self, registries: Content, evidence: Evidence) -> Mapping[str, Candidate]:
+    def _find_renamed(
+        self, registries: Content, evidence: Evidence, now: float
+    ) -> Mapping[str, Candidate]:
         """Maps each missing session that may have another name now to its likeliest candidate."""
         answer = evidence.snapshot
         missing = evidence.missing_since.keys() - answer.sessions.keys()
@@ -232,6 +234,8 @@ class RollBuilder:
                 self._ids if socket is None else {},
                 globals_=globals_,
                 believed=believed,
+                now=now,
+                known=self._ids.keys(),
             )
             for socket, sessions in by_server.items()
         }

@@ -8,7 +8,8 @@ reads the workspaces near the session. A workspace is near a session if any of t
   Directories of a process are its working directory, the directories of its open files, and the
   directories that its command line or environment names.
 
-muster also reads the default workspaces of the user, whose agents may run in any directory.
+muster also reads the default workspaces of the user, and the workspaces in the orchestrator's
+list. Their agents may run in any directory.
 
 An entry in these registries can only protect a session from a kill. So the registries may belong
 to any user. Workspaces of other users are read only up to limits. If muster cannot read a
@@ -30,9 +31,11 @@ from registry.dataclass import dataclass, replace
 from registry.schema import (
     SESSION_PREFIX,
     AgentRecord,
+    KnownPaths,
     UnreadDatabase,
     Workspace,
     default_paths,
+    known_paths,
     resolved_default,
     spellings,
     user_environment,
@@ -50,8 +53,13 @@ from tui.progress import ProgressCallback
 
 Result = TypeVar("Result")
 
+_LIST = Path("the workspaces that the orchestrator knows")
+
 _AT_MOST = 16
 """The largest number of workspaces near sessions that are read."""
+
+_LISTS = 4
+"""The largest number of lists of known workspaces that are read because processes name them."""
 
 _FOREIGN_TASKS = 1000
 _FOREIGN_LARGEST = 1 << 20
@@ -226,29 +234,65 @@ class NearbyWorkspaces:
         """
         surroundings = self._surroundings.of(sessions, answer)
         # Without sessions, nothing depends on the default workspaces.
-        of_user = frozenset(default_paths(user_environment()) if surroundings else ())
-        default = self._resolved(of_user.union(*(each.default for each in surroundings.values())))
+        known = self._known_paths() if surroundings else KnownPaths()
+        lists = self._lists_of(frozenset[str]().union(*(e.homes for e in surroundings.values())))
+        of_user = frozenset(
+            (*default_paths(user_environment()), *known.paths) if surroundings else ()
+        )
+        default = self._resolved(
+            of_user.union(
+                *(each.default for each in surroundings.values()),
+                *(known_there.paths for known_there in lists.values()),
+            )
+        )
+        kept = frozenset[Path]().union(*(default[path] for path in of_user)) - own
+        # The list itself stands for the workspaces in it that are not known now.
         around: dict[Session, Around] = {}
         started: set[Path] = set()
         touched: set[Path] = set()
         for session, found in surroundings.items():
-            keeping = frozenset[Path]().union(*(default[path] for path in found.default | of_user))
-            around[session] = replace(found, near=found.near - own, default=keeping - own)
+            its_lists = (known, *(lists[home] for home in found.homes if home in lists))
+            is_whole = all(each.is_whole for each in its_lists) and found.homes <= lists.keys()
+            unread = frozenset[Path]() if is_whole else frozenset({_LIST})
+            named = found.default.union(of_user, *(each.paths for each in its_lists))
+            keeping = frozenset[Path]().union(*(default[path] for path in named)) - own
+            around[session] = replace(found, near=found.near - own, default=keeping | unread)
             started |= found.started - own
-            touched |= around[session].near | around[session].default
-        # Only the first `_AT_MOST` workspaces are read. No process may displace these by naming
-        # other workspaces.
+            touched |= around[session].near | keeping
+        # Besides the workspaces of the user, only the first `_AT_MOST` workspaces are read. No
+        # process may displace these by naming other workspaces.
         paths = dict.fromkeys(sorted(started))
         foreign = self._ask({path: partial(_is_foreign, path) for path in touched})
         paths |= dict.fromkeys(sorted(foreign, key=lambda path: (foreign[path], path)))
         paths |= dict.fromkeys(self._others)
-        others = [path for path in paths if path not in self.always]
+        ours = (*self.always, *sorted(kept.difference(self.always)))
+        others = [path for path in paths if path not in ours]
         self._registries = {
             path: self._registries.get(path) or Registries((Workspace(path),))
-            for path in (*self.always, *others[:_AT_MOST])
+            for path in (*ours, *others[:_AT_MOST])
         }
         self._read_all()
         return around
+
+    def _known_paths(self) -> KnownPaths:
+        """Returns the paths of the workspaces in the orchestrator's list."""
+        found = self._ask({_LIST: partial(_known, user_environment())})
+        return found.get(_LIST, KnownPaths(is_whole=False))
+
+    def _lists_of(self, homes: frozenset[str]) -> Mapping[str, KnownPaths]:
+        """Maps the home directories of processes to the paths in the lists there.
+
+        Only `_LISTS` of these lists are read. The list of the user is left to `_known_paths`.
+        """
+        of_user = os.path.normpath(user_environment()["HOME"])
+        others = sorted(homes - {of_user})[:_LISTS]
+        found = self._ask(
+            {Path(f"{_LIST}{home}"): partial(_known_there, {"HOME": home}) for home in others}
+        )
+        lists = {
+            home: found.get(Path(f"{_LIST}{home}"), KnownPaths(is_whole=False)) for home in others
+        }
+        return {of_user: KnownPaths(), **lists}
 
     def _resolved(self, paths: Iterable[Path]) -> Mapping[Path, frozenset[Path]]:
         """Maps each path of a default workspace to the workspace, or to nothing.
@@ -378,18 +422,30 @@ def _listed_in(reading: Reading) -> frozenset[str]:
     records = [state.record for state in reading.states if state.record is not None]
     return frozenset[str]().union(
         *(names for names in reading.listed if names),
-        *(spellings(session_name_of(agent)) for record in records for agent in record.agents),
+        *(
+            spellings(session_name_of(agent))
+            for record in records
+            for agent in record.with_sessions
+        ),
     )
 
 
 def _listing_in(workspace: Path, reading: Reading, name: str) -> Iterator[Path]:
     """Yields the registries of a workspace that list a session."""
     for state in reading.states:
-        agents = state.record.agents if state.record is not None else ()
+        agents = state.record.with_sessions if state.record is not None else ()
         if any(name in spellings(session_name_of(agent)) for agent in agents):
             yield state.registry
     if any(name in names for names in reading.listed if names):
         yield Workspace(workspace).global_registry
+
+
+def _known(environment: Mapping[str, str], _: ProgressCallback) -> KnownPaths:
+    return known_paths(environment)
+
+
+def _known_there(environment: Mapping[str, str], _: ProgressCallback) -> KnownPaths:
+    return known_paths(environment, of_process=True)
 
 
 def _resolved(path: Path, _: ProgressCallback) -> frozenset[Path]:

@@ -91,7 +91,7 @@ def _listed(
     proven = {session.id for session in judged.orphans}
     why = (
         "unknown whether a registry lists the session: cannot read a registry near the session, "
-        "or the session's processes"
+        "the orchestrator's list of workspaces, or the session's processes"
     )
     if judged.databases:
         why = f"unknown whether the session belongs to an agent: {judged.databases[0]}"
@@ -169,7 +169,7 @@ _Active = Mapping[str, Collection[tuple[TaskState, str]]]
 def _active_in(reading: Reading, answer: TmuxSnapshot) -> _Active:
     active: dict[str, list[tuple[TaskState, str]]] = {}
     for state in reading.states:
-        for agent in state.record.agents if state.record is not None else ():
+        for agent in state.record.with_sessions if state.record is not None else ():
             if not is_terminal(agent.meaning):
                 for name in _names_of(agent, answer):
                     active.setdefault(name, []).append((state, agent.id))
@@ -207,7 +207,7 @@ def _is_same_registry(state: TaskState, holder: Holder) -> bool:
 
 def _at_work_in(reading: Reading, answer: TmuxSnapshot) -> tuple[frozenset[str], bool]:
     """Returns the possible session names of active agents, and whether names may be missing."""
-    agents = [a for state in reading.states if state.record for a in state.record.agents]
+    agents = [a for state in reading.states if state.record for a in state.record.with_sessions]
     active = (_names_of(agent, answer) for agent in agents if not is_terminal(agent.meaning))
     names = frozenset[str]().union(*active)
     # An agent that only the global registry lists has no known status.

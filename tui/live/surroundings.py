@@ -33,6 +33,8 @@ class Around:
         near: The known workspaces near the session.
         default: The paths of default workspaces of orchestrators, which may list any session. Some
             of these workspaces may not exist.
+        homes: The home directories of the session's processes. An orchestrator there may list more
+            workspaces.
         started: The workspaces in `near` at or above the directory where the session was started.
         is_whole: Whether all workspaces near the session are known.
     """
@@ -41,6 +43,7 @@ class Around:
     default: frozenset[Path] = frozenset()
     started: frozenset[Path] = frozenset()
     is_whole: bool = True
+    homes: frozenset[str] = frozenset()
 
 
 class Surroundings:
@@ -94,6 +97,7 @@ def _examine(
         default_paths_of,
         directories_of,
         directories_touched,
+        homes_of,
         is_elsewhere,
     )
 
@@ -108,8 +112,9 @@ def _examine(
     for done, session in enumerate(sessions):
         family = families[session]
         default = frozenset[Path]().union(*map(default_paths_of, family))
+        homes = frozenset[str]().union(*map(homes_of, family))
         # Until the paths are examined, and if their file systems do not answer.
-        around[session] = Around(default=default, is_whole=False)
+        around[session] = Around(default=default, is_whole=False, homes=homes)
         if hidden:
             continue
         start = None if session.started_in is None else frozenset({Path(session.started_in)})
@@ -143,7 +148,7 @@ def _examine(
                 is_whole = is_whole and path not in likely and not _is_in_workspace(path)
         started = frozenset[Path]().union(*(near.get(path, ()) for path in start or ()))
         around[session] = Around(
-            frozenset[Path]().union(*near.values()), default, started, is_whole
+            frozenset[Path]().union(*near.values()), default, started, is_whole, homes
         )
 
 

@@ -6,6 +6,7 @@ the creation times of sessions and panes show which session may be the missing s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -20,10 +21,7 @@ from tui.model.roll import TaskState
 _BEFORE = 15.0
 _AFTER = 2.0
 
-_MAY_BE_MOVED = (
-    "has a pane that began when this agent started; was the pane moved there from the agent's "
-    "session?"
-)
+_MAY_BE_MOVED = "has a pane that began {when}; was the pane moved there from the agent's session?"
 
 
 class Candidate(NamedTuple):
@@ -58,6 +56,8 @@ def find_renamed(
     *,
     globals_: Mapping[Path, frozenset[str] | None] | None = None,
     believed: Callable[[Path, Path], bool] = _always,
+    now: float = math.inf,
+    known: Collection[str] = (),
 ) -> Mapping[str, list[Candidate]]:
     """Finds candidates for missing sessions that were renamed, or whose panes were moved.
 
@@ -74,6 +74,10 @@ def find_renamed(
     muster never saw the missing session, a pane counts as moved if both are true: the pane was
     created in a session that is gone, and the pane began when the agent started.
 
+    If an agent's start is not known, or is in the future (another clock or time zone), any time
+    may be its start. So each session that is not claimed is a candidate, unless muster saw the
+    missing session itself.
+
     Args:
         missing: The names of the missing sessions.
         states: All tasks that muster sees.
@@ -85,14 +89,18 @@ def find_renamed(
         seen: Maps earlier session names of this server to the last known ids of these sessions.
         globals_: Maps each global registry to the sessions that it lists.
         believed: See `is_claimed`.
+        now: Seconds since the epoch.
+        known: The names of the missing sessions that muster saw on any server.
 
     Returns:
         Maps the name of each missing session to its candidates.
     """
     claims: dict[str, set[Path]] = {}
-    starts: dict[str, list[float]] = {}
+    starts: dict[str, list[float | None]] = {}
     expecting: dict[str, set[Path]] = {}
     existing = {session.name for session in sessions}
+    # The clock of an agent that started just now may be ahead. A time zone is ahead by more.
+    latest = now + _BEFORE - _AFTER
     for state in states:
         record = state.record
         if record is None:
@@ -101,8 +109,13 @@ def find_renamed(
             claims.setdefault(claimed, set()).add(state.registry)
         for agent in record.expecting:
             name = agent.tmux_session or ""
-            if name in missing and agent.possible_starts:
-                starts.setdefault(name, []).extend(agent.possible_starts)
+            if name not in missing:
+                continue
+            possible: list[float | None] = [*agent.possible_starts]
+            if name not in known and not any(start <= latest for start in agent.possible_starts):
+                possible.append(None)
+            if possible:
+                starts.setdefault(name, []).extend(possible)
                 expecting.setdefault(name, set()).add(state.registry)
     for path, names in (globals_ or {}).items():
         for claimed in existing & (names or frozenset()):
@@ -117,10 +130,10 @@ def find_renamed(
                     f"contains pane {pane}, which was created in the agent's missing session; "
                     "was the pane moved?"
                 )
-            elif name not in seen and any_fits(starts.get(name, ()), begun(pid)):
+            elif name not in seen and (when := _fit(starts.get(name, ()), begun(pid))):
                 why = (
-                    f"has pane {pane}, which began when this agent started; was the pane moved "
-                    "there from the agent's session?"
+                    f"has pane {pane}, which began {when}; was the pane moved there from the "
+                    "agent's session?"
                 )
             else:
                 continue
@@ -129,8 +142,8 @@ def find_renamed(
     unknown = unknown_among(origins, sessions, begun) if starts else {}
     for pid, session in unknown.items():
         for name, started in starts.items():
-            if any_fits(started, begun(pid)):
-                why = f"{_called(session)} {_MAY_BE_MOVED}"
+            if when := _fit(started, begun(pid)):
+                why = f"{_called(session)} {_MAY_BE_MOVED.format(when=when)}"
                 candidates.setdefault(name, []).append(Candidate(session, why, moved=True))
     for session in sessions if starts else ():
         if session.name in certain:
@@ -138,10 +151,10 @@ def find_renamed(
         called = _called(session)
         times = [begun(pid) for pid in session.pids if pid not in {*origins, *unknown}]
         for name, started in starts.items():
-            if any_fits(started, session.created):
-                why = f"{called} was created when this agent started; was the session renamed?"
-            elif any(any_fits(started, time) for time in times):
-                why = f"{called} {_MAY_BE_MOVED}"
+            if when := _fit(started, session.created):
+                why = f"{called} was created {when}; was the session renamed?"
+            elif when := next(filter(None, (_fit(started, time) for time in times)), None):
+                why = f"{called} {_MAY_BE_MOVED.format(when=when)}"
             else:
                 continue
             about = frozenset(expecting[name])
@@ -223,6 +236,19 @@ def find_mixed(
 
 def _called(session: Session) -> str:
     return f"session {shown_name(session.name)}"
+
+
+def _fit(starts: Collection[float | None], made: float | None) -> str | None:
+    """Returns in words why a session or process may be an agent's, by its creation; None if not.
+
+    Args:
+        starts: The possible start times of the agent; None for a start that is not known.
+        made: The time of the creation; None if it is not known.
+    """
+    if any_fits((start for start in starts if start is not None), made):
+        return "when this agent started"
+    unknown = "at a time that may be this agent's start, which is unknown"
+    return unknown if None in starts else None
 
 
 def any_fits(starts: Iterable[float], made: float | None, after: float = _AFTER) -> bool:

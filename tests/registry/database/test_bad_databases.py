@@ -179,6 +179,40 @@ def test_an_empty_log_without_an_index_is_no_log(built: Database) -> None:
     assert _state_of(built.path.parent) == before
 
 
+@pytest.mark.parametrize("write", [False, True])
+def test_the_log_beside_an_empty_database_stays(built: Database, write: bool) -> None:
+    with closing(sqlite3.connect(built.path, isolation_level=None)) as writer:
+        writer.execute("UPDATE agents SET progress = 99")
+        folder = built.path.with_name("copy")
+        folder.mkdir()
+        for name in ("-wal", "-shm"):
+            shutil.copy(f"{built.path}{name}", folder)
+    empty = folder / built.path.name
+    empty.touch()
+    os.utime(empty, (1_700_000_000, 1_700_000_000))
+    before = _state_of(folder)
+    with pytest.raises(UnreadableDatabaseError, match="is empty"):
+        if write:
+            with writing(empty, 0.0):
+                pass
+        else:
+            read_rows(empty)
+    assert _state_of(folder) == before
+
+
+def test_the_advice_moves_the_log_with_the_database(built: Database) -> None:
+    aside, ends = built.path.with_name("state.sqlite3.aside"), ("", "-wal", "-shm")
+    with closing(sqlite3.connect(built.path, isolation_level=None)) as writer:
+        writer.execute("UPDATE agents SET progress = 99")
+        built.path.write_bytes(b"any" * 4096)
+        with pytest.raises(UnreadableDatabaseError) as raised:
+            read_rows(built.path)
+        commands = str(raised.value).partition("aside: ")[2].partition(". Then")[0]
+        before = [Path(f"{built.path}{end}").read_bytes() for end in ends]
+        subprocess.run(commands, shell=True, check=True)
+    assert [Path(f"{aside}{end}").read_bytes() for end in ends] == before
+
+
 def test_an_old_log_of_a_copy_is_never_left_out(built: Database) -> None:
     # A copy of a database that is in use, without its index.
     with closing(sqlite3.connect(built.path, isolation_level=None)) as writer:

@@ -6,15 +6,18 @@ the file.
 
 from __future__ import annotations
 
+import os
+import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
-from registry.database import read_rows, stamp_of, writing
+from registry.database import files, read_rows, stamp_of, writing
 from registry.database.files import examine
 from registry.schema import Workspace
 from registry.sources import SqliteWorkspace
@@ -99,3 +102,56 @@ def test_a_reading_waits_for_a_write_of_the_same_process(
         transaction.commit()
     reader.join()
     assert [rows.agents[0]["progress"] for rows in read] == [77]  # type: ignore[attr-defined]
+
+
+_NEXT = """
+import sqlite3, sys
+database = sqlite3.connect(sys.argv[1])
+database.execute("SELECT count(*) FROM tasks").fetchone()
+database.close()
+"""
+
+
+def _written(path: Path) -> None:
+    with writing(path, 1.0) as transaction:
+        transaction.execute("UPDATE agents SET progress = 50")
+        transaction.commit()
+
+
+@pytest.mark.parametrize("look", [*_LOOKS.values(), read_rows, _written])
+def test_a_connection_of_the_caller_keeps_its_lock(
+    built: Database, look: Callable[[Path], object]
+) -> None:
+    """Otherwise the next program removes the log, and later commits of the caller are lost."""
+    with closing(sqlite3.connect(built.path, isolation_level=None)) as own:
+        own.execute("UPDATE tasks SET status = 'ACTIVE'")
+        look(built.path)
+        subprocess.run([sys.executable, "-c", _NEXT, str(built.path)], check=True)
+        assert built.path.with_name(f"{built.path.name}-wal").exists()
+        own.execute("UPDATE tasks SET status = 'COMPLETED'")
+    with closing(sqlite3.connect(built.path)) as later:
+        assert later.execute("SELECT status FROM tasks").fetchall() == [("COMPLETED",)]
+
+
+def test_a_child_process_does_not_share_the_lock(built: Database) -> None:
+    read_rows(built.path)
+    assert files._kept
+    ours, theirs = os.pipe()
+    pid = os.fork()
+    if not pid:
+        os.write(theirs, str(len(files._kept)).encode())
+        os._exit(0)
+    os.waitpid(pid, 0)
+    assert os.read(ours, 9) == b"0"
+    os.close(ours)
+    os.close(theirs)
+
+
+def test_a_database_that_was_replaced_is_not_kept(built: Database) -> None:
+    read_rows(built.path)
+    (_, opened), number = files._kept[built.path], len(files._kept)
+    built.path.rename(built.path.with_name("before"))
+    other = Database(built.workspace)
+    other.task()
+    read_rows(other.path)
+    assert len(files._kept) == number and files._kept[built.path][1] is not opened

@@ -310,32 +310,30 @@ def test_a_user_without_permission_is_refused(public: Database) -> None:
 
 
 @needs_another_user
-def test_a_log_that_the_owner_could_not_use_is_not_made(public: Database) -> None:
-    for path in (public.path, public.path.parent):
-        os.chown(path, 64105, 64106)
-    public.path.parent.chmod(0o770)
-    public.path.chmod(0o660)
+@pytest.mark.parametrize(
+    ("owner", "group", "mode", "who"),
+    [(0, 64105, 0o070, "group 64105"), (64105, 0, 0, "user 64105"), (0, 0, 0o007, "every user")],
+)
+@pytest.mark.parametrize("only_the_workspace", [True, False])
+def test_what_another_user_can_write_or_replace_is_not_written(
+    public: Database, owner: int, group: int, mode: int, who: str, only_the_workspace: bool
+) -> None:
+    everything = (public.path, public.path.parent, public.workspace)
+    for path in everything:
+        path.chmod(0o700 if path.is_dir() else 0o600)
+    for path in everything[-1:] if only_the_workspace else everything:
+        os.chown(path, owner, group)
+        path.chmod(path.stat().st_mode | (mode if path.is_dir() else mode & 0o066))
     before = _state_of(public.path.parent)
-    said = _as_other(lambda: _write(public.path), 64106)
-    assert said.startswith("UnwritableDatabaseError") and "user 64105" in said
-    assert "could not read the log" in _as_other(lambda: why_unwritable(public.path), 64106)
+    with pytest.raises(RegistryError, match=f"{who} can write or replace it"):
+        _write(public.path)
+    assert f"{who} can write" in str(why_unwritable(public.path))
     assert _state_of(public.path.parent) == before
-    # While the orchestrator has the database open, both files are there.
-    with closing(sqlite3.connect(public.path, isolation_level=None)) as orchestrator:
-        orchestrator.execute("SELECT * FROM agents").fetchall()
-        assert _as_other(lambda: _write(public.path), 64106) == "None"
-        assert orchestrator.execute("SELECT progress FROM agents").fetchone() == (50,)
-
-
-@needs_another_user
-def test_root_gives_the_log_to_the_owner_of_the_database(public: Database) -> None:
-    for path in (public.path, public.path.parent, public.workspace):
-        os.chown(path, OTHER, OTHER)
+    for path in everything:
+        os.chown(path, 0, 0)
+        path.chmod(0o755 if path.is_dir() else 0o644)
     _write(public.path)
-    owners = {(path.stat().st_uid, path.stat().st_gid) for path in public.path.parent.iterdir()}
-    assert owners == {(OTHER, OTHER)}
-    assert _as_other(lambda: _write(public.path, 70)) == "None"
-    assert _progress(public) == 70
+    assert _progress(public) == 50
 
 
 def _plant_journal(folder: Path, victim: Path) -> None:
@@ -357,7 +355,7 @@ def test_another_database_with_a_hot_journal_is_never_rolled_back(
     victim = tmp_path / "victim"
     victim.write_text("precious")
     _plant_journal(tmp_path, victim)
-    connect = sqlite3.connect
+    connect: Callable[..., sqlite3.Connection] = sqlite3.connect
     swaps: list[str] = []
 
     def swapped(address: str, **options: Any) -> sqlite3.Connection:

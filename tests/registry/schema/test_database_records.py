@@ -15,7 +15,7 @@ from registry.schema.database_records import (
     newest_of,
     workspace_record,
 )
-from registry.schema.records import task_record
+from registry.schema.records import parse_time, task_record
 from tests.support.databases import JANUARY, Database
 
 
@@ -170,6 +170,34 @@ def test_an_agent_that_only_one_of_both_has_is_kept(built: Database) -> None:
     )
     agents = newest_of(_task(built), other, {}).agents
     assert [(agent.id, agent.tmux_session) for agent in agents] == [("one", "s"), ("two", None)]
+
+
+def test_an_end_without_an_update_is_newer_than_an_earlier_report(built: Database) -> None:
+    built.agent("one", status="failed", last_update=EARLY, completed_at=LAST)
+    other = _json(status="running", last_update=LATER)
+    at = parse_time(LATER)
+    assert at is not None
+    for report in ({}, {"one": LastReport(at, LATER, "working", 55)}):
+        (agent,) = newest_of(_task(built), other, report).agents
+        assert agent.status == "failed"
+    # The time of the end of an earlier deployment does not count.
+    built.run("UPDATE agents SET status = 'running'")
+    (agent,) = newest_of(_task(built), _json(status="blocked", last_update=LATER), {}).agents
+    assert agent.status == "blocked"
+
+
+@pytest.mark.parametrize("is_believed", [True, False])
+@pytest.mark.parametrize("update", [EARLY, LAST])
+def test_both_sessions_of_an_agent_are_its_sessions(
+    built: Database, update: str, is_believed: bool
+) -> None:
+    built.agent("one", tmux_session="agent_new", last_update=update, status="completed")
+    other = _json(tmux_session="agent_old", last_update=LATER)
+    task = newest_of(_task(built), other, {}, is_believed=is_believed)
+    assert task.sessions == {"agent_new", "agent_old"}
+    in_database = is_believed and update == LAST
+    assert [agent.status for agent in task.agents] == ["completed" if in_database else "running"]
+    assert len(newest_of(_task(built), _json(tmux_session="agent_new"), {}).with_sessions) == 1
 
 
 def test_a_word_of_the_last_report_has_its_meaning(built: Database) -> None:

@@ -118,7 +118,39 @@ def test_nulls_and_unknown_words_count_as_active(built: Database) -> None:
         ("one", None),
         ("two", "in_progress"),
     ]
-    assert _row(built, "agents")["progress"] == _row(built, "agents", "two")["progress"] == 0
+    # As the orchestrator does: a progress that is not a number stays in `agents` as it is.
+    rows = [_row(built, "agents", name) for name in ("one", "two")]
+    assert [row["progress"] for row in rows] == [None, "half"]
+    latest = [_row(built, "agent_progress_latest", name) for name in ("one", "two")]
+    assert [row["progress"] for row in latest] == [0, 0]
+
+
+def _beside(built: Database) -> None:
+    """Keeps the agent also in JSON, and adds a report that the database does not have."""
+    built.agent("one", progress=10, last_update=EARLIER)
+    path = built.workspace / "TASK-1" / "AGENT_REGISTRY.json"
+    write(path, task_registry(agent("one", last_update=EARLIER, progress=20)))
+    line = {"timestamp": "2026-03-01T11:00:00", "status": "blocked", "progress": 44}
+    path = built.workspace / "TASK-1" / "progress" / "one_progress.jsonl"
+    path.parent.mkdir()
+    path.write_text(json.dumps({"agent_id": "one", **line}) + "\n")
+
+
+def test_an_end_keeps_the_newest_progress_of_an_agent(built: Database) -> None:
+    _beside(built)
+    report = _task(built).finish(["one"], status="terminated")
+    assert [change.previous for change in report.changed] == ["blocked"]
+    agents, latest = _row(built, "agents"), _row(built, "agent_progress_latest")
+    assert agents["progress"] == latest["progress"] == _lines(built)[-1]["progress"] == 44
+    assert _task(built).read().record.agents[0].progress == 44
+
+
+def test_a_report_keeps_the_newest_status_and_progress(built: Database) -> None:
+    _beside(built)
+    report = _task(built).report("one", status=None, progress=None, message="still here")
+    assert (report.previous, report.status) == ("blocked", "blocked")
+    agents, latest = _row(built, "agents"), _row(built, "agent_progress_latest")
+    assert agents["progress"] == latest["progress"] == _lines(built)[-1]["progress"] == 44
 
 
 @pytest.mark.parametrize("status", ["completed", "failed", "terminated", "killed"])

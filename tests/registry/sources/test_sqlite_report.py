@@ -93,6 +93,29 @@ def test_a_kept_status_is_stored_as_the_orchestrator_stores_it(
     assert (row["status"], row["progress"]) == (stored, progress or 0)
 
 
+@pytest.mark.parametrize(
+    ("word", "stored"),
+    [
+        ("reviewing", "reviewing"),
+        ("phase_completed", "phase_completed"),
+        ("killed", "killed"),
+        ("starting", "running"),
+    ],
+)
+def test_a_report_may_have_each_word_of_the_orchestrator(
+    built: Database, word: str, stored: str
+) -> None:
+    built.agent("one")
+    report = _task(built).report("one", status=word, progress=None, message="")
+    assert (report.previous, report.status) == ("running", stored)
+    assert agent_row(built, "agents", "one")["status"] == stored
+    assert progress_lines(built, "one")[-1]["status"] == stored
+    path = built.workspace / "TASK-1" / "AGENT_REGISTRY.json"
+    write(path, task_registry(agent("paper")))
+    with pytest.raises(WrongShapeError, match="not one of blocked, completed, error"):
+        _task(built).report("paper", status=word, progress=None, message="")
+
+
 def test_a_report_that_cannot_be_recorded_writes_nothing(built: Database) -> None:
     built.agent("one")
     before = agent_row(built, "agents", "one")

@@ -16,6 +16,7 @@ from registry.schema import Workspace
 from registry.snapshots import Signature
 from registry.sources import Dialect, JsonTask, SqliteTask, SqliteWorkspace, TaskSource
 from tests.support.databases import Database
+from tests.support.other_user import OTHER, needs_another_user
 from tests.support.registries import agent, task_registry, write
 
 LONG_AGO = (1_700_000_000, 1_700_000_000)
@@ -165,6 +166,22 @@ def test_agents_in_both_are_read_from_both(home: SqliteWorkspace, built: Databas
     assert agents == {"one": "completed", "beside": "running"}
     entry = task.entry("beside")
     assert entry is not None and entry["tmux_session"] == "agent_beside"
+
+
+@needs_another_user
+@pytest.mark.parametrize("shared", ["registry", None])
+def test_who_may_not_write_a_json_registry_ends_no_agent_of_it(
+    home: SqliteWorkspace, built: Database, shared: str | None
+) -> None:
+    task = _only(home)
+    write(task.path, {"task_id": "TASK-1", "agents": [agent("one", last_update="")]})
+    built.run("UPDATE agents SET status = 'completed', tmux_session = 'agent_none'")
+    if shared is not None:
+        os.chown(built.workspace / shared, -1, OTHER)
+        (built.workspace / shared).chmod(0o775)
+    record = task.read().record
+    assert [agent.status for agent in record.agents] == ["running" if shared else "completed"]
+    assert record.sessions == {"agent_one", "agent_none"}
 
 
 def test_output_in_the_archive_is_read(home: SqliteWorkspace) -> None:

@@ -151,10 +151,10 @@ def test_what_the_dead_left_behind_is_not_overlooked(
     written(processes, one=pid)
     roll = roll_of(processes, server)
     row = row_of(roll, "one")
-    assert row.verdict is Verdict.ZOMBIE
-    # The child still writes the agent's log.
-    assert "output" in refusals(weighed_kill(roll, [row]))
-    assert "output" in refusals(checked_complete(roll, [row], by_verdict=True))
+    # The child is in the process session of the agent, and still writes the agent's log.
+    assert row.verdict is Verdict.UNKNOWN and "process session runs" in row.note
+    assert "process session runs" in refusals(weighed_kill(roll, [row]))
+    assert "process session runs" in refusals(checked_complete(roll, [row], by_verdict=True))
 
 
 @DIALECTS
@@ -302,11 +302,13 @@ def test_no_pid_of_a_file_is_too_odd(server: RealTmux, processes: Background) ->
 # Agents that were started by other agents
 
 
-def nested(server: RealTmux, processes: Background, session: str) -> int:
+def nested(
+    server: RealTmux, processes: Background, session: str, leaves: str = "os.setsid(); "
+) -> int:
     """Starts a process of an agent below the session of another agent; returns its pid."""
     log = processes.log("inner")
     log.parent.mkdir(parents=True, exist_ok=True)
-    code = "import os, time; os.setsid(); print(os.getpid(), flush=True); time.sleep(600)"
+    code = f"import os, time; {leaves}print(os.getpid(), flush=True); time.sleep(600)"
     line = f"{sys.executable} -c {shlex.quote(code)} inner > {shlex.quote(str(log))} & sleep 600"
     server.start(session, line)
     until(lambda: log.exists() and log.read_text().strip(), "the inner agent")
@@ -328,6 +330,20 @@ def test_a_kill_of_the_parent_spares_a_child_that_is_an_agent_itself(
     assert row_of(roll_of(processes, server), "inner").verdict is Verdict.FINISHED
 
 
+@pytest.mark.parametrize("leaves", ["", "os.setpgid(0, 0); "])
+def test_an_agent_in_the_terminal_of_another_session_does_not_end_with_it(
+    server: RealTmux, processes: Background, leaves: str
+) -> None:
+    pid = nested(server, processes, "agent_outer", leaves)
+    outer = {"tmux_session": "agent_outer"}
+    written(processes, outer=outer, inner={"cursor_pid": pid, "parent": "outer"})
+    assert f"process {pid} of another agent" in refusals(planned(processes, server, "outer"))
+    assert "agent_outer" in server.names()
+    outcome = killed(processes, server, "outer", "inner")
+    assert [each.result for each in outcome.steps] == [Result.DONE] * 2, outcome.steps
+    assert "agent_outer" not in server.names()
+
+
 def test_a_kill_of_both_ends_both(server: RealTmux, processes: Background) -> None:
     pid = nested(server, processes, "agent_outer")
     outer = {"tmux_session": "agent_outer"}
@@ -344,7 +360,7 @@ def test_a_death_that_only_the_clock_tells_is_not_recorded(
 ) -> None:
     words = () if logs else ("one",)
     pid = processes.start("one", *words, logs=logs)
-    written(processes, one={"cursor_pid": pid, "started_at": stamp(7200)})
+    written(processes, one={"cursor_pid": pid, "started_at": stamp(7000)})
     roll = roll_of(processes, server)
     row = row_of(roll, "one")
     assert row.verdict is Verdict.UNKNOWN

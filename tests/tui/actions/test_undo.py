@@ -18,6 +18,7 @@ from tui.actions.execute import Outcome, Result, carry_out
 from tui.actions.plan_complete import plan_complete
 from tui.actions.plan_kill import plan_kill
 from tui.actions.undo import NothingToUndoError, UndoPlan, carry_out_undo, plan_undo, undo_refusal
+from tui.cli.main import main
 from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.model.roll import RollCall, Verdict
 
@@ -166,12 +167,55 @@ def test_a_kill_is_on_record_and_is_not_undone(files: Files) -> None:
     assert files.bytes() == before
 
 
+def test_the_title_of_an_undo_cannot_be_read_as_a_result(files: Files) -> None:
+    complete(files, "a")
+    preview = planned(files).preview
+    assert preview.title.startswith('Take back "complete" of 2')
+    assert preview.note == preview.note.strip() and ". Counters" in preview.note
+
+
+def test_a_refused_undo_says_that_nothing_earlier_can_be_undone(files: Files) -> None:
+    kill(files, ["a"])
+    said = undo_refusal(planned(files))
+    assert said.endswith(". The log has no earlier action that can be undone.")
+
+
+def test_the_log_shows_and_counts_an_action_once(
+    files: Files, capsys: pytest.CaptureFixture[str]
+) -> None:
+    complete(files, "a", "c", reason="all through")
+    complete(files, "b")
+    carry_out_undo(planned(files), "")
+    carry_out_undo(planned(files), "")
+    log = read_log(log_in(files.path))
+    of_action = [each.action for each in log.entries]
+    assert of_action == ["complete", "complete", "complete", "undo", "undo", "undo"]
+
+    def shown(*words: str) -> list[str]:
+        assert main(["log", *words, str(files.path)]) == 0
+        return capsys.readouterr().out.splitlines()
+
+    lines = shown("-n", "3")
+    assert lines[0] == "The last 3 of 4 actions; --all shows all."
+    titles = [line.split(": ", 1)[1] for line in lines[1:] if not line.startswith(" ")]
+    assert titles == ["done, undone later", "done", "done"]
+    lines = shown()
+    # Both tasks of the action are below its one title.
+    assert sum("why: all through" in line for line in lines) == 1
+    assert sum(line.startswith("    by ") for line in lines) == 4
+    agents = [line.strip()[:3] for line in lines if "status running → completed" in line]
+    assert sorted(agents) == ["a: ", "b: ", "c: "]
+    records = [json.loads(line) for line in shown("--json", "-n", "1")]
+    assert [each["phase"] for each in records] == ["intent", "done"] * 2
+    assert {each["id"] for each in records} == {log.entries[-1].action_id}
+
+
 def test_an_earlier_action_is_named_whatever_the_last_action_was(files: Files) -> None:
     complete(files, "c")
     complete(files, "a")
     atomic_update_agent_status(files.registry(), "a", "blocked")
     said = undo_refusal(planned(files))
-    assert "The action before this one: complete" in said and "kill" not in said
+    assert 'The action before this one: "complete" of' in said and "kill" not in said
 
 
 def test_of_a_kill_of_several_it_is_said_once_why_it_is_not_undone(files: Files) -> None:
@@ -269,4 +313,4 @@ def test_the_monitor_offers_what_came_before_a_kill_and_says_so(files: Files) ->
     )
     assert [label for label, _ in plan.preview.steps] == ["c"]
     ((what, why),) = plan.preview.refused
-    assert what.startswith("Undo kill") and "a kill cannot be undone" in why
+    assert what.startswith('"kill" of') and "a kill cannot be undone" in why

@@ -19,6 +19,7 @@ from registry import (
     RegistryNotFoundError,
 )
 from tests.support.commands import Done, decoded, muster
+from tests.support.dialects import DatabaseFiles
 from tests.support.registries import assert_counters_match, entry_of, load
 from tests.support.terminal import MUSTER
 from tests.support.workspaces import Files, entry
@@ -134,6 +135,14 @@ def test_a_terminal_status_ends_the_agent_and_its_count(files: Files) -> None:
     assert task["active_count"] == 0
     assert_counters_match(task)
     assert_counters_match(global_)
+
+
+def test_a_word_of_databases_is_reported_only_to_a_database(files: Files, tmp_path: Path) -> None:
+    said = refusal(muster(files, "report", "lead", "--status", "reviewing"))
+    assert "'reviewing', not one of blocked, completed, error" in said
+    database = DatabaseFiles(tmp_path / "database", {"TASK-1": [entry("lead")]})
+    assert muster(database, "report", "lead", "--status", "reviewing").returncode == 0
+    assert database.agent("lead")["status"] == "reviewing"
 
 
 def test_an_agent_of_two_tasks_has_to_be_told_apart(files: Files) -> None:

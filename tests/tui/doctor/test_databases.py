@@ -121,6 +121,30 @@ def test_a_second_look_finds_nothing_and_undo_gives_each_field_back(built: Datab
     assert after["worker"] == before["worker"]
 
 
+def test_unknown_words_are_told_apart_in_the_plan_and_its_outcome(built: Database) -> None:
+    built.run("UPDATE agents SET status = 'dreaming'")
+    for name, word in (("one", "brewing"), ("two", "brewing"), ("three", "idle")):
+        built.agent(name, status=word, tmux_session="agent_worker")
+    found = look(built)
+    refused = dict(propose_fix(found).refused)
+    advice = {label: why.split(",")[0] for label, why in refused.items() if "status" in label}
+    assert advice == {
+        "status dreaming": "if worker has ended",
+        "status brewing": "if one of one and 1 more has ended",
+        "status idle": "if three has ended",
+    }
+    words = {"dreaming", "brewing", "idle"}
+    assert all("in a database" in each.says for each in found.findings if each.found in words)
+
+
+def test_an_unknown_word_in_json_is_not_judged_as_in_a_database(tmp_path: Path) -> None:
+    files = Files(tmp_path, {"TASK-1": [entry("worker", "brewing")]})
+    workspaces = [Workspace(files.path.resolve())]
+    found = examine(workspaces, take_roll(workspaces, TMUX, POLICY), settled=0.0)
+    (says,) = [each.says for each in found.findings if each.kind.value == "unknown_status"]
+    assert says.endswith("so such an agent counts as active")
+
+
 def test_the_files_of_a_database_are_named_in_text_and_json(built: Database) -> None:
     built.run("UPDATE agents SET status = 'dreaming'")
     damage_table(built, "reviews")

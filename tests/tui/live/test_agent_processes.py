@@ -41,7 +41,7 @@ def test_each_agent_has_the_verdict_of_its_process(
 ) -> None:
     live, gone, over = (processes.start(name) for name in ("live", "gone", "over"))
     processes.end(gone)
-    old = {"started_at": stamp(7200)}
+    old = {"started_at": stamp(7000)}
     workspace = write_agents(
         processes.directory.parent.parent,
         dialect,

@@ -17,6 +17,8 @@ from registry.schema import layout
 from registry.schema.layout import Workspace
 from registry.schema.records import GlobalTask
 from registry.schema.workspaces_around import workspaces_above
+from tests.support.dialects import DatabaseFiles
+from tests.support.known_workspaces import know
 from tests.support.other_users import only_root
 from tests.support.real_tmux import RealTmux
 from tests.support.registries import load, write
@@ -512,3 +514,61 @@ def test_the_workspaces_above_a_directory_are_all_of_them(tmp_path: Path) -> Non
     assert workspaces_above(plain / "TASK-1") == {outer.path, plain}
     assert workspaces_above(tmp_path / "gone") == {outer.path}
     assert workspaces_above(tmp_path / "gone" / ".agent-workspace" / "TASK-1") == {outer.path}
+
+
+# The workspaces in the orchestrator's list
+
+
+@pytest.mark.parametrize("kind", [Files, DatabaseFiles])
+def test_an_agent_of_a_workspace_that_the_orchestrator_knows_is_no_orphan(
+    ours: Files,
+    server: RealTmux,
+    begin: Begin,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: type[Files],
+) -> None:
+    known = kind(tmp_path / "known", {"TASK-9": [entry("b")]})
+    path = known.path.rename(known.path.with_name("odd-name"))
+    begin("agent_b", tmp_path / "elsewhere")
+    begin("agent_nobodys", tmp_path / "elsewhere")
+    before = take_young(ours, server)
+    assert orphans(before) == ["agent_b", "agent_nobodys"]
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    know(tmp_path / "home", path, tmp_path / "gone")
+    roll = take_young(ours, server)
+    assert (orphans(roll), roll.orphans_known) == (["agent_nobodys"], True)
+    # Also a plan that was made before the orchestrator knew the workspace spares the agent.
+    carry_out(plan_kill(before, (), before.orphans), server.client(), "")
+    assert server.names() == {"agent_b"}
+
+
+def test_each_workspace_in_the_list_is_read(
+    ours: Files,
+    server: RealTmux,
+    begin: Begin,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(nearby_workspaces, "_AT_MOST", 1)
+    made = [Files(tmp_path / f"known {n}", {"TASK-9": [entry(f"b{n}")]}) for n in range(3)]
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    know(tmp_path / "home", *(files.path for files in made))
+    for name in ("b0", "b1", "b2"):
+        begin(f"agent_{name}", tmp_path / "elsewhere")
+    roll = take_young(ours, server)
+    assert (orphans(roll), roll.orphans_known) == ([], True)
+
+
+def test_without_the_list_it_is_unknown_what_is_an_orphan(
+    ours: Files,
+    server: RealTmux,
+    begin: Begin,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    know(tmp_path / "home").write_bytes(b"This is no database. " * 100)
+    begin("agent_nobodys", tmp_path / "elsewhere")
+    roll = take_young(ours, server)
+    assert (orphans(roll), roll.orphans_known) == ([], False)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -78,6 +79,16 @@ def taken(built: Database, server: RealTmux, *more: Path) -> RollCall:
     return take_roll([Workspace(path.resolve()) for path in places], server.client(), YOUNG)
 
 
+def list_in_json(built: Database, session: str) -> None:
+    """Writes an older JSON registry in which the database's agent "worker" has another session."""
+    older = entry("worker", "completed", last_update=stamp(900))
+    files = Files(built.workspace.parent / "other", {"TASK-1": [older]})
+    content = (files.path / "TASK-1" / "AGENT_REGISTRY.json").read_text()
+    registry = built.workspace / "TASK-1" / "AGENT_REGISTRY.json"
+    registry.write_text(content.replace("agent_worker", session))
+    shutil.rmtree(files.path)
+
+
 def everything(built: Database) -> dict[Path, bytes]:
     return {path: path.read_bytes() for path in built.workspace.rglob("*") if path.is_file()}
 
@@ -118,6 +129,43 @@ def test_a_mixed_workspace_has_the_tasks_of_both(built: Database, server: RealTm
     carry_out(plan_kill(roll, [row_of(roll, "old")]), server.client(), "")
     assert "agent_old" not in server.names()
     assert built.path.read_bytes() == before
+
+
+def test_a_session_that_the_json_registry_of_the_task_lists_is_no_orphan(
+    built: Database, server: RealTmux, run: Run
+) -> None:
+    list_in_json(built, "agent_json")
+    server.start("agent_json")
+    server.start("agent_stranger")
+    roll = taken(built, server)
+    assert [session.name for session in roll.orphans] == ["agent_stranger"]
+    assert run("kill", "--orphans", "--yes", "-S", str(server.socket)) == 0
+    assert "agent_json" in server.names() and "agent_stranger" not in server.names()
+
+
+def test_a_session_near_a_workspace_is_no_orphan_if_only_its_json_registry_lists_it(
+    built: Database, server: RealTmux, tmp_path: Path
+) -> None:
+    ours = Files(tmp_path / "ours", {"TASK-9": []})
+    list_in_json(built, "agent_json")
+    place = str(built.workspace.parent)
+    for name in ("agent_json", "agent_nobodys"):
+        server.run("new-session", "-d", "-s", name, "-c", place, "sleep 1000")
+    roll = take_roll([Workspace(ours.path.resolve())], server.client(), YOUNG)
+    names = {session.name for session in roll.orphans}
+    assert "agent_nobodys" in names and "agent_json" not in names
+
+
+def test_a_task_elsewhere_is_read_although_the_database_lists_its_id(
+    built: Database, server: RealTmux
+) -> None:
+    away = Files(built.workspace.parent / "away", {"TASK-1": [entry("away")]})
+    server.start("agent_away")
+    assert "agent_away" in {session.name for session in taken(built, server).orphans}
+    listed = {"tasks": {"TASK-1": {"workspace": str(away.path)}}, "agents": {}}
+    (built.workspace / "registry" / "GLOBAL_REGISTRY.json").write_text(json.dumps(listed))
+    roll = taken(built, server)
+    assert roll.orphans == () and roll.orphans_known
 
 
 # Nothing is ended, and nothing is written

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from registry.schema.session_names import all_spellings
+from tests.support.databases import Database
 from tests.support.real_tmux import SLEEP, RealTmux
 from tests.support.rolls import NOW, agent, answered, session, task_state
 from tests.support.waiting import until
@@ -76,12 +77,29 @@ def test_a_session_that_another_agent_claims_is_not() -> None:
     assert suspects(STARTED, STARTED, name="agent_far", listed=("agent_far",)) == {}
 
 
-def test_nobody_is_suspected_without_a_missing_session_or_start() -> None:
-    state = task_state(agent(started=None))
+def test_nobody_is_suspected_without_a_missing_session() -> None:
     there = [session("other", created=STARTED)]
-    assert find_renamed({NAME}, [state], (), there, lambda _: STARTED, {}, {}) == {}
     state = task_state(agent(started=STARTED))
     assert find_renamed((), [state], (), there, lambda _: STARTED, {}, {}) == {}
+
+
+@pytest.mark.parametrize("started", [None, NOW + 60])
+@pytest.mark.parametrize("made", [1.0, STARTED, NOW])
+def test_without_a_start_each_session_that_nobody_claims_may_be_its_own(
+    started: float | None, made: float
+) -> None:
+    state = task_state(agent(started=started), agent("sister", started=STARTED))
+    there = [session(name, created=made) for name in ("other", "agent_sister", "agent_far")]
+
+    def found(known: tuple[str, ...] = ()) -> Mapping[str, list[Candidate]]:
+        far = all_spellings(("agent_far",))
+        return find_renamed(
+            {NAME}, [state], [far], there, lambda _: None, {}, {}, now=NOW, known=known
+        )
+
+    (suspect,) = found()[NAME]
+    assert suspect.session.name == "other" and "start, which is unknown" in suspect.why
+    assert found((NAME,)) == {}, "muster saw its session, and would follow it"
 
 
 @pytest.fixture
@@ -139,6 +157,28 @@ def test_an_agent_that_was_renamed_on_another_server_is_not_called_dead(
     assert verdicts(roll) == {"a": Verdict.UNKNOWN, "z": Verdict.ZOMBIE}
     note = row_of(roll, "a").note
     assert "session mine" in note and f"-S {server.socket}" in note
+
+
+@pytest.mark.parametrize("start", [None, "", "yesterday", 1_700_000_000, "2999-01-01T00:00:00"])
+@pytest.mark.parametrize("dialect", ["json", "database"])
+def test_one_look_calls_no_renamed_agent_without_a_start_dead(
+    tmp_path: Path, server: RealTmux, start: object, dialect: str
+) -> None:
+    server.start("agent_a")
+    server.run("rename-session", "-t", "=agent_a:", "mine")
+    files = Files(tmp_path, {"TASK-1": [entry("a", started_at=start)]})
+    if dialect == "database":
+        database = Database(files.path)
+        database.task()
+        database.agent("a", started_at=start)
+    policy = replace(NO_GRACE, death_confirmation=0.0)
+    roll = take(files, server.client(), policy)
+    assert verdicts(roll) == {"a": Verdict.UNKNOWN}
+    assert "session mine" in row_of(roll, "a").note
+    # A session that another agent has is not this agent's.
+    if dialect == "json":
+        files.write_task("TASK-1", entry("a", started_at=start), entry("b", tmux_session="mine"))
+        assert verdicts(take(files, server.client(), policy))["a"] is Verdict.ZOMBIE
 
 
 @pytest.mark.parametrize("listed", [True, False])

@@ -14,7 +14,7 @@ from textual.widgets import Static
 
 from registry.audit import Log, State
 from registry.text import shown_name, whole_name
-from tui.actions.audit_text import entry_details, entry_title, unread
+from tui.actions.audit_text import log_blocks, unread
 from tui.actions.execute import Outcome, Result
 from tui.app.screens.confirm import LISTED_AT_MOST
 from tui.app.widgets.footer import Footer
@@ -91,11 +91,10 @@ def log_report(log: Log) -> ReportScreen:
 def _log_parts(log: Log) -> Iterator[Part]:
     if not log.entries and not log.unread:
         yield "The audit log is empty: muster has changed nothing here.\n"
-    undone = log.taken_back
-    for entry in reversed(log.entries[-LISTED_AT_MOST:]):
-        yield (f"{entry_title(entry, entry.place in undone)}\n", _STATE_STYLES[entry.state])
-        for detail in entry_details(entry):
-            yield f"    {detail}\n"
+    for block in log_blocks(log, reversed(log.entries[-LISTED_AT_MOST:])):
+        yield (f"{block.title}\n", _STATE_STYLES[block.state])
+        for line in block.lines:
+            yield f"    {line}\n"
     if len(log.entries) > LISTED_AT_MOST:
         yield f"and {len(log.entries) - LISTED_AT_MOST} older entries: muster log --all\n"
     for problem in unread(log):

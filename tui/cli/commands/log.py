@@ -66,7 +66,7 @@ def _positive(text: str) -> int:
 def run(options: argparse.Namespace) -> int:
     """Runs `muster log`."""
     from registry.audit import read_logs
-    from tui.actions.audit_text import log_lines, unread
+    from tui.actions.audit_text import log_lines, of_last_actions, unread
     from tui.actions.undo import logs_of
 
     logs = logs_of(*task_states(options))
@@ -75,9 +75,12 @@ def run(options: argparse.Namespace) -> int:
         for record in _last(log, None if options.all else options.number):
             print(as_json_line(record))
     else:
-        shown = log.entries if options.all else log.entries[-(options.number or _SHOWN) :]
-        if len(shown) < len(log.entries):
-            print(f"The last {len(shown)} of {len(log.entries)}; --all shows all.")
+        number = options.number or _SHOWN
+        shown, actions = of_last_actions(log.entries, number)
+        if options.all:
+            shown = list(log.entries)
+        elif number < actions:
+            print(f"The last {number} of {actions} actions; --all shows all.")
         say(log_lines(log, shown))
     for problem in unread(log):
         complain(problem)
@@ -89,8 +92,10 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _last(log: Log, count: int | None) -> Iterator[Mapping[str, Any]]:
-    """Yields the records of the last `count` entries; of all entries if `count` is None."""
-    kept = {entry.key for entry in (log.entries if count is None else log.entries[-count:])}
+    """Yields the records of the last `count` actions; all records if `count` is None."""
+    from tui.actions.audit_text import of_last_actions
+
+    kept = {entry.key for entry in of_last_actions(log.entries, count or 0)[0]}
     for record in log.records:
         if count is None or (record.get("id"), record.get("part", 0)) in kept:
             yield record

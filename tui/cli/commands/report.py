@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 
-from registry.schema import ACTIVE_STATUSES, TERMINAL_STATUSES
+from registry.schema import ACTIVE_STATUSES, DATABASE_STATUSES, TERMINAL_STATUSES
 from registry.text import quoted_name
 from tui.cli.context import find_all
 from tui.cli.help import Page
@@ -13,11 +13,14 @@ from tui.cli.output import exit_code_after
 from tui.cli.parser import add_json, add_settings, add_socket, add_workspace_option
 from tui.text.sanitize import as_json
 
+_EVERYWHERE = ", ".join(sorted(ACTIVE_STATUSES | TERMINAL_STATUSES))
+_ONLY_THERE = ", ".join(sorted(DATABASE_STATUSES - ACTIVE_STATUSES - TERMINAL_STATUSES))
+
 PAGE = Page(
     """\
-Writes the status, the progress and a message of an agent to both registries and to
-progress/AGENT_progress.jsonl. A terminal status also sets the end time in the
-registries. The session is not changed.""",
+Writes the status, the progress and a message of an agent to both registries, or to the
+database, and to progress/AGENT_progress.jsonl. A terminal status also sets the end time
+in the registries. The session is not changed.""",
     (("muster report fixer-215911-8c90c7 --progress 40 half way", ""),),
 )
 
@@ -30,8 +33,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--task", metavar="ID", help="the task")
     parser.add_argument("agent", metavar="AGENT", help="the complete id of an agent")
     parser.add_argument("message", nargs="*", metavar="MESSAGE", help="any text")
-    statuses = sorted(ACTIVE_STATUSES | TERMINAL_STATUSES)
-    parser.add_argument("--status", choices=statuses, help="the new status (default: unchanged)")
+    parser.add_argument(
+        "--status",
+        choices=sorted(DATABASE_STATUSES),
+        metavar="STATUS",
+        help=f"the new status: {_EVERYWHERE}; only in a database: {_ONLY_THERE} "
+        "(default: unchanged)",
+    )
     parser.add_argument("--progress", type=_percent, metavar="PERCENT", help="0 to 100")
     add_json(parser)
 

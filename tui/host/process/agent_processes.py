@@ -62,6 +62,7 @@ def look_up(pids: Iterable[int], before: Mapping[int, AgentProcess]) -> Mapping[
         return {pid: AgentProcess(pid, unseen=_NO_PROC) for pid in pids}
     why_all = _why_blind()
     inner: Mapping[int, int] | None = None
+    members: Mapping[int, int] | None = None
     seen: dict[int, AgentProcess] = {}
     for pid in pids:
         stat = procfs.stat_of(pid)
@@ -77,7 +78,9 @@ def look_up(pids: Iterable[int], before: Mapping[int, AgentProcess]) -> Mapping[
             process = known
         else:
             inner = _inner_pids() if inner is None else inner
-            process = AgentProcess(pid, unseen=_why_inner(pid, inner))
+            members = _session_members() if members is None else members
+            why = _why_inner(pid, inner) or _why_survived(pid, members)
+            process = AgentProcess(pid, unseen=why)
         same = known is not None and (known.identity, known.unseen) == (
             process.identity,
             process.unseen,
@@ -108,6 +111,26 @@ def _inner_pids() -> dict[int, int]:
             _, *others = procfs.namespace_pids_of(int(name)) or (0,)
             inner |= dict.fromkeys(others, int(name))
     return inner
+
+
+def _session_members() -> dict[int, int]:
+    """Maps the id of each process session and process group to the pid of a process in it."""
+    members: dict[int, int] = {}
+    for stat in procfs.all_stats().values():
+        if not stat.is_ended:
+            members |= {number: stat.pid for number in (stat.group, stat.session) if number}
+    return members
+
+
+def _why_survived(pid: int, members: Mapping[int, int]) -> str | None:
+    # The kernel gives the id of a process session or group to no new process. So the process that
+    # had this pid led the session or group.
+    if pid not in members:
+        return None
+    return (
+        f"process {pid} has ended, but process {members[pid]} of its process session runs; end it "
+        "by hand, or, if it does not belong to the agent, complete this agent alone"
+    )
 
 
 def _why_inner(pid: int, inner: Mapping[int, int]) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
@@ -142,12 +142,22 @@ def default_paths_of(pid: int) -> frozenset[Path]:
     The paths are not examined. The result is empty if muster is not allowed to read the
     environment, or if muster must not use the paths of the process (see `is_elsewhere`).
     """
+    return frozenset(default_paths(_environment_of(pid)))
+
+
+def homes_of(pid: int) -> frozenset[str]:
+    """Returns the home directory in the environment of a process; see `default_paths_of`."""
+    home = os.path.normpath(_environment_of(pid).get("HOME", ""))
+    return frozenset({home} if os.path.isabs(home) else ())
+
+
+def _environment_of(pid: int) -> Mapping[str, str]:
     if is_elsewhere(pid):
-        return frozenset()
+        return {}
     with suppress(OSError):
         entries = (word.partition("=") for word in procfs.words(pid, "environ").words)
-        return frozenset(default_paths({name: value for name, _, value in entries}))
-    return frozenset()
+        return {name: value for name, _, value in entries}
+    return {}
 
 
 def workspaces_in(words: Iterable[str], here: Path | None) -> Iterator[Path]:

@@ -73,6 +73,7 @@ class Stat(NamedTuple):
         environment: The start and end address of the environment. Both change when the process
             runs another program. Both are zero if muster is not allowed to read them.
         threads: The number of threads. The first thread is counted even after it has ended.
+        group: The id of the process group (setpgid(2)).
     """
 
     pid: int
@@ -86,6 +87,7 @@ class Stat(NamedTuple):
     memory: int
     environment: tuple[bytes, ...] = ()
     threads: int = 1
+    group: int = 0
 
     @property
     def identity(self) -> tuple[int, int]:
@@ -196,6 +198,7 @@ def parse_stat(text: bytes) -> Stat | None:
             numbers[20] * _PAGE,
             tuple(fields[47:49]),
             numbers[16],
+            numbers[1],
         )
     except (ValueError, IndexError):
         return None

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
+from typing import Any
 
 import pytest
 
@@ -32,6 +34,22 @@ def test_a_process_is_known_by_its_start_and_gone_before_it_is_reaped() -> None:
     assert gone[child.pid] == AgentProcess(child.pid)
     child.wait()
     assert look_up([child.pid], gone)[child.pid] is gone[child.pid]
+
+
+@pytest.mark.parametrize("apart", [{"start_new_session": True}, {"process_group": 0}])
+def test_a_pid_whose_session_or_group_lives_on_is_not_gone(apart: dict[str, Any]) -> None:
+    code = f"import subprocess; print(subprocess.Popen({_SLEEP!r}).pid, flush=True)"
+    command = [sys.executable, "-c", code]
+    wrapper = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, **apart)
+    assert wrapper.stdout is not None
+    with wrapper.stdout as said:
+        child = int(said.readline())
+    try:
+        wrapper.wait()
+        assert f"process {child} of" in (look_up([wrapper.pid], {})[wrapper.pid].unseen or "")
+    finally:
+        os.kill(child, signal.SIGKILL)
+    until(lambda: look_up([wrapper.pid], {})[wrapper.pid].unseen is None, "the end of the child")
 
 
 def test_what_proc_may_hide_is_not_gone(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -71,3 +89,18 @@ def test_a_pid_of_a_container_is_not_gone() -> None:
     finally:
         inside.kill()
         inside.wait()
+
+
+def test_a_process_session_whose_leader_has_ended_is_not_gone() -> None:
+    code = "import os, time\nif os.fork() == 0:\n os.read(0, 1)\n"
+    leader = subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, start_new_session=True
+    )
+    assert leader.stdin is not None
+    leader.wait()
+    try:
+        unseen = look_up([leader.pid], {})[leader.pid].unseen or ""
+        assert f"process {leader.pid} has ended" in unseen and "process session runs" in unseen
+    finally:
+        leader.stdin.close()
+    until(lambda: look_up([leader.pid], {})[leader.pid].unseen is None, "the end of the session")

@@ -41,6 +41,7 @@ def test_a_programs_name_does_not_confuse(pid: int, name: bytes, numbers: list[i
         numbers[20] * PAGE,
         (b"%d" % numbers[46], b"%d" % numbers[47]),
         numbers[16],
+        numbers[1],
     )
 
 
