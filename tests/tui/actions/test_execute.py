@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from registry.sources import JsonTask
+from tests.support.dialects import DatabaseFiles
 from tests.support.rolls import (
     WORKSPACE,
     agent,
@@ -25,7 +26,7 @@ from tests.support.scripted_tmux import ScriptedTmux, made_now
 from tests.support.workspaces import Files, entry, read, row_of, stamp, take, write
 from tui.actions.execute import Outcome, Result, carry_out
 from tui.actions.plan import Plan, Verb
-from tui.actions.plan_complete import plan_complete
+from tui.actions.plan_complete import checked_complete, plan_complete
 from tui.actions.plan_kill import plan_kill
 from tui.host.tmux_types import TmuxSnapshot
 from tui.model.roll import AgentRow, RollCall, TaskState, Verdict
@@ -364,3 +365,26 @@ def test_an_agent_whose_name_is_reused_can_be_completed_but_not_killed(files: Fi
     after = row_of(take(files, tmux), "a")
     assert (after.verdict, after.session) == (Verdict.FINISHED, None)
     assert "another session got the name of this agent's session" in after.note
+
+
+@pytest.mark.parametrize("kind", [Files, DatabaseFiles])
+def test_an_agent_without_a_session_and_a_pid_is_completed_only_alone(
+    tmp_path: Path, kind: type[Files]
+) -> None:
+    lost, other = entry("lost", tmux_session=None), entry("other", tmux_session=None)
+    files = kind(tmp_path, {"TASK-1": [lost, other]})
+    tmux = ScriptedTmux(answered(made_now("agent_other")))
+    roll = take(files, tmux)
+    rows = [row_of(roll, "lost"), row_of(roll, "other")]
+    assert {row.verdict for row in rows} == {Verdict.UNKNOWN}
+    together = checked_complete(roll, rows)
+    assert together.steps == () and "complete this agent alone" in dict(together.refused)["lost"]
+    # The other agent may run in the session that has its usual name.
+    ((_, why),) = checked_complete(roll, rows[1:]).refused
+    assert "alone" not in why
+    plan = checked_complete(roll, rows[:1], "terminated")
+    (step,) = plan.steps
+    assert "although its entry names neither a session nor a pid" in step.says
+    assert carry_out(plan, tmux, "").complete
+    assert files.agent("lost")["status"] == "terminated"
+    assert files.agent("other")["status"] == "running"
