@@ -71,7 +71,9 @@ class RegistryError(Exception):
 
         An action of several steps shows this text if an earlier step was done.
         """
-        return self._brief or str(self)
+        if self._brief is not None:
+            return self._brief
+        return str(self).replace("; nothing was changed", "").replace(" Nothing was changed.", "")
 
     def __reduce__(self) -> tuple[Any, ...]:
         # By default, unpickling calls the class with `args`. That would fail in a process pool,
