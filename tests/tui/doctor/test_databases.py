@@ -153,7 +153,7 @@ def test_the_files_of_a_database_are_named_in_text_and_json(built: Database) -> 
     found = look(built)
     assert kinds(found) == [("damaged", None), ("unknown_status", "agents.status")]
     text = "\n".join(examination_lines(found))
-    assert str(built.path.resolve()) in text and "restore a whole copy" in text
+    assert str(built.path.resolve()) in text and "only then restore a copy" in text
     document = examination_json(found)
     assert json.loads(json.dumps(document)) == document
     assert {each["file"] for each in document["findings"]} == {str(built.path.resolve())}
