@@ -117,6 +117,13 @@ def _reason(error: RegistryError | OSError) -> str:
     return error.strerror or str(error)
 
 
+def _named_reason(error: RegistryError | OSError, shown: Path) -> str:
+    """Returns the text of an error, with the name of its file unless that is the shown one."""
+    path = getattr(error, "path", None)
+    is_other = isinstance(path, Path) and path != shown
+    return f"{path.name}: {_reason(error)}" if is_other else _reason(error)
+
+
 def _with_warning(snapshot: Snapshot[TaskRecord]) -> Snapshot[TaskRecord]:
     """Adds a warning to a task if the file system of its registry refuses locks."""
     if snapshot.has_locks:
@@ -310,7 +317,7 @@ class Registries:
             file.snapshot = None
             file.read()
         except (RegistryError, OSError) as error:
-            file.failed(error, f"{branch.source.path.name}: {_reason(error)}")
+            file.failed(error, _named_reason(error, branch.source.directory))
         branch.error = file.error
 
     def _has_changed(self, file: _File) -> bool:
@@ -335,7 +342,7 @@ class Registries:
                 file.snapshot = _with_warning(task.read(bounds.largest))
                 file.read()
             except (RegistryError, OSError) as error:
-                file.failed(error, _reason(error))
+                file.failed(error, _named_reason(error, task.path))
         bounds.count(file.snapshot)
         record = file.snapshot.record if file.snapshot else None
         listed = self._listed(branch).get(task.directory.name)

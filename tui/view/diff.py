@@ -91,7 +91,7 @@ def differences(before: RollCall, after: RollCall, wanted: Filter) -> Iterator[C
     old_answer = before.answer.state, before.answer.detail
     if old_answer != (after.answer.state, after.answer.detail):
         yield TmuxChange(before.answer.state, after.answer.state, after.answer.detail)
-    yield from _registries(_errors(before), _errors(after))
+    yield from _registries(_errors(before), _errors(after), after)
     yield from _agents(before, after, wanted)
     yield from _orphans(before, after, wanted)
 
@@ -106,16 +106,22 @@ def _errors(roll: RollCall) -> dict[Path, str | None]:
 
 
 def _registries(
-    before: Mapping[Path, str | None], after: Mapping[Path, str | None]
+    before: Mapping[Path, str | None], after: Mapping[Path, str | None], roll: RollCall
 ) -> Iterator[RegistryChange]:
     for path, error in before.items():
         if error is not None and path not in after:
-            yield RegistryChange("registry-gone", path, None)
+            # A database that can be read is no entry of its own.
+            event = "registry-readable" if _is_read(path, roll) else "registry-gone"
+            yield RegistryChange(event, path, None)
     for path, error in after.items():
         if error == before.get(path):
             continue
         event = "registry-readable" if error is None else "registry-unreadable"
         yield RegistryChange(event, path, error)
+
+
+def _is_read(path: Path, roll: RollCall) -> bool:
+    return any(path == file.path for task in roll.tasks() for file in task.state.source.files)
 
 
 _Agents: TypeAlias = Mapping[AgentKey, tuple[AgentRow, str, Fields]]

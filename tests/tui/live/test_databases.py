@@ -32,6 +32,8 @@ from tui.host.process.process_paths import directories_touched
 from tui.live.registry_cache import Bounds, Registries
 from tui.model.roll import RollCall, Verdict
 from tui.model.warnings import notices
+from tui.view.diff import RegistryChange, differences
+from tui.view.filter import Filter
 
 YOUNG = replace(QUICK, orphan_grace=-1.0)
 """Nobody wants to wait until orphans are old enough."""
@@ -215,6 +217,29 @@ def test_watch_says_so_at_the_start_and_of_one_that_comes(
         (first,) = map(json.loads, lines_until(process, '"event": "roll"'))
         assert first["roll"]["workspaces"][0]["database"]["path"] == str(path)
         assert first["roll"]["orphans_known"] is False
+
+
+def test_the_file_that_cannot_be_read_is_named_and_comes_back(
+    tmp_path: Path, server: RealTmux
+) -> None:
+    files = Files(tmp_path, {"TASK-1": []})
+    path = make_database(files.path, ["a"])
+    copy = path.read_bytes()
+    files.global_registry.unlink()
+    make_unreadable(files.path)
+    before = take_young(files, server)
+    (workspace,) = before.workspaces
+    assert (workspace.error or "").startswith("state.sqlite3: is not a valid database")
+    path.write_bytes(copy)
+    changes = [
+        each
+        for each in differences(before, take_young(files, server), Filter())
+        if isinstance(each, RegistryChange)
+    ]
+    assert {each.path: each.event for each in changes} == {
+        files.path: "registry-readable",
+        path: "registry-readable",
+    }
 
 
 # Whose sessions it may list
