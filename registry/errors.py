@@ -31,7 +31,14 @@ def moving_aside(path: Path) -> str:
 def moving_database_aside(path: Path) -> str:
     """Returns the advice to move a database aside, with the files that belong to it."""
     names = [shown_name(f"{path.name}{end}") for end in ("", "-wal", "-shm")]
-    return f"stop the orchestrator, and move {names[0]}, {names[1]} and {names[2]} aside together"
+    text = f"stop the orchestrator, and move {names[0]}, {names[1]} and {names[2]} aside together"
+    # SQLite finds the log of the moved database by its name.
+    moves = [
+        command_line("mv", names=(f"{path}{end}", f"{path}.aside{end}"))
+        for end in ("", "-wal", "-shm")
+    ]
+    typed = [move for move in moves if move is not None]
+    return f"{text}: {'; '.join(typed)}" if len(typed) == len(moves) else text
 
 
 def restoring_database(path: Path) -> str:
