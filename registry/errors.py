@@ -29,16 +29,17 @@ def moving_aside(path: Path) -> str:
 
 
 def moving_database_aside(path: Path) -> str:
-    """Returns the advice to move a database aside, with the files that belong to it."""
-    names = [shown_name(f"{path.name}{end}") for end in ("", "-wal", "-shm")]
-    text = f"stop the orchestrator, and move {names[0]}, {names[1]} and {names[2]} aside together"
-    # SQLite finds the log of the moved database by its name.
-    moves = [
-        command_line("mv", names=(f"{path}{end}", f"{path}.aside{end}"))
-        for end in ("", "-wal", "-shm")
-    ]
-    typed = [move for move in moves if move is not None]
-    return f"{text}: {'; '.join(typed)}" if len(typed) == len(moves) else text
+    """Returns the advice to move a database aside, with the files that belong to it.
+
+    The log has the newest changes. Beside another database, it would damage that database.
+    """
+    ends = ("", "-wal", "-shm")
+    commands = [command_line("mv", names=(f"{path}{end}", f"{path}.aside{end}")) for end in ends]
+    names = [shown_name(f"{path.name}{end}") for end in ends]
+    advice = (
+        f"stop the orchestrator, and move {names[0]}, {names[1]} and {names[2]} aside together"
+    )
+    return advice if None in commands else f"{advice}: {'; '.join(filter(None, commands))}"
 
 
 def restoring_database(path: Path) -> str:
@@ -47,7 +48,7 @@ def restoring_database(path: Path) -> str:
     SQLite would apply a log that stays (`-wal`) to the copy, and so damage the copy.
     """
     return (
-        f"{moving_database_aside(path)}; only then restore a copy of the database, because a "
+        f"{moving_database_aside(path)}. Only then restore a copy of the database, because a "
         "-wal that stays damages the copy"
     )
 
@@ -78,7 +79,9 @@ class RegistryError(Exception):
 
         An action of several steps shows this text if an earlier step was done.
         """
-        return self._brief or str(self)
+        if self._brief is not None:
+            return self._brief
+        return str(self).replace("; nothing was changed", "").replace(" Nothing was changed.", "")
 
     def __reduce__(self) -> tuple[Any, ...]:
         # By default, unpickling calls the class with `args`. That would fail in a process pool,

@@ -45,9 +45,11 @@ def unknown_status_findings(statuses: Iterable[WrittenStatus]) -> list[Issue]:
 def _unknown(word: str, found: list[WrittenStatus]) -> Issue:
     first, count = found[0], len(found)
     agents = f"{shown_name(first.agent)}" + (f" and {count - 1} more" if count > 1 else "")
-    meaning = "such an agent counts as active"
+    meaning = "it treats such an agent as active"
     if any(written.file.name == DATABASE for written in found):
         meaning += ", but as completed in a database with a progress of 100 %"
+    if any(written.file.name != DATABASE for written in found):
+        meaning += "; the counters in JSON registries do not count it"
     subject = f"{agents} has" if count == 1 else f"one of {agents} has"
     return Issue(
         IssueKind.UNKNOWN_STATUS,

@@ -11,7 +11,7 @@ from registry.agent_output import BY_MUSTER
 from registry.audit.database_change import change_rows
 from registry.audit.transaction import AuditContext
 from registry.database import AgentTables
-from registry.dataclass import dataclass
+from registry.dataclass import dataclass, replace
 from registry.errors import WrongShapeError
 from registry.operations.finish import FinishReport, Judged
 from registry.operations.progress_file import append_progress
@@ -113,12 +113,15 @@ def finish_in_database(
         agents = task.agents(tables)
         changed: list[StatusChange] = []
         untouched: dict[str, str] = {}
+        ended: set[str] = set()
         lines: list[TaskLine] = []
         for agent_id in ids:
             record = agents.get(agent_id) if agent_id in tables.entries else None
             why = _why_untouched(task, agent_id, record, judged or {}, last_updates or {})
             if record is None or why is not None:
                 untouched[agent_id] = why or ""
+                if record is not None and is_terminal(record.meaning):
+                    ended.add(agent_id)
                 continue
             end = ends.get(agent_id)
             after = end.status if end is not None else status
@@ -129,7 +132,7 @@ def finish_in_database(
             if end is None:
                 lines.append((task.task_id, line))
             changed.append(StatusChange(agent_id, before, after))
-        return FinishReport(tuple(changed), untouched, (), ()), lines
+        return FinishReport(tuple(changed), untouched, (), (), frozenset(ended)), lines
 
     def append(result: tuple[FinishReport, list[TaskLine]]) -> tuple[str, ...]:
         return append_lines(task.database, result[1])
@@ -139,7 +142,7 @@ def finish_in_database(
     )
     report = made.result[0]
     _log.info("Finished %d agents in %s", len(report.changed), task.database)
-    return FinishReport(report.changed, report.untouched, made.written, made.problems)
+    return replace(report, written=made.written, problems=made.problems)
 
 
 def append_lines(database: Path, lines: Iterable[TaskLine]) -> tuple[str, ...]:

@@ -66,12 +66,14 @@ class FinishReport:
         untouched: Maps the id of each unchanged agent to the reason why it was not changed.
         written: The paths of the registries that were written.
         problems: The reasons why the global registry could not be written.
+        ended: The ids of the agents in `untouched` whose status was terminal already.
     """
 
     changed: tuple[edits.StatusChange, ...]
     untouched: Mapping[str, str]
     written: tuple[Path, ...]
     problems: tuple[str, ...]
+    ended: frozenset[str] = frozenset()
 
 
 def end_fields(status: str, reason: str | None) -> dict[str, str]:
@@ -182,7 +184,7 @@ def finish_agents(
     made = change_pair(task, global_, finish, timeout=timeout, on_record=on_record, owner=owner)
     report = made.result
     _log.info("Finished %d agents in %s", len(report.changed), task)
-    return FinishReport(report.changed, report.untouched, made.written, made.problems)
+    return replace(report, written=made.written, problems=made.problems)
 
 
 class SessionEnd(StrEnum):
@@ -292,7 +294,10 @@ def _finish(
         for id_ in ids
         if id_ not in changed
     }
-    return FinishReport(tuple(changed.values()), untouched, (), ())
+    ended = frozenset(
+        id_ for id_ in untouched if id_ in entries and not has_not_ended({}, entries[id_])
+    )
+    return FinishReport(tuple(changed.values()), untouched, (), (), ended)
 
 
 def _is_judged(agent_id: str | None, entry: Json, judged: Judged) -> bool:

@@ -169,6 +169,7 @@ class SqliteChanges:
                 {**report.untouched, **in_json.untouched},
                 (*report.written, *in_json.written),
                 (*report.problems, *in_json.problems),
+                report.ended | in_json.ended,
             )
         return report
 

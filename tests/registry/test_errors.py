@@ -41,6 +41,14 @@ def test_an_error_says_in_words_what_and_where(error: RegistryError) -> None:
 
 
 @each_error
+def test_an_error_after_an_earlier_step_does_not_say_that_nothing_was_changed(
+    error: RegistryError,
+) -> None:
+    assert "nothing was changed" not in error.brief.lower()
+    assert str(PATH.parent) in error.brief or "agents" in error.brief
+
+
+@each_error
 def test_an_error_is_whole_after_a_journey_to_another_process(error: RegistryError) -> None:
     for traveller in (pickle.loads(pickle.dumps(error)), copy.copy(error)):
         assert type(traveller) is type(error)

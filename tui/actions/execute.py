@@ -191,7 +191,7 @@ def _record(
         written |= dict.fromkeys(report.written)
         problems += report.problems
         for step in group:
-            outcomes[step] = _recorded(step, plan.status_of(step), steps[step], report)
+            outcomes[step] = _recorded(step, plan.status_of(step), outcomes[step], report)
     return tuple(written), tuple(problems)
 
 
@@ -221,15 +221,27 @@ def _judged(steps: Iterable[Step]) -> dict[str, frozenset[Deployment]]:
     return judged
 
 
-def _recorded(step: Step, status: str, detail: str, report: FinishReport) -> StepOutcome:
-    prefix = f"{detail}; " if detail else ""
+def _recorded(step: Step, status: str, before: StepOutcome, report: FinishReport) -> StepOutcome:
+    """Returns the outcome of a step after its registry was written.
+
+    Args:
+        step: The step.
+        status: The status of the plan.
+        before: The outcome before: what was ended.
+        report: The result of the write.
+    """
+    prefix = f"{before.detail}; " if before.detail else ""
     change = {change.agent_id: change for change in report.changed}.get(step.label)
     if change is not None and change.status == status:
-        before = change.previous or "no status"
-        return StepOutcome(step.label, Result.DONE, f"{prefix}{before} -> {status}")
+        previous = change.previous or "no status"
+        return StepOutcome(step.label, Result.DONE, f"{prefix}{previous} -> {status}")
     if change is not None:
         why = f"its status is already {change.status!r}"
     else:
         why = report.untouched.get(step.label, "not changed")
-    # Another process has changed or removed the agent after the plan was made.
-    return StepOutcome(step.label, Result.LEFT, f"{prefix}{why}")
+    # Another process has changed or removed the agent after the plan was made. A kill is done
+    # nevertheless if that process has written a terminal status.
+    is_over = before.has_ended and (change is not None or step.label in report.ended)
+    if is_over and change is None:
+        why = f"its status {why}"
+    return StepOutcome(step.label, Result.DONE if is_over else Result.LEFT, f"{prefix}{why}")

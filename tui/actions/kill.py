@@ -239,14 +239,15 @@ def _checked(
         why = f"ended its session and {count}; a process that may belong to the agent still runs"
         return StepOutcome(step.label, Result.FAILED, why)
     if target.session is not None:
-        return StepOutcome(step.label, Result.DONE, f"ended its session and {count}")
+        return StepOutcome(step.label, Result.DONE, f"ended its session and {count}", True)
     if step.process is not None:
         more = f" and {some(len(own) - 1, 'further process', 'further processes')}"
         text = f"ended its process {step.process.pid}" + (more if len(own) > 1 else "")
         gone = f"its process {step.process.pid} had already ended"
-        return StepOutcome(step.label, Result.DONE, text if own else gone)
+        return StepOutcome(step.label, Result.DONE, text if own else gone, bool(own))
     text = "its session was already gone"
-    return StepOutcome(step.label, Result.DONE, f"{text}; ended {count}" if own else text)
+    text += f"; ended {count}" if own else ""
+    return StepOutcome(step.label, Result.DONE, text, bool(own))
 
 
 def _check_not_back(

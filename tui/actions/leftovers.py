@@ -130,7 +130,9 @@ def find_survivors(ended: Mapping[Step, EndedSession], answer: TmuxSnapshot) -> 
 
 
 def _unknown(error: Exception) -> str:
-    return f"{_NOT_KNOWN}: {error}"
+    # The error of a reading: a statement that nothing was changed would only confuse.
+    why = error.brief if isinstance(error, RegistryError) else error
+    return f"{_NOT_KNOWN}: {why}"
 
 
 def _watched(steps: Iterable[Step]) -> tuple[Watched, dict[Step, str]]:

@@ -25,11 +25,13 @@ class StepOutcome:
         label: The id of the agent, or the name of the orphaned session.
         result: The result.
         detail: The change that was made, or the reason why no change was made.
+        has_ended: Whether this step ended a session or processes.
     """
 
     label: str
     result: Result
     detail: str
+    has_ended: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -234,7 +234,6 @@ class Plan:
         grave = bool(self.ending)
         if grave:
             note = self._note_on_end()
-        note = " ".join((note, *(phase.text for phase in self.notes)))
         steps = tuple((_labelled(step), step.says) for step in self.steps)
         return Preview(
             self.title(),
@@ -244,6 +243,7 @@ class Plan:
             note,
             grave=grave,
             questions=self.questions,
+            remarks=tuple(phase.text for phase in self.notes),
         )
 
     def _note_on_end(self) -> str:

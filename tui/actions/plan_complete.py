@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from registry.dataclass import replace
-from registry.schema import is_active
+from registry.schema import SESSION_PREFIX, is_active, spellings
 from tui.actions.evidence import evidence_of_roll, looked_at
 from tui.actions.plan import EndStatus, Plan, Step, Verb, agent_step
 from tui.actions.preconditions import (
@@ -23,6 +23,7 @@ from tui.actions.preconditions import (
 )
 from tui.actions.questions import with_questions
 from tui.actions.reported_ends import ends_of
+from tui.host.tmux_types import TmuxState
 from tui.model.roll import AgentKey, AgentRow, RollCall, Verdict
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def plan_complete(
         if doubt is None and row.verdict is Verdict.UNKNOWN and name in roll.evidence.unasked:
             doubt = f"{roll.evidence.elsewhere[name]}."
         if doubt is None and row.verdict is Verdict.UNKNOWN:
-            doubt = _unseen(row, roll)
+            doubt = _unseen(row, roll) or _nameless(row, roll)
         end = ends.get(row.key)
         change = f"set its status to {status}"
         if end is not None:
@@ -78,8 +79,7 @@ def plan_complete(
         elif why is not None:
             pass
         elif doubt is not None and not alone:
-            note = f"{row.note} If that session is not the agent's, complete this agent alone"
-            why = f"its state is unknown: {note}"
+            why = f"its state is unknown: {row.note}{_remedy(row)}"
         elif row.verdict is Verdict.UNKNOWN and row.name_reused_by is None and doubt is None:
             why = f"its state is unknown: {row.note}"
         elif not is_active(row.record.meaning):
@@ -152,6 +152,26 @@ def _with_remarks(plan: Plan, evidence: ActionEvidence) -> Plan:
         return replace(step, says=f"{step.says}, although {why}", may_run=True)
 
     return replace(plan, steps=tuple(map(remarked, plan.steps)))
+
+
+def _nameless(row: AgentRow, roll: RollCall) -> str | None:
+    """Returns why muster cannot see whether an agent without a session and a pid runs, or None."""
+    record = row.record
+    if record.tmux_session is not None or record.pid is not None or not is_active(record.meaning):
+        return None
+    if roll.answer.state is TmuxState.UNKNOWN:
+        return None
+    name = SESSION_PREFIX + record.id
+    if not spellings(name).isdisjoint(roll.answer.sessions):
+        # The agent may run in this session, although its entry does not say so.
+        return None
+    return "its entry names neither a session nor a pid, so muster cannot see whether it runs."
+
+
+def _remedy(row: AgentRow) -> str:
+    if row.record.tmux_session is None:
+        return ". If you know that the agent has ended, complete this agent alone"
+    return " If that session is not the agent's, complete this agent alone"
 
 
 def _says(row: AgentRow, change: str, doubt: str | None) -> str:

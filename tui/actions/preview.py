@@ -39,6 +39,7 @@ class Preview:
         note: A remark that the operator should read before the confirmation; may be empty.
         grave: Whether the note is a warning.
         questions: The questions that the operator must confirm one by one after the plan.
+        remarks: Remarks on what other programs do afterwards; each is a paragraph after the steps.
     """
 
     title: str
@@ -48,6 +49,7 @@ class Preview:
     note: str
     grave: bool = False
     questions: tuple[Question, ...] = ()
+    remarks: tuple[str, ...] = ()
 
 
 def grouped(steps: Iterable[tuple[str, str]]) -> Iterable[tuple[str, list[str]]]:

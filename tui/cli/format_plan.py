@@ -83,6 +83,7 @@ def proposal_lines(preview: Preview) -> Iterator[str]:
     if preview.steps and preview.note:
         yield harmless(preview.note)
     if preview.steps:
+        yield from map(harmless, preview.remarks)
         yield from (harmless(question.asks) for question in preview.questions)
 
 

@@ -146,7 +146,8 @@ def roll_table(
     counts = ", ".join(
         f"{roll.counts[verdict]} {verdict}" for verdict in VERDICTS if roll.counts[verdict]
     )
-    yield _cut(f"{harmless(roll.host)}: {counts or 'no agents'}", columns)
+    without = "no agents" if _knows_agents(roll) else "agents unknown"
+    yield _cut(f"{harmless(roll.host)}: {counts or without}", columns)
     if roll.unreadable:
         yield _cut(f"! {some(roll.unreadable, 'registry', 'registries')} unreadable", columns)
     if not roll.orphans_known:
@@ -194,9 +195,19 @@ def _cut(line: str, columns: int | None) -> str:
     return fit(line, columns).rstrip() if columns else line
 
 
+def _knows_agents(roll: RollCall) -> bool:
+    """Returns whether all agents are known: muster read each workspace and task."""
+    return not any(workspace.is_partly_unread for workspace in roll.workspaces) and all(
+        task.state.record is not None and task.state.database is None for task in roll.tasks()
+    )
+
+
 def _task_title(task: TaskRoll) -> str:
     description = task.state.description
     agents = some(len(task.agents), "agent") if task.state.record else "not readable"
+    if task.state.record and not task.agents and task.state.database is not None:
+        # The agents may be in the database, which muster cannot read.
+        agents = "agents unknown"
     title = f"{shown_name(task.task_id)}  {agents}"
     if task.phase:
         title += f"  {task.phase}"

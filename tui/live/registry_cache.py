@@ -120,9 +120,9 @@ def _reason(error: RegistryError | OSError) -> str:
 def _named_reason(error: RegistryError | OSError, shown: Path) -> str:
     """Returns the text of an error, with the name of its file unless that is the shown one."""
     path = getattr(error, "path", None)
-    if not isinstance(path, Path) or path == shown:
-        return _reason(error)
-    return f"{path.name}: {_reason(error)}"
+    if isinstance(path, Path) and path != shown:
+        return f"{path.name}: {_reason(error)}"
+    return _reason(error)
 
 
 def _with_warning(snapshot: Snapshot[TaskRecord]) -> Snapshot[TaskRecord]:

@@ -180,6 +180,7 @@ class WorkspaceRoll:
         error: Why the workspace's directory or global registry cannot be read, or None.
         hot_journal: A message about an interrupted commit of the global registry, or None.
         database: A database with agents that are not in `tasks`, or None.
+        all_formats: The storage formats of all tasks, if `tasks` is a part; otherwise None.
     """
 
     path: Path
@@ -187,10 +188,13 @@ class WorkspaceRoll:
     error: str | None
     hot_journal: str | None = None
     database: UnreadDatabase | None = None
+    all_formats: tuple[Dialect, ...] | None = None
 
     @property
     def formats(self) -> tuple[Dialect, ...]:
-        """The storage formats of the tasks; empty without tasks."""
+        """The storage formats of the workspace's tasks; empty without tasks."""
+        if self.all_formats is not None:
+            return self.all_formats
         used = {task.state.source.dialect for task in self.tasks}
         return tuple(dialect for dialect in Dialect if dialect in used)
 

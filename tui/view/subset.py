@@ -28,7 +28,7 @@ def select(roll: RollCall, wanted: Filter, *, hide_finished: bool = False) -> Ro
     for workspace in roll.workspaces:
         tasks = tuple(_tasks(workspace, wanted, hide_finished))
         if tasks or workspace.is_partly_unread:
-            workspaces.append(replace(workspace, tasks=tasks))
+            workspaces.append(replace(workspace, tasks=tasks, all_formats=workspace.formats))
     orphans = tuple(session for session in roll.orphans if wanted.matches(orphan_fields(session)))
     return replace(roll, workspaces=tuple(workspaces), orphans=orphans)
 

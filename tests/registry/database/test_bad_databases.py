@@ -207,7 +207,7 @@ def test_the_advice_moves_the_log_with_the_database(built: Database) -> None:
         built.path.write_bytes(b"any" * 4096)
         with pytest.raises(UnreadableDatabaseError) as raised:
             read_rows(built.path)
-        commands = str(raised.value).partition("together: ")[2].partition("; only then")[0]
+        commands = str(raised.value).partition("aside: ")[2].partition(". Then")[0]
         before = [Path(f"{built.path}{end}").read_bytes() for end in ends]
         subprocess.run(commands, shell=True, check=True)
     assert [Path(f"{aside}{end}").read_bytes() for end in ends] == before

@@ -282,7 +282,8 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "no database": (_no_database, "is not a valid database"),
     "an unknown table": (_unknown, "it has no table 'known_workspaces'"),
     "an unknown column": (_other_column, "it has no column 'known_workspaces.workspace_base'"),
-    "locked": (locked, "so the newest changes are unknown"),
+    # What is said depends on the lock that is met first.
+    "locked": (locked, "cannot be read"),
     "another user's": (_anothers, f"belongs to user {OTHER}"),
     "in another user's directory": (_in_anothers, f"belongs to user {OTHER}"),
     "in a directory that all may write": (_open_to_all, "is writable for every user"),

@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from registry.sources import JsonTask
+from registry.schema import Workspace
+from registry.sources import JsonTask, SqliteWorkspace
+from tests.support.dialects import DatabaseFiles
 from tests.support.rolls import (
     WORKSPACE,
     agent,
@@ -25,9 +27,9 @@ from tests.support.scripted_tmux import ScriptedTmux, made_now
 from tests.support.workspaces import Files, entry, read, row_of, stamp, take, write
 from tui.actions.execute import Outcome, Result, carry_out
 from tui.actions.plan import Plan, Verb
-from tui.actions.plan_complete import plan_complete
+from tui.actions.plan_complete import checked_complete, plan_complete
 from tui.actions.plan_kill import plan_kill
-from tui.host.tmux_types import TmuxSnapshot
+from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.model.roll import AgentRow, RollCall, TaskState, Verdict
 from tui.model.select import rows_of
 
@@ -364,3 +366,51 @@ def test_an_agent_whose_name_is_reused_can_be_completed_but_not_killed(files: Fi
     after = row_of(take(files, tmux), "a")
     assert (after.verdict, after.session) == (Verdict.FINISHED, None)
     assert "another session got the name of this agent's session" in after.note
+
+
+@pytest.mark.parametrize("kind", [Files, DatabaseFiles])
+def test_an_agent_without_a_session_and_a_pid_is_completed_only_alone(
+    tmp_path: Path, kind: type[Files]
+) -> None:
+    lost, other = entry("lost", tmux_session=None), entry("other", tmux_session=None)
+    files = kind(tmp_path, {"TASK-1": [lost, other]})
+    tmux = ScriptedTmux(answered(made_now("agent_other")))
+    roll = take(files, tmux)
+    rows = [row_of(roll, "lost"), row_of(roll, "other")]
+    assert {row.verdict for row in rows} == {Verdict.UNKNOWN}
+    together = checked_complete(roll, rows)
+    assert together.steps == () and "complete this agent alone" in dict(together.refused)["lost"]
+    # The other agent may run in the session that has its usual name.
+    ((_, why),) = checked_complete(roll, rows[1:]).refused
+    assert "alone" not in why
+    plan = checked_complete(roll, rows[:1], "terminated")
+    (step,) = plan.steps
+    assert "although its entry names neither a session nor a pid" in step.says
+    assert carry_out(plan, tmux, "").complete
+    assert files.agent("lost")["status"] == "terminated"
+    assert files.agent("other")["status"] == "running"
+
+
+@pytest.mark.parametrize("kind", [Files, DatabaseFiles])
+@pytest.mark.parametrize("status", ["completed", "failed"])
+def test_a_kill_of_an_agent_that_ends_meanwhile_is_done(
+    tmp_path: Path, kind: type[Files], status: str
+) -> None:
+    files = kind(tmp_path, {"TASK-1": [entry("a")]})
+
+    class Completing(ScriptedTmux):
+        def kill_session(self, session: Session, answer: TmuxSnapshot) -> str | None:
+            SqliteWorkspace(Workspace(files.path)).tasks({})[0].report(
+                "a", status=status, progress=None, message=""
+            )
+            self._answers = [no_server()]
+            return None
+
+    tmux = Completing(answered(made_now("agent_a")))
+    roll = take(files, tmux)
+    outcome = carry_out(plan_kill(roll, [row_of(roll, "a")]), tmux, "")
+    (step,) = outcome.steps
+    assert (step.result, outcome.complete) == (Result.DONE, True)
+    assert step.detail.startswith("ended its session")
+    assert step.detail.endswith(f"its status is already {status!r}")
+    assert files.agent("a")["status"] == status

@@ -26,6 +26,9 @@ from tui.actions.footprint import origin_of_ended
 from tui.actions.plan import Footprint, Plan
 from tui.actions.plan_complete import plan_complete
 from tui.actions.plan_kill import plan_kill
+from tui.actions.preview import Preview
+from tui.app.screens.confirm import ConfirmScreen
+from tui.cli.format_plan import proposal_lines
 from tui.host.tmux_types import TmuxSnapshot
 from tui.model.roll import RollCall, TaskState
 from tui.model.select import subtrees
@@ -250,3 +253,11 @@ def test_panes_of_an_ended_session_count_only_where_unambiguous() -> None:
     assert moved.panes == ("%2",)
     lives = replace(same, sessions={moved.name: moved})
     assert panes_of(LEFT, lives) == ("%1",), "one lives on in another session"
+
+
+def test_each_remark_on_a_plan_is_a_paragraph_and_is_whole() -> None:
+    remarks = tuple(f"After this, phase {n} has no active agent. " + "x" * 350 for n in range(3))
+    preview = Preview("Kill 1 agent", (("a", "ends"),), (), (), "note", remarks=remarks)
+    parts = [part for part in ConfirmScreen(preview)._lines() if isinstance(part, str)]
+    for shown in (list(proposal_lines(preview)), [part.strip() for part in parts]):
+        assert [line for line in shown if "After this" in line] == list(remarks)

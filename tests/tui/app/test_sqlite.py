@@ -15,6 +15,9 @@ from tests.support.still_app import SEARCH, SPEED, WORKSPACE, call, opened
 from tui.app.widgets.header import Summary
 from tui.cli.format_roll import roll_table
 from tui.model.roll import RollCall, TaskRoll
+from tui.model.warnings import storage_note
+from tui.view.filter import parse
+from tui.view.subset import select
 
 DATABASE = WORKSPACE / "registry" / "state.sqlite3"
 PHASES = {0: Phase("plan", "APPROVED"), 1: Phase("build", "ACTIVE"), 2: Phase("ship", "PENDING")}
@@ -100,6 +103,15 @@ async def test_phase_reviewer_and_storage_are_shown_in_usual_terminals(
         reviewers = [line for line in lines if "[reviewer]" in line]
         assert all("quality" in line for line in reviewers), reviewers
         assert size[0] > 80 or all("0c7 [rev" in line for line in reviewers), reviewers
+
+
+def test_a_filter_does_not_change_the_storage_of_a_workspace() -> None:
+    roll = in_database(call(SEARCH, SPEED), first_only=True)
+    assert storage_note(roll.workspaces[0]) == " (JSON and SQLite)"
+    for task in roll.tasks():
+        part = select(roll, parse(f"task:{task.task_id}"))
+        assert [each.task_id for each in part.tasks()] == [task.task_id]
+        assert storage_note(part.workspaces[0]) == " (JSON and SQLite)"
 
 
 def test_list_names_the_storage_beside_a_long_path() -> None:

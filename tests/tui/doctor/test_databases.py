@@ -142,7 +142,9 @@ def test_an_unknown_word_in_json_is_not_judged_as_in_a_database(tmp_path: Path) 
     workspaces = [Workspace(files.path.resolve())]
     found = examine(workspaces, take_roll(workspaces, TMUX, POLICY), settled=0.0)
     (says,) = [each.says for each in found.findings if each.kind.value == "unknown_status"]
-    assert says.endswith("so such an agent counts as active")
+    assert says.endswith(
+        "so it treats such an agent as active; the counters in JSON registries do not count it"
+    )
 
 
 def test_the_files_of_a_database_are_named_in_text_and_json(built: Database) -> None:
@@ -151,7 +153,7 @@ def test_the_files_of_a_database_are_named_in_text_and_json(built: Database) -> 
     found = look(built)
     assert kinds(found) == [("damaged", None), ("unknown_status", "agents.status")]
     text = "\n".join(examination_lines(found))
-    assert str(built.path.resolve()) in text and "restore a whole copy" in text
+    assert str(built.path.resolve()) in text and "restore a copy" in text
     document = examination_json(found)
     assert json.loads(json.dumps(document)) == document
     assert {each["file"] for each in document["findings"]} == {str(built.path.resolve())}

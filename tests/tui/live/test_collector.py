@@ -588,7 +588,7 @@ def test_a_roll_that_fails_does_not_hold_up_the_end(files: Files) -> None:
     roll.start()
     assert called.wait(PATIENCE)
     roll.stop()
-    assert our_threads() == set()
+    until(lambda: our_threads() == set(), "the end of all threads")
 
 
 def our_threads() -> set[str]:
@@ -610,7 +610,7 @@ def test_a_stopped_roll_leaves_no_thread_and_no_descriptor(files: Files, server:
         rolls.wait_for(lambda roll: verdicts(roll).get("a") is Verdict.LIVE, "a roll")
         assert our_threads() - {"muster-read"} == {"muster-ask", "muster-gather", "muster-watch"}
         roll.stop()
-        assert our_threads() == set()
+        until(lambda: our_threads() == set(), "the end of all threads")
     # The watch's own thread closes its descriptors a moment later.
     until(lambda: descriptors() <= before, "the last descriptor")
 

@@ -138,6 +138,16 @@ def test_who_looks_for_an_agent_is_told_that_the_database_is_not_read(
     assert str(today.path / "registry" / "state.sqlite3") in said
 
 
+def test_a_list_does_not_say_that_a_task_has_no_agents_while_they_are_unknown(
+    today: Files, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(today, "list") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].endswith(": agents unknown")
+    assert not [line for line in lines if " 0 agents" in line]
+    assert [line for line in lines if "TASK-" in line and "agents unknown" in line]
+
+
 def test_a_list_says_that_its_agents_are_not_read(
     today: Files, begin: Begin, run: Run, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -174,9 +174,9 @@ def test_the_end_of_a_phase_says_what_the_orchestrator_does_next(
     plan = plan_kill(roll, [gone, worker])
     outcome = carry_out(plan, server.client(), "")
     assert outcome.complete, outcome
-    said = plan.preview().note, *outcome.notes
+    said = *plan.preview().remarks, *outcome.notes
     if tool is None:
-        assert not outcome.notes and "After this" not in said[0]
+        assert not said and "After this" not in plan.preview().note
     else:
         assert all("phase 1 of 1 (build) of TASK-1 has no active agent" in text for text in said)
         assert all(f"call the orchestrator's tool {tool}" in text for text in said)

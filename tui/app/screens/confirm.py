@@ -167,6 +167,8 @@ class ConfirmScreen(ModalScreen[str | None]):
             yield from (f"  {harmless(label)}\n" for label in labels)
         if len(preview.steps) > LISTED_AT_MOST:
             yield f"  and {len(preview.steps) - LISTED_AT_MOST} more\n"
+        for remark in preview.remarks[:LISTED_AT_MOST]:
+            yield f"\n{harmless(remark, 600)}\n"
         if preview.refused:
             yield ("\nNot touched:\n", "$warning bold")
             for label, why in preview.refused[:LISTED_AT_MOST]:
