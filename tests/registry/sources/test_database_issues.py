@@ -375,7 +375,7 @@ def assert_moves_all(advice: str) -> None:
     """Requires that an advice to replace a database leaves no log of the old one."""
     assert "stop the orchestrator" in advice.lower()
     moved = "move state.sqlite3, state.sqlite3-wal and state.sqlite3-shm aside together"
-    assert moved in advice and "mv " not in advice
+    assert moved in advice and advice.count("mv ") in (0, 3)
     assert advice.find("restore a copy") in (-1, *range(advice.index(moved), len(advice)))
 
 
