@@ -87,9 +87,13 @@ class Program:
         return list(self.screen.display)
 
     def wait_until_shown(self, text: str) -> float:
-        """Waits for a text on the terminal; returns the time of the output that completed it."""
+        """Waits for a text on the terminal; returns the time of the output that completed it.
+
+        A text that was sent whole since the last `forget` may have scrolled away.
+        """
         deadline = time.monotonic() + _PATIENCE
-        while not any(text in line for line in self.lines()):
+        whole = text.encode()
+        while whole not in self.last_activity and not any(text in line for line in self.lines()):
             if time.monotonic() > deadline:
                 raise SystemExit(f"{text!r} was not shown within {_PATIENCE} s")
             self.read(0.5)
