@@ -396,7 +396,9 @@ class HeldDatabase:
         return self
 
     def __exit__(self, *_: object) -> None:
-        fcntl.fcntl(self._opened.fileno(), fcntl.F_OFD_SETLK, _NO_LOCK)
+        # A file system that has been unmounted has no lock left.
+        with tolerating(OSError):
+            fcntl.fcntl(self._opened.fileno(), fcntl.F_OFD_SETLK, _NO_LOCK)
 
     def check_mode(self) -> None:
         """Requires that the database uses a write-ahead log.

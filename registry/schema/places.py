@@ -41,7 +41,8 @@ _GONE = "does not exist"
 
 _UNKNOWN = "the workspaces that the orchestrator knows cannot be read"
 
-_SMALL = database.Limits(4 << 20, seconds=1.0)
+_SMALL = 4 << 20
+_SHORT = 1.0
 
 Result = TypeVar("Result")
 
@@ -226,7 +227,8 @@ def known_paths(environment: Mapping[str, str], *, of_process: bool = False) -> 
     if path is None or not may_exist(path):
         return KnownPaths()
     try:
-        known = database.read_known_workspaces(path, _SMALL if of_process else database.USUAL)
+        small = database.Limits(_SMALL, seconds=_SHORT) if of_process else database.USUAL
+        known = database.read_known_workspaces(path, small)
     except RegistryNotFoundError as error:
         hand_on(error)
         return KnownPaths()
