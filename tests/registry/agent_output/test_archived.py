@@ -53,7 +53,8 @@ def test_every_line_is_read_once_whenever_the_file_is_archived(
         heard: list[int] = []
         has_read, archived = False, False
         with ArchivedAgentFile(task, ID, PROGRESS) as file:
-            for step in [*story, "read"]:
+            # One look reads the rest of a moved file, and the next look the new file.
+            for step in [*story, "read", "read"]:
                 if step == "line":
                     append(task, written)
                     written += 1
