@@ -30,7 +30,7 @@ from tui.host.process import procfs
 from tui.host.process.process_look import Process
 from tui.host.tmux_servers import Server
 from tui.host.tmux_types import TmuxSnapshot, TmuxState
-from tui.model.roll import Verdict
+from tui.model.roll import AgentRow, RollCall, Verdict
 
 
 @pytest.fixture
@@ -66,6 +66,11 @@ def asleep(shell: int, count: int) -> list[int]:
     return sleeping if len(sleeping) == count else []
 
 
+def _named(files: Files, server: RealTmux) -> tuple[RollCall, list[AgentRow]]:
+    roll = rolled(files, server, "x")
+    return roll, [row_of(roll, "x")]
+
+
 def refusals(files: Files, server: RealTmux, agent: str = "x") -> list[str]:
     """Why an agent is neither killed nor completed as a zombie; empty if it is."""
     roll = rolled(files, server, agent)
@@ -88,6 +93,8 @@ def assert_named(files: Files, server: RealTmux, pid: int, *says: str) -> None:
     assert whys and all(words in why for why in whys for words in says)
     os.kill(pid, signal.SIGKILL)
     until(lambda: not runs(pid), "its end")
+    # The end of the process may be seen by one of two looks that follow each other.
+    until(lambda: not weighed_kill(*_named(files, server)).refused, "no refusal any more")
     assert refusals(files, server) == []
 
 
