@@ -257,7 +257,8 @@ def _check_permissions(files: DatabaseFiles) -> None:
 
     Raises:
         InaccessibleRegistryError: A file or the directory is not writable.
-        UnwritableDatabaseError: See `check_new_files`.
+        UnwritableDatabaseError: Another user can write or replace the files, or see
+            `check_new_files`.
     """
     path = files.path
     # SQLite opens files by their paths, and executes the expressions of a schema. So another user

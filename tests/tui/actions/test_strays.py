@@ -66,20 +66,19 @@ def asleep(shell: int, count: int) -> list[int]:
     return sleeping if len(sleeping) == count else []
 
 
-def _named(files: Files, server: RealTmux) -> tuple[RollCall, list[AgentRow]]:
-    roll = rolled(files, server, "x")
-    return roll, [row_of(roll, "x")]
+def _named(files: Files, server: RealTmux, agent: str = "x") -> tuple[RollCall, list[AgentRow]]:
+    roll = rolled(files, server, agent)
+    return roll, [row_of(roll, agent)]
 
 
 def refusals(files: Files, server: RealTmux, agent: str = "x") -> list[str]:
     """Why an agent is neither killed nor completed as a zombie; empty if it is."""
-    roll = rolled(files, server, agent)
-    row = row_of(roll, agent)
-    plans = (weighed_kill(roll, [row]), checked_complete(roll, [row], by_verdict=True))
+    roll, rows = _named(files, server, agent)
+    plans = (weighed_kill(roll, rows), checked_complete(roll, rows, by_verdict=True))
     assert len({bool(plan.refused) for plan in plans}) == 1
     whys = [why for plan in plans for _, why in plan.refused]
     # Named alone it can be completed in any case.
-    assert len(checked_complete(roll, [row]).steps) == 1
+    assert len(checked_complete(roll, rows).steps) == 1
     return whys
 
 
