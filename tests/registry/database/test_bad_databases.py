@@ -7,9 +7,8 @@ import shutil
 import sqlite3
 import subprocess
 import sys
-import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +24,8 @@ from registry.database.agent_rows import read_tables
 from registry.database.transaction import writing
 from tests.support.bad_databases import BAD
 from tests.support.databases import JANUARY, TODAY, Database
+from tests.support.one_agent import built as built
+from tests.support.one_agent import public as public
 from tests.support.other_user import OTHER, needs_another_user
 
 
@@ -33,15 +34,6 @@ def _state_of(folder: Path) -> dict[str, tuple[int, int, int]]:
     return {
         name: (state.st_ino, state.st_size, state.st_mtime_ns) for name, state in states.items()
     }
-
-
-@pytest.fixture
-def built(tmp_path: Path) -> Database:
-    """A database with one agent."""
-    database = Database(tmp_path / ".agent-workspace")
-    database.task()
-    database.agent("one")
-    return database
 
 
 @pytest.mark.parametrize("kind", BAD)
@@ -98,18 +90,6 @@ def test_a_file_of_an_untrusted_user_is_not_opened(built: Database, end: str) ->
     os.chown(built.path.with_name(built.path.name + end), OTHER, OTHER)
     with pytest.raises(UnreadableDatabaseError, match=f"user {OTHER}"):
         read_rows(built.path)
-
-
-@pytest.fixture
-def public() -> Iterator[Database]:
-    """A database with one agent, which every user may read."""
-    place = Path(tempfile.mkdtemp(prefix="mst"))
-    place.chmod(0o755)
-    database = Database(place)
-    database.task()
-    database.agent("one")
-    yield database
-    shutil.rmtree(place)
 
 
 @needs_another_user

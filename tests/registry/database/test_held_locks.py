@@ -22,6 +22,7 @@ from registry.database.files import examine
 from registry.schema import Workspace
 from registry.sources import SqliteWorkspace
 from tests.support.databases import Database
+from tests.support.one_agent import built as built
 
 _INTRUDER = """
 import sqlite3, sys
@@ -42,15 +43,6 @@ _LOOKS: dict[str, Callable[[Path], object]] = {
     "workspace": lambda path: SqliteWorkspace(Workspace(path.parents[1])).stamp(),
     "directories": lambda path: SqliteWorkspace(Workspace(path.parents[1])).directories(),
 }
-
-
-@pytest.fixture
-def built(tmp_path: Path) -> Database:
-    """A database with one agent."""
-    database = Database(tmp_path / ".agent-workspace")
-    database.task()
-    database.agent("one")
-    return database
 
 
 @pytest.fixture

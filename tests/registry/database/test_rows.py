@@ -16,17 +16,9 @@ import pytest
 from registry.database import connection, find_damage, read_agent, read_rows, stamp_of
 from tests.support.database_crowd import Crowd
 from tests.support.databases import JANUARY, TODAY, Database, damage_table
+from tests.support.one_agent import built as built
 
 LONG_AGO = (1_700_000_000, 1_700_000_000)
-
-
-@pytest.fixture
-def built(tmp_path: Path) -> Database:
-    """A database with one agent."""
-    database = Database(tmp_path / ".agent-workspace")
-    database.task()
-    database.agent("one")
-    return database
 
 
 @pytest.mark.parametrize("tables", [JANUARY, TODAY], ids=["January", "today"])

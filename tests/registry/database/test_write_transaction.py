@@ -9,9 +9,8 @@ import signal
 import sqlite3
 import struct
 import sys
-import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -31,30 +30,11 @@ from tests.support import small_disk
 from tests.support.bad_databases import BAD
 from tests.support.databases import JANUARY, Database
 from tests.support.limits import no_file_longer_than
+from tests.support.one_agent import built as built
+from tests.support.one_agent import public as public
 from tests.support.other_user import OTHER, needs_another_user
 
 _SET = "UPDATE agents SET progress = ?"
-
-
-@pytest.fixture
-def built(tmp_path: Path) -> Database:
-    """A database with one agent."""
-    database = Database(tmp_path / ".agent-workspace")
-    database.task()
-    database.agent("one")
-    return database
-
-
-@pytest.fixture
-def public() -> Iterator[Database]:
-    """A database with one agent, which every user may read."""
-    place = Path(tempfile.mkdtemp(prefix="mst"))
-    place.chmod(0o755)
-    database = Database(place)
-    database.task()
-    database.agent("one")
-    yield database
-    shutil.rmtree(place)
 
 
 def _write(path: Path, progress: int = 50, timeout: float = 0.0) -> None:
