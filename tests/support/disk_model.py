@@ -20,7 +20,11 @@ SECTOR = 512
 
 @dataclass(frozen=True, slots=True)
 class Created:
+    """A name that a file got: a new file, or one that was written before it had a name."""
+
     path: str
+    content: bytes = field(default=b"", repr=False)
+    flushed: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,8 +118,11 @@ class Disk:
 
     def happen(self, event: Event) -> None:
         match event:
-            case Created(path):
-                self._names.setdefault(path, [None]).append(_File(b""))
+            case Created(path, content, flushed):
+                file = _File(content if flushed else b"")
+                if not flushed:
+                    file.write(0, content)
+                self._names.setdefault(path, [None]).append(file)
             case Removed(path):
                 self._names[path].append(None)
             case Wrote(path, offset, data):

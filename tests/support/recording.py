@@ -33,6 +33,8 @@ def recorded(root: Path, events: list[Event], killed_after: int | None = None) -
     real_link, real_fstat = os.link, os.fstat
     real_pwrite, real_ftruncate = os.pwrite, os.ftruncate
     names: dict[int, str] = {}
+    # Whether each file that has no name yet is flushed.
+    nameless: dict[int, bool] = {}
 
     def live() -> None:
         if last is not None and len(events) >= last:
@@ -55,7 +57,10 @@ def recorded(root: Path, events: list[Event], killed_after: int | None = None) -
         fd = real_open(path, flags, mode, dir_fd=dir_fd)
         # The number may have been another file's, because owners close without `os.close`.
         names.pop(fd, None)
-        if name is not None:
+        nameless.pop(fd, None)
+        if flags & os.O_TMPFILE == os.O_TMPFILE:
+            nameless[fd] = True
+        elif name is not None:
             names[fd] = name
             if new:
                 events.append(Created(name))
@@ -68,9 +73,9 @@ def recorded(root: Path, events: list[Event], killed_after: int | None = None) -
         real_link(source, path, dst_dir_fd=dst_dir_fd, follow_symlinks=follow_symlinks)
         if (name := below(path, dst_dir_fd)) is not None:
             fd = int(os.path.basename(source))
-            assert real_fstat(fd).st_size == 0, "the model knows no file that is made with a text"
             names[fd] = name
-            events.append(Created(name))
+            content = os.pread(fd, real_fstat(fd).st_size, 0)
+            events.append(Created(name, content, nameless.pop(fd)))
 
     def unlink(path: str, *, dir_fd: int | None = None) -> None:
         live()
@@ -83,6 +88,8 @@ def recorded(root: Path, events: list[Event], killed_after: int | None = None) -
         written = real_pwrite(fd, data, offset)
         if fd in names:
             events.append(Wrote(names[fd], offset, bytes(data[:written])))
+        elif fd in nameless:
+            nameless[fd] = False
         return written
 
     def ftruncate(fd: int, size: int) -> None:
@@ -90,12 +97,16 @@ def recorded(root: Path, events: list[Event], killed_after: int | None = None) -
         real_ftruncate(fd, size)
         if fd in names:
             events.append(Resized(names[fd], size))
+        elif fd in nameless:
+            nameless[fd] = False
 
     def fsync(fd: int) -> None:
         live()
         if (name := names.get(fd)) is not None:
             is_folder = (root / name).is_dir()
             events.append(FlushedDirectory(name) if is_folder else Flushed(name))
+        elif fd in nameless:
+            nameless[fd] = True
 
     shims: dict[str, Any] = {
         "open": open_,

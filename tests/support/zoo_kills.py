@@ -19,9 +19,13 @@ TRACKED = ("setsid", "nohup", "double-fork", "stubborn", "stopped")
 @pytest.fixture(params=DIALECTS)
 def files(tmp_path: Path, request: pytest.FixtureRequest) -> Files:
     """A workspace with four agents, in each storage format."""
-    kind: type[Files] = request.param
+    return files_in(tmp_path, request.param)
+
+
+def files_in(folder: Path, kind: type[Files]) -> Files:
+    """Makes a workspace with four agents in a storage format."""
     agents = [entry("a"), entry("b", parent="a"), entry("c"), entry("old", "completed")]
-    return kind(tmp_path, {"TASK-1": agents})
+    return kind(folder, {"TASK-1": agents})
 
 
 def plan_for(files: Files, server: RealTmux, *ids: str) -> Plan:

@@ -14,12 +14,12 @@ import pytest
 
 from registry.audit.entries import EndedSession, State
 from registry.audit.log import AUDIT_LOG, Audit, aside, log_in, read_log
+from tests.support.dialects import DatabaseFiles
 from tests.support.real_tmux import RealTmux, runs
 from tests.support.waiting import until
 from tests.support.workspaces import Files
 from tests.support.zoo import Zoo
-from tests.support.zoo_kills import TRACKED, plan_for
-from tests.support.zoo_kills import files as files
+from tests.support.zoo_kills import TRACKED, files_in, plan_for
 from tui.actions.execute import carry_out
 from tui.actions.plan import Plan
 from tui.host.process import process_kill, process_tree, procfs
@@ -29,6 +29,12 @@ EVE = 64177
 pytestmark = pytest.mark.skipif(
     os.geteuid() != 0, reason="only root can give files and processes to another user"
 )
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> Files:
+    """A workspace of JSON files: muster writes no database in another user's workspace."""
+    return files_in(tmp_path, Files)
 
 
 def given_to(user: int, *paths: Path) -> None:
@@ -98,6 +104,23 @@ def test_a_planted_kill_ends_nothing_of_root(
     assert "ended" not in said and "another user (id 0)" in said
     # Nor is the agent called dead while that runs.
     assert "still running" in said and files.agent("a")["status"] == "running"
+    assert zoo.alive() == before
+    assert server.names() == {"keeper"}
+
+
+def test_a_planted_kill_in_a_workspace_with_a_database_is_not_even_tried(
+    tmp_path: Path, server: RealTmux, zoo: Zoo, daemons: EndedSession
+) -> None:
+    files = files_in(tmp_path, DatabaseFiles)
+    before = zoo.alive()
+    give_workspace(files, EVE)
+    plant(log_in(files.path), daemons)
+    plan = plan_for(files, server, "a")
+    assert plan.steps == ()
+    ((agent, why),) = plan.refused
+    assert agent == "a" and "its database cannot be written" in why
+    carry_out(plan, server.client(), "")
+    assert files.agent("a")["status"] == "running"
     assert zoo.alive() == before
     assert server.names() == {"keeper"}
 
