@@ -82,7 +82,7 @@ if TYPE_CHECKING:
         agent_entries,
     )
     from registry.snapshots import read_registry
-    from registry.storage.files.durability import durable_commits
+    from registry.storage.commit import durable_commits
     from registry.storage.locked_file import LockedRegistryFile
     from registry.storage.recovery import recover_registry
 
@@ -165,7 +165,7 @@ if not TYPE_CHECKING:  # With `__getattr__`, a type checker would accept every n
             "schema.edits": ("StatusChange",),
             "operations.clean_up": ("CleanUp", "clean_up_task", "clean_up_workspace"),
             "operations.create": ("Created", "create_global_registry", "create_task_registry"),
-            "storage.files.durability": ("durable_commits",),
+            "storage.commit": ("durable_commits",),
             "errors": (
                 "AgentNotFoundError",
                 "AuditError",

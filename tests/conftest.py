@@ -41,7 +41,7 @@ from tests.support.style_sheets import parse_style_sheets_once
 from tests.support.terminal import PREFIX
 from tests.support.two_tasks import two_tasks
 from tests.support.zoo import Zoo
-from tui.actions import leftovers
+from tui.actions.evidence import leftovers
 from tui.host import tmux_servers
 from tui.host.process import process_kill, procfs
 from tui.host.strays import Stray, Watched, find_strays

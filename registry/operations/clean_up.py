@@ -20,6 +20,7 @@ from registry.operations.own_ends import OwnEnd, own_ends
 from registry.pair import edited_pair, left_out
 from registry.schema import counters, edits
 from registry.schema.arguments import RegistryPath, path_or_none
+from registry.schema.instant import Instant
 from registry.schema.layout import (
     GLOBAL_FOLDER,
     GLOBAL_REGISTRY,
@@ -32,7 +33,6 @@ from registry.schema.records import agent_entries, parse_time
 from registry.storage.codec import Json
 from registry.storage.files.anchor import open_anchor
 from registry.storage.files.descriptor import close_read
-from registry.storage.files.instant import Instant
 from registry.storage.files.interruption import hand_on
 from registry.storage.locked_file import DEFAULT_TIMEOUT, Edit, edited
 from registry.text import shown_name

@@ -19,9 +19,9 @@ from registry.schema import edits
 from registry.schema.arguments import RegistryPath, further_fields, timestamp
 from registry.schema.layout import GLOBAL_FOLDER, GLOBAL_REGISTRY, TASK_REGISTRY
 from registry.storage.codec import Json, encode
+from registry.storage.commit import is_durable
 from registry.storage.files.anchor import make_anchor
 from registry.storage.files.descriptor import close_read
-from registry.storage.files.durability import is_durable
 from registry.storage.files.interruption import hand_on, tolerating
 from registry.storage.files.new_file import give_away, make_file, make_folder
 from registry.storage.files.safe_open import (

@@ -30,12 +30,12 @@ from registry.schema.counters import (
     session_names,
     zombies_in,
 )
+from registry.schema.instant import Instant
 from registry.schema.layout import database_beside, find_database
 from registry.schema.records import agent_entries, is_terminal
 from registry.schema.session_names import SESSION_PREFIX, replaced_spellings, spellings
 from registry.snapshots import read_registry
 from registry.storage.codec import Json
-from registry.storage.files.instant import Instant
 from registry.storage.files.interruption import hand_on
 from registry.storage.locked_file import Edit, edited
 from registry.storage.partner import workspace_of

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from registry.schema.ids import find_existing_agent as find_existing_agent
     from registry.schema.ids import generate_unique_agent_id as generate_unique_agent_id
     from registry.schema.ids import verify_agent_id_unique as verify_agent_id_unique
+    from registry.schema.instant import Instant as Instant
     from registry.schema.layout import DATABASE as DATABASE
     from registry.schema.layout import GLOBAL_FOLDER as GLOBAL_FOLDER
     from registry.schema.layout import GLOBAL_REGISTRY as GLOBAL_REGISTRY
@@ -77,6 +78,7 @@ else:
                 "generate_unique_agent_id",
                 "verify_agent_id_unique",
             ),
+            "instant": ("Instant",),
             "layout": (
                 "DATABASE",
                 "GLOBAL_FOLDER",

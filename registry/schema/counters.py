@@ -11,6 +11,7 @@ from registry.dataclass import dataclass
 from registry.errors import WrongShapeError
 from registry.schema import edits
 from registry.schema.arguments import strings
+from registry.schema.instant import Instant
 from registry.schema.records import (
     agent_entries,
     counts_as_active,
@@ -19,7 +20,6 @@ from registry.schema.records import (
 )
 from registry.schema.session_names import is_tmux_name_certain, spellings
 from registry.storage.codec import Json
-from registry.storage.files.instant import Instant
 
 START_GRACE = 5.0
 """For this many seconds after an agent's start, the agent is not called dead.

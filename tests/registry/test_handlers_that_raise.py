@@ -46,8 +46,8 @@ from registry.schema.workspaces import find_workspaces
 from registry.snapshots import read_task
 from registry.storage import metrics
 from registry.storage.codec import Json
+from registry.storage.commit import is_durable
 from registry.storage.files.descriptor import open_owned
-from registry.storage.files.durability import is_durable
 from registry.storage.files.interruption import hand_on, tolerating
 from registry.storage.locked_file import StagedText
 from tests.support.hot_journal import cut_off_update

@@ -22,8 +22,8 @@ from registry import (
     report_progress,
 )
 from registry.operations import clean_up as cleaning
-from registry.schema import counters
-from registry.storage import Instant, flock
+from registry.schema import Instant, counters
+from registry.storage import flock
 from registry.storage.locked_file import Edit, edited
 from tests.support.io_counts import passes, watching
 from tests.support.registries import (

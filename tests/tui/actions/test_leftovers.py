@@ -25,7 +25,7 @@ from tests.support.leftovers import files as files
 from tests.support.real_tmux import RealTmux, runs
 from tests.support.waiting import until
 from tests.support.workspaces import Files, entry, row_of, stamp, take
-from tui.actions import leftovers
+from tui.actions.evidence import leftovers
 from tui.actions.execute import Outcome, Result, carry_out
 from tui.actions.footprint import weighed_kill
 from tui.actions.plan import Plan

@@ -21,7 +21,8 @@ from tests.support.other_user import OTHER, needs_another_user
 from tests.support.real_tmux import RealTmux, runs
 from tests.support.waiting import until
 from tests.support.workspaces import Files, entry, row_of, stamp, take
-from tui.actions import kill, leftovers
+from tui.actions import kill
+from tui.actions.evidence import leftovers
 from tui.actions.execute import Result, carry_out
 from tui.actions.footprint import weighed_kill
 from tui.actions.plan_complete import checked_complete
