@@ -23,7 +23,8 @@ from registry.dataclass import replace
 from registry.errors import WrongShapeError
 from registry.schema import edits
 from registry.schema.counters import counter_drifts, ended_just_now
-from registry.schema.records import agent_entries, is_global, is_terminal
+from registry.schema.records import agent_entries, is_global
+from registry.schema.statuses import is_terminal
 from registry.storage.codec import Json, kind_of
 from registry.storage.files.interruption import hand_on
 from registry.text import shown_name

@@ -20,7 +20,6 @@ from registry.operations.own_ends import OwnEnd, own_ends
 from registry.pair import edited_pair, left_out
 from registry.schema import counters, edits
 from registry.schema.arguments import RegistryPath, path_or_none
-from registry.schema.instant import Instant
 from registry.schema.layout import (
     GLOBAL_FOLDER,
     GLOBAL_REGISTRY,
@@ -29,7 +28,8 @@ from registry.schema.layout import (
     find_database,
     task_places,
 )
-from registry.schema.records import agent_entries, parse_time
+from registry.schema.records import agent_entries
+from registry.schema.timestamps import Instant, parse_time
 from registry.storage.codec import Json
 from registry.storage.files.anchor import open_anchor
 from registry.storage.files.descriptor import close_read

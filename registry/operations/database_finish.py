@@ -19,7 +19,9 @@ from registry.schema.arguments import distinct_ids, timestamp
 from registry.schema.database_layout import task_directory
 from registry.schema.database_records import database_agent
 from registry.schema.edits import StatusChange
-from registry.schema.records import AgentRecord, is_terminal, parse_time, text_of
+from registry.schema.records import AgentRecord, text_of
+from registry.schema.statuses import is_terminal
+from registry.schema.timestamps import parse_time
 from registry.storage.codec import Json
 from registry.storage.files.interruption import hand_on
 from registry.storage.locked_file import DEFAULT_TIMEOUT

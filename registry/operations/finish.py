@@ -21,13 +21,8 @@ from registry.schema.arguments import (
     timestamp,
 )
 from registry.schema.counters import ended_just_now
-from registry.schema.records import (
-    Deployment,
-    agent_entries,
-    has_not_ended,
-    is_terminal,
-    meaning_of,
-)
+from registry.schema.records import Deployment, agent_entries, has_not_ended
+from registry.schema.statuses import is_terminal, meaning_of
 from registry.storage.codec import Json
 from registry.storage.locked_file import DEFAULT_TIMEOUT
 from registry.text import shown_name

@@ -30,10 +30,11 @@ from registry.schema.counters import (
     session_names,
     zombies_in,
 )
-from registry.schema.instant import Instant
 from registry.schema.layout import database_beside, find_database
-from registry.schema.records import agent_entries, is_terminal
+from registry.schema.records import agent_entries
 from registry.schema.session_names import SESSION_PREFIX, replaced_spellings, spellings
+from registry.schema.statuses import is_terminal
+from registry.schema.timestamps import Instant
 from registry.snapshots import read_registry
 from registry.storage.codec import Json
 from registry.storage.files.interruption import hand_on

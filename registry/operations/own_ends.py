@@ -14,7 +14,8 @@ from registry.agent_output.reported_end import reported_ends
 from registry.operations.finish import reported_end_fields
 from registry.schema import counters, edits
 from registry.schema.layout import TASK_REGISTRY
-from registry.schema.records import is_global, parse_time
+from registry.schema.records import is_global
+from registry.schema.timestamps import parse_time
 from registry.storage.codec import Json
 from registry.storage.files.safe_open import is_safe_name
 from registry.storage.partner import workspace_of

@@ -26,13 +26,9 @@ from registry.schema.ids import (
     generate_unique_agent_id,
     verify_agent_id_unique,
 )
-from registry.schema.records import (
-    ACTIVE_STATUSES,
-    ORCHESTRATOR,
-    agent_entries,
-    counts_as_active,
-)
+from registry.schema.records import ORCHESTRATOR, agent_entries, counts_as_active
 from registry.schema.session_names import SESSION_PREFIX
+from registry.schema.statuses import ACTIVE_STATUSES
 from registry.storage.codec import Json
 from registry.storage.files.interruption import hand_on
 from registry.storage.files.safe_open import is_safe_name

@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from registry.schema.ids import find_existing_agent as find_existing_agent
     from registry.schema.ids import generate_unique_agent_id as generate_unique_agent_id
     from registry.schema.ids import verify_agent_id_unique as verify_agent_id_unique
-    from registry.schema.instant import Instant as Instant
     from registry.schema.layout import DATABASE as DATABASE
     from registry.schema.layout import GLOBAL_FOLDER as GLOBAL_FOLDER
     from registry.schema.layout import GLOBAL_REGISTRY as GLOBAL_REGISTRY
@@ -32,10 +31,7 @@ if TYPE_CHECKING:
     from registry.schema.places import named_by as named_by
     from registry.schema.places import named_places as named_places
     from registry.schema.places import nearest_places as nearest_places
-    from registry.schema.records import ACTIVE_STATUSES as ACTIVE_STATUSES
-    from registry.schema.records import DATABASE_STATUSES as DATABASE_STATUSES
     from registry.schema.records import ORCHESTRATOR as ORCHESTRATOR
-    from registry.schema.records import TERMINAL_STATUSES as TERMINAL_STATUSES
     from registry.schema.records import AgentRecord as AgentRecord
     from registry.schema.records import Deployment as Deployment
     from registry.schema.records import GlobalRecord as GlobalRecord
@@ -44,14 +40,18 @@ if TYPE_CHECKING:
     from registry.schema.records import TaskRecord as TaskRecord
     from registry.schema.records import agent_entries as agent_entries
     from registry.schema.records import global_record as global_record
-    from registry.schema.records import is_active as is_active
-    from registry.schema.records import is_terminal as is_terminal
-    from registry.schema.records import parse_time as parse_time
     from registry.schema.session_names import SESSION_PREFIX as SESSION_PREFIX
     from registry.schema.session_names import is_tmux_name_certain as is_tmux_name_certain
     from registry.schema.session_names import replaced_spelling as replaced_spelling
     from registry.schema.session_names import replaced_spellings as replaced_spellings
     from registry.schema.session_names import spellings as spellings
+    from registry.schema.statuses import ACTIVE_STATUSES as ACTIVE_STATUSES
+    from registry.schema.statuses import DATABASE_STATUSES as DATABASE_STATUSES
+    from registry.schema.statuses import TERMINAL_STATUSES as TERMINAL_STATUSES
+    from registry.schema.statuses import is_active as is_active
+    from registry.schema.statuses import is_terminal as is_terminal
+    from registry.schema.timestamps import Instant as Instant
+    from registry.schema.timestamps import parse_time as parse_time
     from registry.schema.trust import why_foreign as why_foreign
     from registry.schema.unread_database import UnreadDatabase as UnreadDatabase
     from registry.schema.unread_database import database_beside as database_beside
@@ -78,7 +78,6 @@ else:
                 "generate_unique_agent_id",
                 "verify_agent_id_unique",
             ),
-            "instant": ("Instant",),
             "layout": (
                 "DATABASE",
                 "GLOBAL_FOLDER",
@@ -91,21 +90,15 @@ else:
                 "task_places",
             ),
             "records": (
-                "ACTIVE_STATUSES",
-                "DATABASE_STATUSES",
                 "AgentRecord",
                 "Deployment",
                 "GlobalRecord",
                 "GlobalTask",
                 "ORCHESTRATOR",
-                "TERMINAL_STATUSES",
                 "Phase",
                 "TaskRecord",
                 "agent_entries",
                 "global_record",
-                "is_active",
-                "is_terminal",
-                "parse_time",
             ),
             "session_names": (
                 "SESSION_PREFIX",
@@ -118,6 +111,17 @@ else:
                 "UnreadDatabase",
                 "database_beside",
                 "find_database",
+            ),
+            "statuses": (
+                "ACTIVE_STATUSES",
+                "DATABASE_STATUSES",
+                "TERMINAL_STATUSES",
+                "is_active",
+                "is_terminal",
+            ),
+            "timestamps": (
+                "Instant",
+                "parse_time",
             ),
             "trust": ("why_foreign",),
             "workspaces": (

@@ -11,14 +11,10 @@ from registry.dataclass import dataclass
 from registry.errors import WrongShapeError
 from registry.schema import edits
 from registry.schema.arguments import strings
-from registry.schema.instant import Instant
-from registry.schema.records import (
-    agent_entries,
-    counts_as_active,
-    is_terminal,
-    parse_time,
-)
+from registry.schema.records import agent_entries, counts_as_active
 from registry.schema.session_names import is_tmux_name_certain, spellings
+from registry.schema.statuses import is_terminal
+from registry.schema.timestamps import Instant, parse_time
 from registry.storage.codec import Json
 
 START_GRACE = 5.0

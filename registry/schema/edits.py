@@ -8,14 +8,8 @@ from typing import Any, TypeGuard
 
 from registry.dataclass import dataclass
 from registry.errors import AgentNotFoundError, DuplicateAgentError, WrongShapeError
-from registry.schema.records import (
-    ORCHESTRATOR,
-    agent_entries,
-    counts_as_active,
-    is_active,
-    is_global,
-    is_terminal_task,
-)
+from registry.schema.records import ORCHESTRATOR, agent_entries, counts_as_active, is_global
+from registry.schema.statuses import is_active, is_terminal_task
 from registry.storage.codec import Json, kind_of
 
 
