@@ -15,7 +15,7 @@ from registry.errors import (
     RegistryNotFoundError,
     WrongShapeError,
 )
-from registry.schema import edits
+from registry.schema import counters, edits
 from registry.schema.arguments import RegistryPath, further_fields, timestamp
 from registry.schema.layout import GLOBAL_FOLDER, GLOBAL_REGISTRY, TASK_REGISTRY
 from registry.storage.codec import Json, encode
@@ -177,7 +177,7 @@ def _root(workspace: RegistryPath) -> Path:
 
 
 def _check_limit(name: str, limit: object) -> None:
-    if not edits.is_count(limit) or limit < 0:
+    if not counters.is_count(limit) or limit < 0:
         raise WrongShapeError(name, f"is {limit!r:.80}, not an integer of at least 0")
 
 

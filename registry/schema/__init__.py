@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 from registry.exports import exports
 
 if TYPE_CHECKING:
-    from registry.schema.counters import END_DELAY as END_DELAY
     from registry.schema.counters import CounterDrift as CounterDrift
     from registry.schema.edits import StatusChange as StatusChange
     from registry.schema.ids import find_existing_agent as find_existing_agent
@@ -64,14 +63,12 @@ if TYPE_CHECKING:
     from registry.schema.workspaces_around import resolved_default as resolved_default
     from registry.schema.workspaces_around import user_environment as user_environment
     from registry.schema.workspaces_around import workspaces_above as workspaces_above
+    from registry.schema.zombies import END_DELAY as END_DELAY
 else:
     __getattr__, __dir__ = exports(
         __name__,
         {
-            "counters": (
-                "CounterDrift",
-                "END_DELAY",
-            ),
+            "counters": ("CounterDrift",),
             "edits": ("StatusChange",),
             "ids": (
                 "find_existing_agent",
@@ -149,5 +146,6 @@ else:
                 "named_places",
                 "nearest_places",
             ),
+            "zombies": ("END_DELAY",),
         },
     )

@@ -59,6 +59,7 @@ _PACKAGE = str(Path(registry.__file__).parent)
 _USED = (str(Path(portalocker.__file__).parent), contextlib.__file__)
 # What only computes has no descriptors, and no errors that could be taken for others.
 _PURE = {"codec.py", "records.py", "edits.py", "journal.py", "metrics.py", "errors.py"}
+_PURE |= {"statuses.py", "timestamps.py", "counters.py", "advice.py"}
 _PURE |= {"diff.py", "entries.py", "lines.py", "interruption.py", "text.py", "arguments.py"}
 
 
