@@ -24,6 +24,7 @@ from typing import Any
 from urllib.parse import quote
 from weakref import WeakValueDictionary
 
+from registry.advice import moving_database_aside, restoring_database
 from registry.database.files import (
     DatabaseFiles,
     DatabaseStamp,
@@ -32,13 +33,7 @@ from registry.database.files import (
     examine,
 )
 from registry.dataclass import dataclass, replace
-from registry.errors import (
-    BusyRegistryError,
-    RegistryError,
-    UnreadableDatabaseError,
-    moving_database_aside,
-    restoring_database,
-)
+from registry.errors import BusyRegistryError, RegistryError, UnreadableDatabaseError
 from registry.storage.files.interruption import hand_on
 
 BYTES_AT_MOST = 2 * 1024**3
