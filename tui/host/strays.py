@@ -19,9 +19,9 @@ from pathlib import Path
 
 from registry.agent_output import ARCHIVE, FINDINGS, PROGRESS, STREAM_LOG, Identity
 from registry.dataclass import dataclass, field
-from tui.host.process import procfs
+from tui.host.process import descriptors, procfs
+from tui.host.process.pane_environment import PaneEnvironment
 from tui.host.process.process_tree import Look, Process, look
-from tui.host.process.procfs import PaneEnvironment
 from tui.host.process.socket_path import is_socket
 from tui.host.tmux_servers import panes_of
 from tui.host.tmux_types import TmuxSnapshot
@@ -151,7 +151,7 @@ def find_strays(answer: TmuxSnapshot, watched: Watched) -> tuple[Stray, ...]:
             # A job has no pane. If a job names a pane, the server was started in that pane.
             named = named._replace(pane="")
         if is_former or _is_gone(process.pid, named, asked, alive, now, panes):
-            surely, maybe = written_by(process.pid, watched, procfs.open_files(process.pid))
+            surely, maybe = written_by(process.pid, watched, descriptors.open_files(process.pid))
             may_follow = None if trusted.issuperset(own) else trusted
             is_here = is_ours or is_socket(named.socket, answer.socket, may_follow)
             users = frozenset(own)
@@ -166,7 +166,7 @@ def find_strays(answer: TmuxSnapshot, watched: Watched) -> tuple[Stray, ...]:
         own = now.users_of(process.pid)
         if own is None:
             continue
-        files = procfs.open_files(process.pid)
+        files = descriptors.open_files(process.pid)
         if own.real not in trusted:
             files = _at_most(files, left, own.real)
         surely, maybe = written_by(process.pid, watched, files)
@@ -330,7 +330,7 @@ def written_by(
         for link, target in files:
             with suppress(OSError, ValueError):
                 named = _named(target)
-                if named is None or not procfs.is_open_for_writing(link):
+                if named is None or not descriptors.is_open_for_writing(link):
                     continue
                 opened = os.stat(link)
                 if stat.S_ISREG(opened.st_mode):

@@ -33,8 +33,8 @@ from tui.actions.plan_complete import checked_complete, plan_complete
 from tui.actions.plan_kill import plan_kill
 from tui.doctor.examine import examine
 from tui.doctor.fix import carry_out_fix
+from tui.host.process.pane_environment import PaneEnvironment
 from tui.host.process.process_tree import look
-from tui.host.process.procfs import PaneEnvironment
 from tui.host.strays import Stray
 
 Live = Callable[..., int]

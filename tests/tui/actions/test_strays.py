@@ -27,7 +27,7 @@ from tui.actions.execute import Result, carry_out
 from tui.actions.footprint import weighed_kill
 from tui.actions.plan_complete import checked_complete
 from tui.host import strays, tmux_servers
-from tui.host.process import procfs
+from tui.host.process import descriptors, pane_environment
 from tui.host.process.process_look import Process
 from tui.host.tmux_servers import Server
 from tui.host.tmux_types import TmuxSnapshot, TmuxState
@@ -204,19 +204,19 @@ def only(monkeypatch: pytest.MonkeyPatch) -> Hidden:
 @pytest.fixture
 def hidden(monkeypatch: pytest.MonkeyPatch, only: Hidden) -> Hidden:
     """Keeps muster from reading the environment and the open files of one process."""
-    environments, opened = procfs.pane_said_by, procfs.open_files
+    environments, opened = pane_environment.pane_said_by, descriptors.open_files
 
     def hide(hidden_pid: int) -> None:
-        def pane_said_by(pid: int) -> procfs.PaneEnvironment | None:
-            return procfs.HIDDEN if pid == hidden_pid else environments(pid)
+        def pane_said_by(pid: int) -> pane_environment.PaneEnvironment | None:
+            return pane_environment.HIDDEN if pid == hidden_pid else environments(pid)
 
         def open_files(pid: int) -> Iterator[tuple[str, str]]:
             if pid == hidden_pid:
                 raise PermissionError(13, "Permission denied")
             yield from opened(pid)
 
-        monkeypatch.setattr(procfs, "pane_said_by", pane_said_by)
-        monkeypatch.setattr(procfs, "open_files", open_files)
+        monkeypatch.setattr(pane_environment, "pane_said_by", pane_said_by)
+        monkeypatch.setattr(descriptors, "open_files", open_files)
         only(hidden_pid)
 
     return hide
@@ -277,7 +277,7 @@ def test_a_process_that_overwrote_its_environment_may_be_an_agents(
     files: Files, server: RealTmux, tmp_path: Path, only: Hidden, end: Callable[[RealTmux], None]
 ) -> None:
     pid = overwritten(server, tmp_path / "agent.py")
-    assert procfs.pane_said_by(pid) is procfs.HIDDEN
+    assert pane_environment.pane_said_by(pid) is pane_environment.HIDDEN
     write(files, "x")
     end(server)
     only(pid)
@@ -376,9 +376,9 @@ import os
 os.setgroups([])
 os.setgid({OTHER})
 os.setuid({OTHER})
-from tui.host.process import procfs
+from tui.host.process import pane_environment
 from tui.host.process.process_look import Process
-print(procfs.pane_said_by({os.getpid()}) is procfs.HIDDEN)
+print(pane_environment.pane_said_by({os.getpid()}) is pane_environment.HIDDEN)
 """
     done = subprocess.run([sys.executable, "-c", read_it], capture_output=True, text=True)
     assert done.stdout == "True\n", done.stderr

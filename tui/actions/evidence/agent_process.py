@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from registry.agent_output import output_files
 from registry.errors import RegistryError
 from tui.actions.plan import Step
-from tui.host.process import process_tree, procfs
+from tui.host.process import descriptors, process_tree, procfs
 from tui.host.process.agent_processes import look_up
 from tui.host.strays import Watched, written_by
 from tui.host.tmux_advice import user_name
@@ -111,6 +111,6 @@ def _writes_output(step: Step, pid: int) -> bool:
         watched = Watched(
             frozenset({agent}), dict.fromkeys(output.files, agent), {output.folder: agent[0]}
         )
-        return agent in written_by(pid, watched, procfs.open_files(pid))[0]
+        return agent in written_by(pid, watched, descriptors.open_files(pid))[0]
     except (RegistryError, OSError):
         return False
