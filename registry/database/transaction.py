@@ -40,11 +40,10 @@ from registry.database.files import (
     DatabaseStamp,
     HeldDatabase,
     UnpairedFilesError,
-    check_new_files,
     examine,
     own_names,
 )
-from registry.database.free_space import check_free_space
+from registry.database.free_space import check_free_space, is_full
 from registry.database.rows import patiently
 from registry.dataclass import dataclass
 from registry.errors import (
@@ -56,8 +55,8 @@ from registry.errors import (
     UntrustedFileError,
     UnwritableDatabaseError,
 )
-from registry.storage.files.interruption import hand_on
-from registry.storage.files.permissions import user_called
+from registry.storage.files.interruption import hand_on, tolerating
+from registry.storage.files.permissions import is_read_only, user_called
 from registry.storage.files.safe_open import folder_of
 from registry.storage.files.writers import outsider_of
 
@@ -257,8 +256,7 @@ def _check_permissions(files: DatabaseFiles) -> None:
 
     Raises:
         InaccessibleRegistryError: A file or the directory is not writable.
-        UnwritableDatabaseError: Another user can write or replace the files, or see
-            `check_new_files`.
+        UnwritableDatabaseError: Another user can write or replace the files.
     """
     path = files.path
     # SQLite opens files by their paths, and executes the expressions of a schema. So another user
@@ -275,10 +273,14 @@ def _check_permissions(files: DatabaseFiles) -> None:
         names = [path.name, *(["."] if not files.is_in_use else own_names(path))]
         for name in names:
             if not os.access(name, os.W_OK, dir_fd=folder, effective_ids=True):
-                number = errno.EROFS if _is_read_only(path) else errno.EACCES
-                raise InaccessibleRegistryError(path, OSError(number, ""), "write")
-    if not files.is_in_use:
-        check_new_files(path)
+                raise _unpermitted(path)
+
+
+def _unpermitted(path: Path) -> InaccessibleRegistryError:
+    number = errno.EACCES
+    with tolerating(OSError):
+        number = errno.EROFS if is_read_only(path) else number
+    return InaccessibleRegistryError(path, OSError(number, ""), "write")
 
 
 def _code(error: sqlite3.Error) -> int:
@@ -291,11 +293,10 @@ def _unwritten(path: Path, error: sqlite3.Error) -> RegistryError:
     is_moved = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_READONLY_DBMOVED
     if is_moved or code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL):
         return BusyRegistryError(path)
-    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_full(path)):
+    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and is_full(path)):
         return InaccessibleRegistryError(path, OSError(errno.ENOSPC, ""), "write")
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
-        number = errno.EROFS if _is_read_only(path) else errno.EACCES
-        return InaccessibleRegistryError(path, OSError(number, ""), "write")
+        return _unpermitted(path)
     if code == sqlite3.SQLITE_IOERR:
         return UnwritableDatabaseError(
             path,
@@ -310,19 +311,3 @@ def _unwritten(path: Path, error: sqlite3.Error) -> RegistryError:
             "Make the change with the orchestrator",
         )
     return converted(path, error)
-
-
-def _is_full(path: Path) -> bool:
-    try:
-        return os.statvfs(path.parent).f_bavail == 0
-    except OSError as error:
-        hand_on(error)
-        return False
-
-
-def _is_read_only(path: Path) -> bool:
-    try:
-        return bool(os.statvfs(path.parent).f_flag & os.ST_RDONLY)
-    except OSError as error:
-        hand_on(error)
-        return False

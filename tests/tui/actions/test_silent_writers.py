@@ -22,7 +22,8 @@ from tui.actions.execute import Result, carry_out
 from tui.actions.footprint import weighed_kill
 from tui.actions.plan_complete import checked_complete, plan_complete
 from tui.actions.plan_kill import plan_kill
-from tui.host.strays import Stray, Watched, find_strays
+from tui.host.output_writers import Watched
+from tui.host.strays import Stray, find_strays
 from tui.host.tmux_types import TmuxSnapshot
 from tui.model.roll import Verdict
 

@@ -27,6 +27,7 @@ from tui.actions.execute import Result, carry_out
 from tui.actions.footprint import weighed_kill
 from tui.actions.plan_complete import checked_complete
 from tui.host import strays, tmux_servers
+from tui.host.output_writers import Agent, Watched, written_by
 from tui.host.process import descriptors, pane_environment
 from tui.host.process.process_look import Process
 from tui.host.tmux_servers import Server
@@ -192,7 +193,7 @@ def only(monkeypatch: pytest.MonkeyPatch) -> Hidden:
     """Hides all processes but one, even if tests usually do not see it."""
 
     def hide_others(shown_pid: int) -> None:
-        def only_this(answer: TmuxSnapshot, watched: strays.Watched) -> tuple[strays.Stray, ...]:
+        def only_this(answer: TmuxSnapshot, watched: Watched) -> tuple[strays.Stray, ...]:
             found = strays.find_strays(answer, watched)
             return tuple(each for each in found if each.process.pid == shown_pid)
 
@@ -302,11 +303,11 @@ def test_a_child_of_the_server_without_a_pane_and_an_environment_may_be_an_agent
     assert_hides(files, server, pid)
 
 
-WATCHED = strays.Watched(frozenset({(Path("/nowhere/TASK-1"), "x")}))
+WATCHED = Watched(frozenset({(Path("/nowhere/TASK-1"), "x")}))
 
 
 def find_all(server: RealTmux) -> set[int]:
-    found = strays.find_strays(server.client().ask(), strays.Watched())
+    found = strays.find_strays(server.client().ask(), Watched())
     return {each.process.pid for each in found}
 
 
@@ -567,7 +568,7 @@ def test_what_another_user_runs_counts_by_every_path_of_the_socket(
             answer = replace(server.client().ask(), socket=server.directory / asked)
             (found,) = (
                 stray
-                for stray in strays.find_strays(answer, strays.Watched())
+                for stray in strays.find_strays(answer, Watched())
                 if stray.process.pid == left.pid
             )
             assert found.is_here, asked
@@ -692,11 +693,11 @@ def test_the_open_files_of_another_user_are_examined_up_to_a_limit(
     files: Files, server: RealTmux, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     examined: list[str] = []
-    real = strays.written_by
+    real = written_by
 
     def counted(
-        pid: int, watched: strays.Watched, files: Iterator[tuple[str, str]]
-    ) -> tuple[frozenset[strays.Agent], frozenset[strays.Agent]]:
+        pid: int, watched: Watched, files: Iterator[tuple[str, str]]
+    ) -> tuple[frozenset[Agent], frozenset[Agent]]:
         def each() -> Iterator[tuple[str, str]]:
             for link, target in files:
                 if theirs.pid == pid:

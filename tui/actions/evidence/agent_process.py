@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from registry.agent_output import output_files
 from registry.errors import RegistryError
 from tui.actions.plan import Step
+from tui.host.output_writers import Watched, written_by
 from tui.host.process import descriptors, process_tree, procfs
 from tui.host.process.agent_processes import look_up
-from tui.host.strays import Watched, written_by
 from tui.host.tmux_advice import user_name
 from tui.model.evidence import ProcessEvidence
 from tui.model.policy import Policy

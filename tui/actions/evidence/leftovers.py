@@ -21,8 +21,9 @@ from registry.storage import outsider_of, writers_of
 from registry.text import command_line, shown_name
 from tui.actions.evidence.action_evidence import Leftover
 from tui.actions.plan import Plan, Step
+from tui.host.output_writers import Agent, Watched
 from tui.host.process.claims import ROOT
-from tui.host.strays import Agent, Stray, Watched, find_strays
+from tui.host.strays import Stray, find_strays
 from tui.host.tmux_advice import user_name
 from tui.host.tmux_types import TmuxSnapshot, TmuxState
 from tui.model.policy import Policy
