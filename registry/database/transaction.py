@@ -27,13 +27,12 @@ from pathlib import Path
 from registry.database.connection import (
     Queries,
     Transaction,
-    address_of,
     alone,
-    as_text,
     check,
+    connect,
     converted,
     now_of,
-    set_limits,
+    prepare,
 )
 from registry.database.files import (
     DatabaseFiles,
@@ -64,14 +63,7 @@ from registry.storage.files.writers import outsider_of
 _ATTEMPT = 0.05
 _PAUSE = 0.003
 
-_WRITE_PRAGMAS = (
-    "trusted_schema = OFF",
-    "cell_size_check = ON",
-    "mmap_size = 0",
-    "foreign_keys = ON",
-    "synchronous = FULL",
-    "wal_autocheckpoint = 0",
-)
+_WRITE_PRAGMAS = ("foreign_keys = ON", "synchronous = FULL", "wal_autocheckpoint = 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +151,7 @@ def _begun(path: Path, wait: float, owner: int | None) -> Iterator[WriteTransact
         connection = _connect(path, wait)
         try:
             held.check_connected(files)
-            _prepare(connection)
+            prepare(connection, _WRITE_PRAGMAS)
             connection.execute("BEGIN IMMEDIATE")
             # Until here, SQLite has not written to the log.
             opened = now_of(first, in_use=True)
@@ -175,24 +167,10 @@ def _begun(path: Path, wait: float, owner: int | None) -> Iterator[WriteTransact
 
 def _connect(path: Path, wait: float) -> sqlite3.Connection:
     try:
-        return sqlite3.connect(
-            address_of(path, "mode=rw"),
-            uri=True,
-            timeout=wait,
-            isolation_level=None,
-            check_same_thread=False,
-            cached_statements=0,
-        )
+        return connect(path, "mode=rw", wait)
     except sqlite3.Error as error:
         hand_on(error)
         raise _unwritten(path, error) from error
-
-
-def _prepare(connection: sqlite3.Connection) -> None:
-    set_limits(connection)
-    connection.text_factory = as_text
-    for pragma in _WRITE_PRAGMAS:
-        connection.execute(f"PRAGMA {pragma}")
 
 
 def _check_owner(files: DatabaseFiles, owner: int | None) -> None:
