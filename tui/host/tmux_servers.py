@@ -52,7 +52,7 @@ IN_CONTAINER = (
 
 HIDDEN = (
     "/proc hides the processes of other users (hidepid), and {} may run this agent; run muster as "
-    "root, or, if you know that the agent has ended, complete this agent alone"
+    "root. If you know that the agent has ended, complete this agent alone"
 )
 
 
