@@ -75,14 +75,10 @@ if TYPE_CHECKING:
         generate_unique_agent_id,
         verify_agent_id_unique,
     )
-    from registry.schema.records import (
-        ACTIVE_STATUSES,
-        TERMINAL_STATUSES,
-        Deployment,
-        agent_entries,
-    )
+    from registry.schema.records import Deployment, agent_entries
+    from registry.schema.statuses import ACTIVE_STATUSES, TERMINAL_STATUSES
     from registry.snapshots import read_registry
-    from registry.storage.files.durability import durable_commits
+    from registry.storage.commit import durable_commits
     from registry.storage.locked_file import LockedRegistryFile
     from registry.storage.recovery import recover_registry
 
@@ -165,7 +161,7 @@ if not TYPE_CHECKING:  # With `__getattr__`, a type checker would accept every n
             "schema.edits": ("StatusChange",),
             "operations.clean_up": ("CleanUp", "clean_up_task", "clean_up_workspace"),
             "operations.create": ("Created", "create_global_registry", "create_task_registry"),
-            "storage.files.durability": ("durable_commits",),
+            "storage.commit": ("durable_commits",),
             "errors": (
                 "AgentNotFoundError",
                 "AuditError",
@@ -221,10 +217,12 @@ if not TYPE_CHECKING:  # With `__getattr__`, a type checker would accept every n
             "snapshots": ("read_registry",),
             "audit.transaction": ("AuditContext", "OnRecord"),
             "schema.records": (
-                "ACTIVE_STATUSES",
-                "TERMINAL_STATUSES",
                 "Deployment",
                 "agent_entries",
+            ),
+            "schema.statuses": (
+                "ACTIVE_STATUSES",
+                "TERMINAL_STATUSES",
             ),
             "storage.recovery": ("recover_registry",),
             "operations.register": (

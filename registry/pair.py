@@ -17,7 +17,7 @@ from registry.storage.files.interruption import hand_on
 from registry.storage.files.presence import may_exist
 from registry.storage.files.safe_open import is_safe_name
 from registry.storage.journal import journal_path
-from registry.storage.journal_file import check_place
+from registry.storage.journal_trust import check_place
 from registry.storage.locked_file import (
     DEFAULT_TIMEOUT,
     Edit,

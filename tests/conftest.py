@@ -41,10 +41,11 @@ from tests.support.style_sheets import parse_style_sheets_once
 from tests.support.terminal import PREFIX
 from tests.support.two_tasks import two_tasks
 from tests.support.zoo import Zoo
-from tui.actions import leftovers
+from tui.actions.evidence import leftovers
 from tui.host import tmux_servers
+from tui.host.output_writers import Watched
 from tui.host.process import process_kill, procfs
-from tui.host.strays import Stray, Watched, find_strays
+from tui.host.strays import Stray, find_strays
 from tui.host.tmux_types import TmuxSnapshot
 
 # With a deadline, examples would fail on a busy machine.

@@ -19,7 +19,8 @@ from registry.agent_output.lines import FINDINGS, PROGRESS, STREAM_LOG
 from registry.agent_output.listing import PROMPT, FoundFile, list_files
 from registry.dataclass import dataclass
 from registry.errors import RegistryError
-from registry.schema.records import number_of, parse_time
+from registry.schema.records import number_of
+from registry.schema.timestamps import parse_time
 from registry.storage.files.backward import lines_from_end, read_piece
 from registry.storage.files.descriptor import close_read
 from registry.storage.files.interruption import hand_on

@@ -14,7 +14,8 @@ from typing import Any, Generic, TypeAlias, TypeVar
 
 from registry.dataclass import dataclass
 from registry.schema.layout import agent_file
-from registry.schema.records import number_of, parse_time, text_of
+from registry.schema.records import number_of, text_of
+from registry.schema.timestamps import parse_time
 from registry.storage.files.interruption import hand_on
 
 TEXT_AT_MOST = 64 * 1024

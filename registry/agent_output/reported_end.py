@@ -17,7 +17,8 @@ from registry.agent_output.identities import ARCHIVE
 from registry.agent_output.lines import PROGRESS, is_whole
 from registry.dataclass import dataclass
 from registry.errors import RegistryError, RegistryNotFoundError
-from registry.schema.records import is_terminal, parse_time, stored_status
+from registry.schema.statuses import is_terminal, stored_status
+from registry.schema.timestamps import parse_time
 from registry.storage.files.backward import lines_from_end
 from registry.storage.files.descriptor import Descriptor, close_read
 from registry.storage.files.file_age import is_ahead, written_at

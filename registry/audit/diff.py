@@ -7,7 +7,8 @@ from enum import Enum
 from typing import Any, Final
 
 from registry.dataclass import dataclass
-from registry.schema.edits import counter_names, is_count, take_out
+from registry.schema.counters import counter_names, is_count
+from registry.schema.edits import take_out
 from registry.schema.records import Deployment, agent_entries, counts_as_active
 from registry.storage.codec import Json
 

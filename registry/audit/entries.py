@@ -11,7 +11,8 @@ from typing import Any
 
 from registry.audit.diff import MISSING, FieldChange
 from registry.dataclass import dataclass, field, replace
-from registry.schema.records import Deployment, parse_time
+from registry.schema.records import Deployment
+from registry.schema.timestamps import parse_time
 from registry.storage.files.interruption import hand_on
 
 VERSION = 1

@@ -44,10 +44,8 @@ from registry.storage.files.safe_open import folder_of, is_safe_name, open_file,
 from registry.storage.files.same_access import giving_access, save_beside
 from registry.storage.files.whole_file import replace_whole
 from registry.storage.journal import digest
-from registry.storage.journal_file import (
-    read_journal,
-    why_not_of_writer,
-)
+from registry.storage.journal_file import read_journal
+from registry.storage.journal_trust import why_not_of_writer
 from registry.storage.locked_file import DEFAULT_TIMEOUT
 from registry.storage.partner import GLOBAL_REGISTRY
 from registry.text import shown_name

@@ -42,7 +42,7 @@ from registry.storage.files.own_files import (
     named_status,
     own_folder,
 )
-from registry.storage.files.permissions import Access
+from registry.storage.files.permissions import Access, is_read_only
 from registry.storage.files.presence import is_kind
 from registry.storage.files.safe_open import write_all
 from registry.storage.flock import Lock
@@ -250,8 +250,7 @@ def _check_permission(log: Path, folder: int) -> None:
 
 def _check_access(name: str, mode: int, folder: int) -> None:
     """Raises an error if this user has no permission; ignores file systems without any writes."""
-    is_read_only = os.fstatvfs(folder).f_flag & os.ST_RDONLY
-    if not is_read_only and not os.access(name, mode, dir_fd=folder, effective_ids=True):
+    if not is_read_only(folder) and not os.access(name, mode, dir_fd=folder, effective_ids=True):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), name)
 
 

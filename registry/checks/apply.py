@@ -8,7 +8,7 @@ from typing import Any
 
 from registry.checks.hierarchy import FIELD, set_places
 from registry.checks.issue import Issue, IssueKind
-from registry.schema import edits
+from registry.schema import counters, edits
 from registry.schema.records import agent_entries, counts_as_active
 from registry.storage.codec import Json
 
@@ -70,8 +70,8 @@ class ReturnedAgents:
         if isinstance(hierarchy, dict):
             task[FIELD] = _copied(hierarchy)
         self._appender = edits.Appender(task)
-        self._all, self._active = edits.count_all(task), edits.count_active(task)
-        self._least, self._most = edits.completed_range(task)
+        self._all, self._active = counters.count_all(task), counters.count_active(task)
+        self._least, self._most = counters.completed_range(task)
 
     def add(self, entry: Mapping[str, Any]) -> None:
         """Adds an agent.
@@ -82,15 +82,15 @@ class ReturnedAgents:
         Raises:
             DuplicateAgentError, WrongShapeError: See `edits.add_agent`; nothing was changed.
         """
-        task, names = self._task, edits.counter_names(self._task)
+        task, names = self._task, counters.counter_names(self._task)
         added = self._appender.append(entry, entry["parent"])
         is_active = counts_as_active(task, added)
         self._adapt(names.total, self._all, self._all, 1)
         self._adapt(names.active, self._active, self._active, int(is_active))
         if names.completed is not None:
-            by = int(edits.ended_by_itself(added))
+            by = int(counters.ended_by_itself(added))
             self._adapt(names.completed, self._least, self._most, by)
-        least, most = edits.completions_of(added)
+        least, most = counters.completions_of(added)
         self._all += 1
         self._active += is_active
         self._least += least
@@ -98,7 +98,7 @@ class ReturnedAgents:
 
     def _adapt(self, counter: str, least: int, most: float, by: int) -> None:
         value = self._task.get(counter)
-        if edits.is_count(value) and least <= value <= most:
+        if counters.is_count(value) and least <= value <= most:
             self._task[counter] = value + by
 
 

@@ -21,9 +21,11 @@ from registry.checks.hierarchy import hierarchy_findings
 from registry.checks.issue import BY_HAND, Issue, IssueKind
 from registry.dataclass import replace
 from registry.errors import WrongShapeError
-from registry.schema import edits
-from registry.schema.counters import counter_drifts, ended_just_now
-from registry.schema.records import agent_entries, is_global, is_terminal
+from registry.schema import counters, edits
+from registry.schema.counters import counter_drifts
+from registry.schema.records import agent_entries, is_global
+from registry.schema.statuses import is_terminal
+from registry.schema.zombies import ended_just_now
 from registry.storage.codec import Json, kind_of
 from registry.storage.files.interruption import hand_on
 from registry.text import shown_name
@@ -148,9 +150,11 @@ def _counters(file: Path, registry: Json, as_it_will_be: Json) -> Iterator[Issue
         as_it_will_be: The decoded registry after these repairs.
     """
     right = {drift.counter: drift.counted for drift in counter_drifts(as_it_will_be)}
-    for counter, count in edits.count_tasks(as_it_will_be).items() if is_global(registry) else ():
+    for counter, count in (
+        counters.count_tasks(as_it_will_be).items() if is_global(registry) else ()
+    ):
         written = registry.get(counter)
-        if not edits.is_count(written) or written != count:
+        if not counters.is_count(written) or written != count:
             right[counter] = count
     for counter, count in right.items():
         found = registry.get(counter, MISSING)

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 
+from registry.advice import restoring_database
 from registry.agent_output.reported_end import ReportedEnd
 from registry.audit.diff import MISSING
 from registry.checks.consistency import agents_alone
@@ -17,19 +18,11 @@ from registry.checks.hierarchy import hierarchy_findings
 from registry.checks.issue import BY_HAND, Issue, IssueKind
 from registry.database import Row, Rows
 from registry.dataclass import dataclass, replace
-from registry.errors import restoring_database
-from registry.schema.counters import END_DELAY
 from registry.schema.database_records import LastReport, database_agent
-from registry.schema.records import (
-    ORCHESTRATOR,
-    AgentRecord,
-    is_active,
-    is_terminal,
-    meaning_of,
-    parse_time,
-    stored_status,
-    text_of,
-)
+from registry.schema.records import ORCHESTRATOR, AgentRecord, text_of
+from registry.schema.statuses import is_active, is_terminal, meaning_of, stored_status
+from registry.schema.timestamps import parse_time
+from registry.schema.zombies import END_DELAY
 from registry.text import shown_name
 
 LATEST = "agent_progress_latest"

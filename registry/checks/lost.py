@@ -22,8 +22,9 @@ from registry.checks.hierarchy import FIELD, listed_parents
 from registry.checks.issue import BY_HAND, Issue, IssueKind
 from registry.errors import RegistryError
 from registry.schema.depth import Ancestors
-from registry.schema.records import ORCHESTRATOR, agent_entries, parse_time, text_of
+from registry.schema.records import ORCHESTRATOR, agent_entries, text_of
 from registry.schema.session_names import SESSION_PREFIX
+from registry.schema.timestamps import parse_time
 from registry.storage.codec import Json
 from registry.storage.files.interruption import hand_on
 from registry.text import shown_name

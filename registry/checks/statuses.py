@@ -8,7 +8,7 @@ from pathlib import Path
 from registry.checks.issue import Issue, IssueKind
 from registry.dataclass import dataclass
 from registry.schema.layout import DATABASE
-from registry.schema.records import is_known
+from registry.schema.statuses import is_known
 from registry.text import shown_name
 
 

@@ -33,7 +33,7 @@ _KEYS = ("task_id", "agent_id")
 FIELDS = frozenset(f"{table}.{name}" for table, names in _WRITTEN.items() for name in names)
 """The names of all fields that muster changes."""
 
-# A value that JSON cannot represent, as it is in the audit log.
+# In the audit log, bytes are an object with this key and hexadecimal digits.
 _BLOB = "blob"
 _HEX = re.compile("[0-9a-f]*")
 
@@ -81,7 +81,7 @@ def why_unwritable(path: Path) -> str | None:
 
 
 def is_storable(value: object) -> bool:
-    """Returns whether a value of the audit log can be a value of a column, or stands for none."""
+    """Returns whether a database can store a value of the audit log."""
     if isinstance(value, bool):
         return False
     if isinstance(value, int):
@@ -135,7 +135,7 @@ def agent_tables(transaction: Queries, agent_ids: Iterable[str]) -> AgentTables:
 
 
 def check_tables(transaction: Queries) -> None:
-    """Requires a schema that muster knows, and that no change starts further changes.
+    """Requires a schema that muster knows, and no triggers.
 
     Raises:
         UnreadableDatabaseError: The schema is unknown.

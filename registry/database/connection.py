@@ -1,6 +1,6 @@
 """Opens the database of a workspace for one short reading.
 
-This module and `registry.database.transaction` are the one door to `sqlite3`.
+All connections of this library are opened by `connect`.
 
 A writer is never blocked, and no file is created: the write-ahead log and its index stay as they
 are. A connection that stayed open would keep the log from being removed, so each reading closes
@@ -14,7 +14,7 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import chain, repeat
 from operator import or_
@@ -24,6 +24,7 @@ from typing import Any
 from urllib.parse import quote
 from weakref import WeakValueDictionary
 
+from registry.advice import moving_database_aside, restoring_database
 from registry.database.files import (
     DatabaseFiles,
     DatabaseStamp,
@@ -32,13 +33,7 @@ from registry.database.files import (
     examine,
 )
 from registry.dataclass import dataclass, replace
-from registry.errors import (
-    BusyRegistryError,
-    RegistryError,
-    UnreadableDatabaseError,
-    moving_database_aside,
-    restoring_database,
-)
+from registry.errors import BusyRegistryError, RegistryError, UnreadableDatabaseError
 from registry.storage.files.interruption import hand_on
 
 BYTES_AT_MOST = 2 * 1024**3
@@ -79,6 +74,9 @@ _VALUE_COST = 64
 _CREATED = r"""CREATE TABLE (?:{name}|"{name}"|'{name}'|`{name}`|\[{name}\])\s*\("""
 
 _PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,63}", re.ASCII)
+
+# mmap_size: the content is read by calls, never from a mapping that another process may truncate.
+_SAFE = ("trusted_schema = OFF", "cell_size_check = ON", "mmap_size = 0")
 
 _LIMITS = {
     sqlite3.SQLITE_LIMIT_LENGTH: _TEXT_AT_MOST,
@@ -287,7 +285,7 @@ def reading(path: Path, limits: Limits = USUAL) -> Iterator[Transaction]:
         connection = _connect(files)
         try:
             with _converting(path):
-                _prepare(connection, limits.end)
+                prepare(connection, ("query_only = ON",), limits.end)
                 connection.execute("BEGIN")
                 # The transaction begins with its first query.
                 connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
@@ -352,22 +350,31 @@ def _connect(files: DatabaseFiles) -> sqlite3.Connection:
     # Nothing that SQLite would create may appear: without a log the files cannot change unseen.
     mode = "mode=ro" if files.is_in_use else "mode=ro&immutable=1"
     with _converting(files.path):
-        return sqlite3.connect(
-            address_of(files.path, mode),
-            uri=True,
-            timeout=_BUSY_TIMEOUT,
-            isolation_level=None,
-            check_same_thread=False,
-            cached_statements=0,
-        )
+        return connect(files.path, mode, _BUSY_TIMEOUT)
 
 
-def address_of(path: Path, mode: str) -> str:
-    """Returns the URI with which SQLite opens a database."""
-    return f"file:{quote(os.fsencode(path))}?{mode}"
+def connect(path: Path, mode: str, timeout: float) -> sqlite3.Connection:
+    """Opens a connection; the caller prepares it (`prepare`) and closes it.
+
+    Args:
+        path: The database.
+        mode: The parameters of the URI, for example ``mode=ro``.
+        timeout: How long each statement waits for other connections, in seconds.
+
+    Raises:
+        sqlite3.Error: SQLite cannot open the database.
+    """
+    return sqlite3.connect(
+        f"file:{quote(os.fsencode(path))}?{mode}",
+        uri=True,
+        timeout=timeout,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=0,
+    )
 
 
-def set_limits(connection: sqlite3.Connection, give_up_at: float = math.inf) -> None:
+def _set_limits(connection: sqlite3.Connection, give_up_at: float) -> None:
     """Limits what SQLite reads and does for one connection.
 
     Args:
@@ -382,13 +389,23 @@ def set_limits(connection: sqlite3.Connection, give_up_at: float = math.inf) -> 
     connection.set_progress_handler(map(or_, too_many, too_late).__next__, _STEPS_OF_A_LOOK)
 
 
-def _prepare(connection: sqlite3.Connection, give_up_at: float) -> None:
-    set_limits(connection, give_up_at)
+def prepare(
+    connection: sqlite3.Connection, pragmas: Iterable[str], give_up_at: float = math.inf
+) -> None:
+    """Protects a new connection against the content of its database.
+
+    Args:
+        connection: The connection.
+        pragmas: Further settings of the connection.
+        give_up_at: When the last query must end, in seconds of the monotonic clock.
+
+    Raises:
+        sqlite3.Error: A setting cannot be made.
+    """
+    _set_limits(connection, give_up_at)
     connection.text_factory = as_text
-    for pragma in ("query_only = ON", "trusted_schema = OFF", "cell_size_check = ON"):
+    for pragma in (*_SAFE, *pragmas):
         connection.execute(f"PRAGMA {pragma}")
-    # 0: file content is read by calls, never from a mapping that another process may truncate.
-    connection.execute("PRAGMA mmap_size = 0")
 
 
 def as_text(data: bytes) -> str:

@@ -16,23 +16,21 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Self
 
-from registry.dataclass import dataclass, replace
+from registry.dataclass import dataclass
 from registry.errors import (
     BusyRegistryError,
     InaccessibleRegistryError,
     LinkedRegistryError,
     NotARegularFileError,
-    RegistryError,
     RegistryNotFoundError,
     ReplacedWorkspaceError,
     UnreadableDatabaseError,
     UnwritableDatabaseError,
 )
-from registry.storage.files.descriptor import Descriptor, close_read, open_owned
+from registry.storage.files.descriptor import Descriptor
 from registry.storage.files.file_age import seconds_since_write
 from registry.storage.files.interruption import hand_on, tolerating
-from registry.storage.files.mounts import owner_of
-from registry.storage.files.permissions import Access, why_unbelievable, why_unusable
+from registry.storage.files.permissions import Access, why_unbelievable
 from registry.storage.files.safe_open import (
     folder_of,
     kind_name,
@@ -40,6 +38,7 @@ from registry.storage.files.safe_open import (
     open_file,
     target_of,
 )
+from registry.storage.files.writers import controlled_access
 
 # The identity and the descriptor of each database that this process has used; without locks
 # between the uses. Nothing asks about an old descriptor, as its file system may not answer.
@@ -258,14 +257,14 @@ def _check_users(folder: int, path: Path, has_log: bool, has_index: bool) -> Non
         UnreadableDatabaseError: A file may belong to an untrusted user.
         OSError: A file cannot be examined.
     """
-    own_folder, database = Access.at(folder, "."), _access(folder, name_of(path))
+    own_folder, database = Access.at(folder, "."), controlled_access(folder, name_of(path))
     why = why_unbelievable(database, own_folder, own_folder)
     if why is not None:
         raise _untrusted(path, why)
     for exists, end in ((has_log, _LOG), (has_index, _INDEX)):
         if exists:
             with tolerating(FileNotFoundError):
-                access = _access(folder, name_of(path) + end)
+                access = controlled_access(folder, name_of(path) + end)
                 why = why_unbelievable(access, database, own_folder)
                 if why is not None:
                     raise _untrusted(_beside(path, end), why)
@@ -274,51 +273,6 @@ def _check_users(folder: int, path: Path, has_log: bool, has_index: bool) -> Non
 def own_names(path: Path) -> tuple[str, str]:
     """Returns the names of a database's log and index."""
     return name_of(path) + _LOG, name_of(path) + _INDEX
-
-
-def check_new_files(path: Path) -> None:
-    """Requires that the users of a database could use the log and the index of this process.
-
-    SQLite gives both files the mode of the database. If this process runs as root, it also gives
-    them the database's owner and group.
-
-    Raises:
-        UnwritableDatabaseError: Some users of the database could not use the files.
-        RegistryError: The directory is not accessible.
-    """
-    try:
-        with folder_of(path) as folder:
-            database, own_folder = _access(folder, name_of(path)), os.fstat(folder)
-    except RegistryError:
-        raise
-    except OSError as error:
-        hand_on(error)
-        raise InaccessibleRegistryError(path, error, "read") from error
-    user, group = os.geteuid(), os.getegid()
-    if own_folder.st_mode & stat.S_ISGID:
-        group = own_folder.st_gid
-    if user == 0:
-        user, group = database.owner, database.group
-    new = Access(user, group, database.mode & 0o777)
-    if database.listed is not None:
-        # SQLite gives the files no access control list, and the mode contains the list's mask.
-        new = replace(new, mode=database.mode & 0o700)
-    why = why_unusable(new, database, "the log")
-    if why is not None:
-        raise UnwritableDatabaseError(
-            path,
-            f"cannot be written: {why}",
-            "Write as the database's owner or as root, or while the orchestrator has the database "
-            "open",
-        )
-
-
-def _access(folder: int, name: str) -> Access:
-    opened = open_owned(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=folder)
-    try:
-        return replace(Access.at(folder, name), owner=owner_of(opened.fileno()))
-    finally:
-        close_read(opened)
 
 
 def _untrusted(path: Path, why: str) -> UnreadableDatabaseError:
@@ -346,15 +300,16 @@ def _kept_of(files: DatabaseFiles) -> Descriptor:
 os.register_at_fork(after_in_child=_kept.clear)
 
 
-def _open_modes(identity: tuple[int, int], own: int) -> Iterator[int]:
-    """Yields the access modes of this process's descriptors of a file, except for one of them."""
+def _open_files(own: int) -> Iterator[tuple[int, tuple[int, int]]]:
+    """Yields the descriptors of this process, except for one, with the identities of their files.
+
+    Args:
+        own: The descriptor that is left out.
+    """
     for name in os.listdir("/proc/self/fd"):
         if int(name) != own:
             with tolerating(OSError):
-                status = os.fstat(int(name))
-                flags = fcntl.fcntl(int(name), fcntl.F_GETFL)
-                if (status.st_dev, status.st_ino) == identity:
-                    yield flags & os.O_ACCMODE
+                yield int(name), FileState.of(os.fstat(int(name))).identity
 
 
 class HeldDatabase:
@@ -429,10 +384,14 @@ class HeldDatabase:
         Raises:
             BusyRegistryError: Another file was at the path when the file was locked or opened.
         """
-        held = os.fstat(self._opened.fileno())
-        identity = held.st_dev, held.st_ino
-        modes = _open_modes(identity, self._opened.fileno())
-        if identity != files.stamp.main.identity or os.O_RDWR not in modes:
+        own = self._opened.fileno()
+        held = FileState.of(os.fstat(own)).identity
+        modes = [
+            fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE
+            for number, identity in _open_files(own)
+            if identity == held
+        ]
+        if held != files.stamp.main.identity or os.O_RDWR not in modes:
             raise BusyRegistryError(self._path)
 
     def check_opened(self, files: DatabaseFiles) -> None:
@@ -441,11 +400,6 @@ class HeldDatabase:
         Raises:
             BusyRegistryError: An examined file is not open.
         """
-        missing = files.identities
-        for name in os.listdir("/proc/self/fd"):
-            if int(name) != self._opened.fileno():
-                with tolerating(OSError):
-                    status = os.fstat(int(name))
-                    missing.discard((status.st_dev, status.st_ino))
-        if missing:
+        opened = {identity for _, identity in _open_files(self._opened.fileno())}
+        if not files.identities <= opened:
             raise BusyRegistryError(self._path)

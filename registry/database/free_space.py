@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 
 from registry.database.files import DatabaseFiles
 from registry.errors import InaccessibleRegistryError
@@ -43,6 +44,22 @@ def check_free_space(files: DatabaseFiles) -> None:
                 raise InaccessibleRegistryError(files.path, error, "write") from error
 
 
+def is_full(path: Path) -> bool:
+    """Returns whether the file system of a file has no free space; False if that is not known."""
+    try:
+        return _lacks(os.statvfs(path), 1)
+    except OSError as error:
+        hand_on(error)
+        return False
+
+
+def _lacks(found: os.statvfs_result, size: int) -> bool:
+    """Returns whether a file system has less than `size` free bytes for this user."""
+    free = found.f_bfree if os.geteuid() == 0 else found.f_bavail
+    # Some file systems have no size.
+    return found.f_blocks > 0 and free * found.f_frsize < size
+
+
 def _allocate(folder: int, size: int) -> None:
     """Allocates space and releases it.
 
@@ -54,9 +71,7 @@ def _allocate(folder: int, size: int) -> None:
     except OSError as error:
         hand_on(error)
         # The file system supports no files without a name, or has no inode left.
-        found = os.fstatvfs(folder)
-        free = found.f_bfree if os.geteuid() == 0 else found.f_bavail
-        if found.f_blocks and free * found.f_frsize < size:
+        if _lacks(os.fstatvfs(folder), size):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
         return
     try:

@@ -27,24 +27,22 @@ from pathlib import Path
 from registry.database.connection import (
     Queries,
     Transaction,
-    address_of,
     alone,
-    as_text,
     check,
+    connect,
     converted,
     now_of,
-    set_limits,
+    prepare,
 )
 from registry.database.files import (
     DatabaseFiles,
     DatabaseStamp,
     HeldDatabase,
     UnpairedFilesError,
-    check_new_files,
     examine,
     own_names,
 )
-from registry.database.free_space import check_free_space
+from registry.database.free_space import check_free_space, is_full
 from registry.database.rows import patiently
 from registry.dataclass import dataclass
 from registry.errors import (
@@ -56,8 +54,8 @@ from registry.errors import (
     UntrustedFileError,
     UnwritableDatabaseError,
 )
-from registry.storage.files.interruption import hand_on
-from registry.storage.files.permissions import user_called
+from registry.storage.files.interruption import hand_on, tolerating
+from registry.storage.files.permissions import is_read_only, user_called
 from registry.storage.files.safe_open import folder_of
 from registry.storage.files.writers import outsider_of
 
@@ -65,14 +63,7 @@ from registry.storage.files.writers import outsider_of
 _ATTEMPT = 0.05
 _PAUSE = 0.003
 
-_WRITE_PRAGMAS = (
-    "trusted_schema = OFF",
-    "cell_size_check = ON",
-    "mmap_size = 0",
-    "foreign_keys = ON",
-    "synchronous = FULL",
-    "wal_autocheckpoint = 0",
-)
+_WRITE_PRAGMAS = ("foreign_keys = ON", "synchronous = FULL", "wal_autocheckpoint = 0")
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +151,7 @@ def _begun(path: Path, wait: float, owner: int | None) -> Iterator[WriteTransact
         connection = _connect(path, wait)
         try:
             held.check_connected(files)
-            _prepare(connection)
+            prepare(connection, _WRITE_PRAGMAS)
             connection.execute("BEGIN IMMEDIATE")
             # Until here, SQLite has not written to the log.
             opened = now_of(first, in_use=True)
@@ -176,24 +167,10 @@ def _begun(path: Path, wait: float, owner: int | None) -> Iterator[WriteTransact
 
 def _connect(path: Path, wait: float) -> sqlite3.Connection:
     try:
-        return sqlite3.connect(
-            address_of(path, "mode=rw"),
-            uri=True,
-            timeout=wait,
-            isolation_level=None,
-            check_same_thread=False,
-            cached_statements=0,
-        )
+        return connect(path, "mode=rw", wait)
     except sqlite3.Error as error:
         hand_on(error)
         raise _unwritten(path, error) from error
-
-
-def _prepare(connection: sqlite3.Connection) -> None:
-    set_limits(connection)
-    connection.text_factory = as_text
-    for pragma in _WRITE_PRAGMAS:
-        connection.execute(f"PRAGMA {pragma}")
 
 
 def _check_owner(files: DatabaseFiles, owner: int | None) -> None:
@@ -257,8 +234,7 @@ def _check_permissions(files: DatabaseFiles) -> None:
 
     Raises:
         InaccessibleRegistryError: A file or the directory is not writable.
-        UnwritableDatabaseError: Another user can write or replace the files, or see
-            `check_new_files`.
+        UnwritableDatabaseError: Another user can write or replace the files.
     """
     path = files.path
     # SQLite opens files by their paths, and executes the expressions of a schema. So another user
@@ -275,10 +251,14 @@ def _check_permissions(files: DatabaseFiles) -> None:
         names = [path.name, *(["."] if not files.is_in_use else own_names(path))]
         for name in names:
             if not os.access(name, os.W_OK, dir_fd=folder, effective_ids=True):
-                number = errno.EROFS if _is_read_only(path) else errno.EACCES
-                raise InaccessibleRegistryError(path, OSError(number, ""), "write")
-    if not files.is_in_use:
-        check_new_files(path)
+                raise _unpermitted(path)
+
+
+def _unpermitted(path: Path) -> InaccessibleRegistryError:
+    number = errno.EACCES
+    with tolerating(OSError):
+        number = errno.EROFS if is_read_only(path) else number
+    return InaccessibleRegistryError(path, OSError(number, ""), "write")
 
 
 def _code(error: sqlite3.Error) -> int:
@@ -291,11 +271,10 @@ def _unwritten(path: Path, error: sqlite3.Error) -> RegistryError:
     is_moved = getattr(error, "sqlite_errorcode", 0) == sqlite3.SQLITE_READONLY_DBMOVED
     if is_moved or code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED, sqlite3.SQLITE_PROTOCOL):
         return BusyRegistryError(path)
-    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and _is_full(path)):
+    if code == sqlite3.SQLITE_FULL or (code == sqlite3.SQLITE_IOERR and is_full(path)):
         return InaccessibleRegistryError(path, OSError(errno.ENOSPC, ""), "write")
     if code in (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM):
-        number = errno.EROFS if _is_read_only(path) else errno.EACCES
-        return InaccessibleRegistryError(path, OSError(number, ""), "write")
+        return _unpermitted(path)
     if code == sqlite3.SQLITE_IOERR:
         return UnwritableDatabaseError(
             path,
@@ -310,19 +289,3 @@ def _unwritten(path: Path, error: sqlite3.Error) -> RegistryError:
             "Make the change with the orchestrator",
         )
     return converted(path, error)
-
-
-def _is_full(path: Path) -> bool:
-    try:
-        return os.statvfs(path.parent).f_bavail == 0
-    except OSError as error:
-        hand_on(error)
-        return False
-
-
-def _is_read_only(path: Path) -> bool:
-    try:
-        return bool(os.statvfs(path.parent).f_flag & os.ST_RDONLY)
-    except OSError as error:
-        hand_on(error)
-        return False

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from registry.errors import WrongShapeError
-from registry.schema import edits
+from registry.schema import counters, edits
 from registry.schema.arguments import RegistryPath, distinct_ids, timestamp
 from registry.storage.codec import plain
 from registry.storage.locked_file import Edit, edited
@@ -52,7 +52,7 @@ def atomic_add_agent(
     def add(edit: Edit) -> Any:
         edits.add_agent(edit.registry, agent, parent)
         edit.changed = True
-        return edit.registry[edits.counter_names(edit.registry).total]
+        return edit.registry[counters.counter_names(edit.registry).total]
 
     total = edited(path, add)
     _log.info("Atomically added agent %s to %s (%s agents in all)", agent["id"], path, total)
@@ -86,10 +86,10 @@ def atomic_update_agent_status(
 
     def update(edit: Edit) -> dict[str, Any]:
         change = edits.set_status(
-            edit.registry, agent_id, status, fields, counts=edits.is_completed
+            edit.registry, agent_id, status, fields, counts=counters.is_completed
         )
         edit.changed = True
-        names = edits.counter_names(edit.registry)
+        names = counters.counter_names(edit.registry)
         return {
             "success": True,
             "agent_id": agent_id,
@@ -131,7 +131,7 @@ def atomic_decrement_active_count(registry_path: RegistryPath, amount: int = 1) 
         ValueError: The amount is not an integer of at least 0.
         TimeoutError, FileNotFoundError, json.JSONDecodeError: See `LockedRegistryFile`.
     """
-    if not edits.is_count(amount) or amount < 0:
+    if not counters.is_count(amount) or amount < 0:
         raise WrongShapeError("amount", "must be an integer of at least 0")
     atomic_increment_counts(registry_path, active=-amount)
 

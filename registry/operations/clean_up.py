@@ -18,7 +18,7 @@ from registry.operations import health
 from registry.operations.finish import end_fields, end_of
 from registry.operations.own_ends import OwnEnd, own_ends
 from registry.pair import edited_pair, left_out
-from registry.schema import counters, edits
+from registry.schema import edits, zombies
 from registry.schema.arguments import RegistryPath, path_or_none
 from registry.schema.layout import (
     GLOBAL_FOLDER,
@@ -28,11 +28,11 @@ from registry.schema.layout import (
     find_database,
     task_places,
 )
-from registry.schema.records import agent_entries, parse_time
+from registry.schema.records import agent_entries
+from registry.schema.timestamps import Instant, parse_time
 from registry.storage.codec import Json
 from registry.storage.files.anchor import open_anchor
 from registry.storage.files.descriptor import close_read
-from registry.storage.files.instant import Instant
 from registry.storage.files.interruption import hand_on
 from registry.storage.locked_file import DEFAULT_TIMEOUT, Edit, edited
 from registry.text import shown_name
@@ -68,7 +68,7 @@ def clean_up_task(
     *,
     status: Literal["completed", "terminated"] = "terminated",
     reason: str = health.GONE,
-    grace: float = counters.START_GRACE,
+    grace: float = zombies.START_GRACE,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> CleanUp:
     """Gives a terminal status to each active agent of a task if the agent's session is gone.
@@ -137,7 +137,7 @@ def clean_up_workspace(
     *,
     status: Literal["completed", "terminated"] = "terminated",
     reason: str = health.GONE,
-    grace: float = counters.START_GRACE,
+    grace: float = zombies.START_GRACE,
     timeout: float = DEFAULT_TIMEOUT,
 ) -> CleanUp:
     """Gives a terminal status to each active agent of a workspace if the agent's session is gone.
@@ -233,7 +233,7 @@ def _by_task_id(task: Json, ours: Collection[str], at: Instant | None) -> dict[s
     entries = agent_entries(task)
     now = time.time()
     for id_, entry in entries:
-        is_settled = id_ in ours or not counters.ended_just_now(entry, now)
+        is_settled = id_ in ours or not zombies.ended_just_now(entry, now)
         if id_ and is_settled and (end := end_of(entry)) is not None:
             ends[id_] = end
     known = frozenset(id_ for id_, _ in entries if id_)
@@ -253,8 +253,8 @@ class _CleanUpRule:
     @classmethod
     def of(cls, live: Collection[str], status: str, reason: str, grace: float) -> _CleanUpRule:
         fields = end_fields(status, reason)
-        counters.check_grace(grace)
-        return cls(counters.session_names(live), status, fields, Instant.now(), grace)
+        zombies.check_grace(grace)
+        return cls(zombies.session_names(live), status, fields, Instant.now(), grace)
 
     def end(self, path: Path, task: Json) -> tuple[str, ...]:
         """Gives a terminal status to the dead agents in a task's registry; returns their ids.
@@ -264,7 +264,7 @@ class _CleanUpRule:
             task: The decoded registry; changed in place.
         """
         edits.check_agents(task)
-        dead = counters.zombies_in(task, self.live, self.listed_at, self.grace)
+        dead = zombies.zombies_in(task, self.live, self.listed_at, self.grace)
         ends: dict[int, OwnEnd] = dict.fromkeys(
             (id(entry) for _, entry in dead), (self.status, self.fields)
         )
@@ -329,7 +329,7 @@ class _CleanUpRule:
 
     def _dead(self, registry: Json) -> frozenset[int]:
         """Returns ``id(entry)`` for the entry of each active agent whose session is gone."""
-        gone = counters.zombies_in(registry, self.live, self.listed_at, self.grace)
+        gone = zombies.zombies_in(registry, self.live, self.listed_at, self.grace)
         return frozenset(id(entry) for _, entry in gone)
 
 

@@ -15,13 +15,13 @@ from registry.errors import (
     RegistryNotFoundError,
     WrongShapeError,
 )
-from registry.schema import edits
+from registry.schema import counters, edits
 from registry.schema.arguments import RegistryPath, further_fields, timestamp
 from registry.schema.layout import GLOBAL_FOLDER, GLOBAL_REGISTRY, TASK_REGISTRY
 from registry.storage.codec import Json, encode
+from registry.storage.commit import is_durable
 from registry.storage.files.anchor import make_anchor
 from registry.storage.files.descriptor import close_read
-from registry.storage.files.durability import is_durable
 from registry.storage.files.interruption import hand_on, tolerating
 from registry.storage.files.new_file import give_away, make_file, make_folder
 from registry.storage.files.safe_open import (
@@ -177,7 +177,7 @@ def _root(workspace: RegistryPath) -> Path:
 
 
 def _check_limit(name: str, limit: object) -> None:
-    if not edits.is_count(limit) or limit < 0:
+    if not counters.is_count(limit) or limit < 0:
         raise WrongShapeError(name, f"is {limit!r:.80}, not an integer of at least 0")
 
 

@@ -19,7 +19,9 @@ from registry.schema.arguments import distinct_ids, timestamp
 from registry.schema.database_layout import task_directory
 from registry.schema.database_records import database_agent
 from registry.schema.edits import StatusChange
-from registry.schema.records import AgentRecord, is_terminal, parse_time, text_of
+from registry.schema.records import AgentRecord, text_of
+from registry.schema.statuses import is_terminal
+from registry.schema.timestamps import parse_time
 from registry.storage.codec import Json
 from registry.storage.files.interruption import hand_on
 from registry.storage.locked_file import DEFAULT_TIMEOUT
@@ -33,7 +35,7 @@ _log = logging.getLogger(__name__)
 Newest = Callable[[Iterable[AgentRecord]], Mapping[str, AgentRecord]]
 """Returns the newest data of agents in a database, by their ids.
 
-For some days, orchestrators kept agents also in JSON registries; see `newest_of`.
+Some orchestrators kept agents in JSON registries, too; see `newest_of`.
 """
 
 
@@ -76,7 +78,7 @@ def finish_in_database(
 ) -> FinishReport:
     """Completes or terminates agents in a database, in one transaction.
 
-    Only agents without a terminal status are changed: a status that nobody knows counts as active.
+    Only agents without a terminal status are changed. An unknown status counts as active.
     After the commit, one line for each agent is appended to the agent's progress file. An agent
     that itself reported its end has this line already.
 
@@ -241,7 +243,8 @@ def valid_text(text: str) -> str:
 def newest_time(known: str | None, now: str | None = None) -> str:
     """Returns the present time, or a later time that an agent's data already has.
 
-    The newest data of an agent counts, so the data before a change must not seem to be newer.
+    Readers take the newest data of an agent. So a change must not seem older than the data before
+    the change.
 
     Args:
         known: The time of the data before the change, or None.
@@ -254,8 +257,8 @@ def newest_time(known: str | None, now: str | None = None) -> str:
 def newest_progress(record: AgentRecord, entry: Json) -> object:
     """Returns the newest progress of an agent, as the table `agents` stores it.
 
-    The value of the table is returned unchanged if nothing newer is known. As the orchestrator
-    does, a change of the status then leaves it as it is, for example empty.
+    If nothing newer is known, the value of the table is returned unchanged, even if it is empty:
+    the orchestrator does not change the value together with the status.
 
     Args:
         record: The newest data of the agent.

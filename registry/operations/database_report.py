@@ -17,7 +17,8 @@ from registry.operations.database_finish import (
     whole_progress,
 )
 from registry.operations.report import Reported, check_report
-from registry.schema.records import DATABASE_STATUSES, stored_status, text_of
+from registry.schema.records import text_of
+from registry.schema.statuses import DATABASE_STATUSES, stored_status
 from registry.storage.locked_file import DEFAULT_TIMEOUT
 
 _log = logging.getLogger(__name__)

@@ -20,14 +20,9 @@ from registry.schema.arguments import (
     path_or_none,
     timestamp,
 )
-from registry.schema.counters import ended_just_now
-from registry.schema.records import (
-    Deployment,
-    agent_entries,
-    has_not_ended,
-    is_terminal,
-    meaning_of,
-)
+from registry.schema.records import Deployment, agent_entries, has_not_ended
+from registry.schema.statuses import is_terminal, meaning_of
+from registry.schema.zombies import ended_just_now
 from registry.storage.codec import Json
 from registry.storage.locked_file import DEFAULT_TIMEOUT
 from registry.text import shown_name
@@ -97,7 +92,7 @@ def reported_end_fields(end: ReportedEnd) -> dict[str, str]:
     """Returns the fields, besides `status`, that describe an end that the agent itself reported.
 
     `terminated_at` is left out, because the orchestrator writes this field only after a kill:
-    `completed_count` includes an agent without this field; see `edits.ended_by_itself`.
+    `completed_count` includes an agent without this field; see `counters.ended_by_itself`.
 
     Raises:
         WrongShapeError: The status of the end is not a terminal status.

@@ -21,21 +21,21 @@ from registry.errors import WrongShapeError, naming
 from registry.operations.own_ends import ENDING, own_ends
 from registry.schema import edits
 from registry.schema.arguments import timestamp
-from registry.schema.counters import (
+from registry.schema.counters import CounterDrift, counter_drifts
+from registry.schema.layout import database_beside, find_database
+from registry.schema.records import agent_entries
+from registry.schema.session_names import SESSION_PREFIX, replaced_spellings, spellings
+from registry.schema.statuses import is_terminal
+from registry.schema.timestamps import Instant
+from registry.schema.zombies import (
     START_GRACE,
-    CounterDrift,
     check_grace,
-    counter_drifts,
     named_session,
     session_names,
     zombies_in,
 )
-from registry.schema.layout import database_beside, find_database
-from registry.schema.records import agent_entries, is_terminal
-from registry.schema.session_names import SESSION_PREFIX, replaced_spellings, spellings
 from registry.snapshots import read_registry
 from registry.storage.codec import Json
-from registry.storage.files.instant import Instant
 from registry.storage.files.interruption import hand_on
 from registry.storage.locked_file import Edit, edited
 from registry.storage.partner import workspace_of

@@ -12,9 +12,10 @@ from pathlib import Path
 
 from registry.agent_output.reported_end import reported_ends
 from registry.operations.finish import reported_end_fields
-from registry.schema import counters, edits
+from registry.schema import edits, zombies
 from registry.schema.layout import TASK_REGISTRY
-from registry.schema.records import is_global, parse_time
+from registry.schema.records import is_global
+from registry.schema.timestamps import parse_time
 from registry.storage.codec import Json
 from registry.storage.files.safe_open import is_safe_name
 from registry.storage.partner import workspace_of
@@ -41,7 +42,7 @@ def own_ends(
 
     Returns:
         Maps ``id(entry)`` of each agent that reported its end to the new status and fields. The
-        value is `ENDING` if the agent reported its end less than `counters.END_DELAY` ago.
+        value is `ENDING` if the agent reported its end less than `zombies.END_DELAY` ago.
     """
     found = [(id_, entry) for id_, entry in entries if id_]
     starts: dict[tuple[Path, str], set[float | None]] = {}
@@ -62,7 +63,7 @@ def own_ends(
         task = _task_of(path, registry, entry)
         end = reported.get(task, {}).get(id_) if task is not None else None
         if end is not None:
-            is_ending = now - end.written < counters.END_DELAY
+            is_ending = now - end.written < zombies.END_DELAY
             ends[id(entry)] = ENDING if is_ending else (end.status, reported_end_fields(end))
     return ends
 

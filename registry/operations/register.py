@@ -18,7 +18,7 @@ from registry.errors import (
     WrongShapeError,
 )
 from registry.pair import edited_pair, left_out
-from registry.schema import edits
+from registry.schema import counters, edits
 from registry.schema.arguments import RegistryPath, further_fields, path_or_none, timestamp
 from registry.schema.depth import depth_below
 from registry.schema.ids import (
@@ -26,13 +26,9 @@ from registry.schema.ids import (
     generate_unique_agent_id,
     verify_agent_id_unique,
 )
-from registry.schema.records import (
-    ACTIVE_STATUSES,
-    ORCHESTRATOR,
-    agent_entries,
-    counts_as_active,
-)
+from registry.schema.records import ORCHESTRATOR, agent_entries, counts_as_active
 from registry.schema.session_names import SESSION_PREFIX
+from registry.schema.statuses import ACTIVE_STATUSES
 from registry.storage.codec import Json
 from registry.storage.files.interruption import hand_on
 from registry.storage.files.safe_open import is_safe_name
@@ -373,7 +369,7 @@ def _find(task: Json, new_agent: _NewAgent) -> Registration | None:
         return None
     parent = str(entry.get("parent") or ORCHESTRATOR)
     depth = entry.get("depth")
-    if not edits.is_count(depth) or depth < 1:
+    if not counters.is_count(depth) or depth < 1:
         depth = depth_below(_by_id(agent_entries(task)), parent)
     session = str(entry.get("tmux_session") or SESSION_PREFIX + agent_id)
     status = str(entry.get("status") or "running")
@@ -395,7 +391,7 @@ def _check_limits(task: Json, entries: Sequence[tuple[str | None, Json]], depth:
         allowed = task.get(limit)
         if allowed is None:
             continue
-        if not edits.is_count(allowed):
+        if not counters.is_count(allowed):
             raise WrongShapeError(limit, f"is {allowed!r:.80}, not an integer")
         if full > allowed:
             raise LimitReachedError(limit, allowed, found, what)

@@ -16,11 +16,8 @@ from registry.operations.register import is_of_task
 from registry.pair import edited_pair
 from registry.schema import edits
 from registry.schema.arguments import RegistryPath, further_fields, path_or_none, timestamp
-from registry.schema.records import (
-    ACTIVE_STATUSES,
-    TERMINAL_STATUSES,
-    agent_entries,
-)
+from registry.schema.records import agent_entries
+from registry.schema.statuses import ACTIVE_STATUSES, TERMINAL_STATUSES
 from registry.storage.codec import Json
 from registry.storage.files.interruption import hand_on
 from registry.storage.files.safe_open import is_safe_name

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING
 from registry.exports import exports
 
 if TYPE_CHECKING:
-    from registry.schema.counters import END_DELAY as END_DELAY
     from registry.schema.counters import CounterDrift as CounterDrift
     from registry.schema.edits import StatusChange as StatusChange
     from registry.schema.ids import find_existing_agent as find_existing_agent
@@ -31,10 +30,7 @@ if TYPE_CHECKING:
     from registry.schema.places import named_by as named_by
     from registry.schema.places import named_places as named_places
     from registry.schema.places import nearest_places as nearest_places
-    from registry.schema.records import ACTIVE_STATUSES as ACTIVE_STATUSES
-    from registry.schema.records import DATABASE_STATUSES as DATABASE_STATUSES
     from registry.schema.records import ORCHESTRATOR as ORCHESTRATOR
-    from registry.schema.records import TERMINAL_STATUSES as TERMINAL_STATUSES
     from registry.schema.records import AgentRecord as AgentRecord
     from registry.schema.records import Deployment as Deployment
     from registry.schema.records import GlobalRecord as GlobalRecord
@@ -43,14 +39,18 @@ if TYPE_CHECKING:
     from registry.schema.records import TaskRecord as TaskRecord
     from registry.schema.records import agent_entries as agent_entries
     from registry.schema.records import global_record as global_record
-    from registry.schema.records import is_active as is_active
-    from registry.schema.records import is_terminal as is_terminal
-    from registry.schema.records import parse_time as parse_time
     from registry.schema.session_names import SESSION_PREFIX as SESSION_PREFIX
     from registry.schema.session_names import is_tmux_name_certain as is_tmux_name_certain
     from registry.schema.session_names import replaced_spelling as replaced_spelling
     from registry.schema.session_names import replaced_spellings as replaced_spellings
     from registry.schema.session_names import spellings as spellings
+    from registry.schema.statuses import ACTIVE_STATUSES as ACTIVE_STATUSES
+    from registry.schema.statuses import DATABASE_STATUSES as DATABASE_STATUSES
+    from registry.schema.statuses import TERMINAL_STATUSES as TERMINAL_STATUSES
+    from registry.schema.statuses import is_active as is_active
+    from registry.schema.statuses import is_terminal as is_terminal
+    from registry.schema.timestamps import Instant as Instant
+    from registry.schema.timestamps import parse_time as parse_time
     from registry.schema.trust import why_foreign as why_foreign
     from registry.schema.unread_database import UnreadDatabase as UnreadDatabase
     from registry.schema.unread_database import database_beside as database_beside
@@ -63,14 +63,12 @@ if TYPE_CHECKING:
     from registry.schema.workspaces_around import resolved_default as resolved_default
     from registry.schema.workspaces_around import user_environment as user_environment
     from registry.schema.workspaces_around import workspaces_above as workspaces_above
+    from registry.schema.zombies import END_DELAY as END_DELAY
 else:
     __getattr__, __dir__ = exports(
         __name__,
         {
-            "counters": (
-                "CounterDrift",
-                "END_DELAY",
-            ),
+            "counters": ("CounterDrift",),
             "edits": ("StatusChange",),
             "ids": (
                 "find_existing_agent",
@@ -89,21 +87,15 @@ else:
                 "task_places",
             ),
             "records": (
-                "ACTIVE_STATUSES",
-                "DATABASE_STATUSES",
                 "AgentRecord",
                 "Deployment",
                 "GlobalRecord",
                 "GlobalTask",
                 "ORCHESTRATOR",
-                "TERMINAL_STATUSES",
                 "Phase",
                 "TaskRecord",
                 "agent_entries",
                 "global_record",
-                "is_active",
-                "is_terminal",
-                "parse_time",
             ),
             "session_names": (
                 "SESSION_PREFIX",
@@ -116,6 +108,17 @@ else:
                 "UnreadDatabase",
                 "database_beside",
                 "find_database",
+            ),
+            "statuses": (
+                "ACTIVE_STATUSES",
+                "DATABASE_STATUSES",
+                "TERMINAL_STATUSES",
+                "is_active",
+                "is_terminal",
+            ),
+            "timestamps": (
+                "Instant",
+                "parse_time",
             ),
             "trust": ("why_foreign",),
             "workspaces": (
@@ -143,5 +146,6 @@ else:
                 "named_places",
                 "nearest_places",
             ),
+            "zombies": ("END_DELAY",),
         },
     )

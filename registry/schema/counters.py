@@ -1,45 +1,148 @@
-"""Checks the counters of a registry, and finds active agents without a session. Pure."""
+"""The counters of a registry: their names, their correct values, and wrong values. Pure."""
 
 from __future__ import annotations
 
 import math
-import time
-from collections.abc import Collection, Iterable
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, TypeGuard
 
 from registry.dataclass import dataclass
-from registry.errors import WrongShapeError
-from registry.schema import edits
-from registry.schema.arguments import strings
-from registry.schema.records import (
-    agent_entries,
-    counts_as_active,
-    is_terminal,
-    parse_time,
-)
-from registry.schema.session_names import is_tmux_name_certain, spellings
+from registry.schema.records import agent_entries, counts_as_active, is_global
+from registry.schema.statuses import is_terminal_task
 from registry.storage.codec import Json
-from registry.storage.files.instant import Instant
 
-START_GRACE = 5.0
-"""For this many seconds after an agent's start, the agent is not called dead.
 
-The caller lists the sessions before the registry is read. If an agent is registered between these
-two steps, the agent's session is missing from the list.
-"""
+@dataclass(frozen=True, slots=True)
+class CounterNames:
+    """The names of a registry's counters.
 
-END_DELAY = 10.0
-"""For this many seconds after an agent reported its end, the orchestrator may still write it.
+    Attributes:
+        active: The counter of active agents.
+        total: The counter of all agents.
+        completed: The counter of agents that ended by themselves; None if the registry has no
+            such counter.
+    """
 
-The orchestrator appends the report to the agent's progress file first. Then it ends the session,
-and writes the task's registry and the global registry up to 4 s later. In this time:
+    active: str
+    total: str
+    completed: str | None
 
-- The agent is not called dead. The time counts from the report, not from the moment when the
-  session was first missing: a command that has just started cannot know that moment.
-- The end is not copied from the task's registry to the global registry. The orchestrator decreases
-  `active_agents`, whatever status the agent's entry in the global registry has. If muster had
-  already written the end to this entry, the counter would become too low.
-"""
+
+TASK_COUNTERS = CounterNames("active_count", "total_spawned", "completed_count")
+
+GLOBAL_COUNTERS = CounterNames("active_agents", "total_agents_spawned", None)
+
+
+def counter_names(registry: Json) -> CounterNames:
+    """Returns the names of this registry's counters."""
+    return GLOBAL_COUNTERS if is_global(registry) else TASK_COUNTERS
+
+
+def count_active(registry: Json) -> int:
+    """Returns the number of active agents in the registry."""
+    return sum(counts_as_active(registry, entry) for _, entry in agent_entries(registry))
+
+
+def is_completed(entry: Json) -> bool:
+    """Returns whether an agent's status is `completed`."""
+    return entry.get("status") == "completed"
+
+
+def ended_by_itself(entry: Json) -> bool:
+    """Returns whether an agent reported its end.
+
+    The orchestrator counts each such report in `completed_count`, even if the agent failed. If the
+    orchestrator kills the agent afterwards, the count stays. A killed agent has the status
+    `terminated` and the field `terminated_at`. A report of this status sets `last_update` to the
+    same time.
+    """
+    status = entry.get("status")
+    if status != "terminated" or "terminated_at" not in entry:
+        return status in ("completed", "failed", "error", "terminated")
+    return was_counted(entry) or entry["terminated_at"] == entry.get("last_update")
+
+
+def was_counted(entry: Json) -> bool:
+    """Returns whether the orchestrator certainly counted an end of this agent.
+
+    The orchestrator cleans up after exactly the reports that it counts. If the agent works again,
+    the orchestrator counts its next end, too.
+    """
+    return not _CLEANED_UP.isdisjoint(entry)
+
+
+_CLEANED_UP = frozenset({"auto_cleanup_timestamp", "auto_cleanup_result", "auto_cleanup_error"})
+
+
+def count_completed(registry: Json) -> int:
+    """Returns the likeliest value of `completed_count` that the orchestrator would write."""
+    return sum(ended_by_itself(entry) for _, entry in agent_entries(registry))
+
+
+def completed_range(registry: Json) -> tuple[int, float]:
+    """Returns the least and the greatest possible value of `completed_count`.
+
+    The least value has only these agents:
+
+    - Agents with the status `completed`, as the functions ``atomic_*`` count.
+    - Not agents whose report of this status the orchestrator did not count, because their status
+      was not active before.
+
+    The greatest value has all agents that may have reported an end. It is infinite if the
+    orchestrator counted an end (`was_counted`), because the agent may have ended several times.
+    """
+    least = 0
+    most: float = 0
+    for _, entry in agent_entries(registry):
+        own_least, own_most = completions_of(entry)
+        least += own_least
+        most += own_most
+    return least, most
+
+
+def completions_of(entry: Json) -> tuple[int, float]:
+    """Returns how much one agent adds to the two values of `completed_range`."""
+    validated = "completion_validation" in entry
+    least = is_completed(entry) and (was_counted(entry) or not validated)
+    if was_counted(entry):
+        return int(least), math.inf
+    # An agent that works again may have reported an end before.
+    return int(least), int(ended_by_itself(entry) or validated or "completed_at" in entry)
+
+
+def is_count(value: object) -> TypeGuard[int]:
+    """Returns whether a value is an integer, and not a bool."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def count_all(registry: Json) -> int:
+    """Returns the number of agents in the registry."""
+    return len(agent_entries(registry))
+
+
+def is_reference(task: object) -> bool:
+    """Returns whether a task's entry in a global registry names a task of another workspace."""
+    return isinstance(task, Mapping) and bool(task.get("cross_project_reference"))
+
+
+def count_tasks(registry: Json) -> dict[str, int]:
+    """Returns the correct values of a global registry's task counters, by counter name.
+
+    A task without a status counts as active. If any task has an unknown status, the result has no
+    `active_tasks`. Tasks of other workspaces (`is_reference`) are not counted.
+    """
+    listed = registry.get("tasks")
+    if not isinstance(listed, dict):
+        return {}
+    tasks = [task for task in listed.values() if not is_reference(task)]
+    counted = {"total_tasks": len(tasks)}
+    statuses = [task.get("status") if isinstance(task, dict) else None for task in tasks]
+    terminal = [
+        is_terminal_task(status) if isinstance(status, str) else False for status in statuses
+    ]
+    if None not in terminal:
+        counted["active_tasks"] = terminal.count(False)
+    return counted
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,104 +160,28 @@ class CounterDrift:
     counted: int
 
 
-def session_names(sessions: Iterable[str]) -> frozenset[str]:
-    """Returns the names of the sessions as a set.
-
-    Raises:
-        TypeError: `sessions` is a single string, or contains an object that is not a string.
-    """
-    return frozenset(strings("sessions", sessions))
-
-
-def check_grace(grace: float) -> None:
-    """Checks that a grace period is a number of seconds.
-
-    Raises:
-        WrongShapeError: The grace period is not a finite number.
-    """
-    number = isinstance(grace, (int, float)) and not isinstance(grace, bool)
-    if not number or not math.isfinite(grace):
-        raise WrongShapeError("grace", f"is {grace!r:.80}, not a number of seconds")
-
-
-def zombies_in(
-    registry: Json, live: Collection[str], listed_at: Instant, grace: float
-) -> list[tuple[str | None, Json]]:
-    """Returns the ids and entries of active agents whose session does not exist.
-
-    Args:
-        registry: A task's registry or the global registry, decoded.
-        live: The names of the existing sessions.
-        listed_at: When the sessions were listed.
-        grace: Agents that started after `listed_at`, or less than this many seconds before
-            `listed_at`, are left out. A start time that is more than `grace` seconds in the future
-            is ignored.
-    """
-    zombies = []
-    now, as_of = time.time(), listed_at.by_clock()
-    for agent_id, entry in agent_entries(registry):
-        session = named_session(entry)
-        # A session with the replaced spelling may belong to another agent. This cannot be known.
-        if session is None or not spellings(session).isdisjoint(live):
-            continue
-        started = parse_time(entry.get("started_at"))
-        # This includes agents that were registered while this process waited for the lock.
-        just_started = started is not None and as_of - grace < started < now + grace
-        if counts_as_active(registry, entry) and not just_started:
-            zombies.append((agent_id, entry))
-    return zombies
-
-
-def ended_just_now(entry: Json, now: float) -> bool:
-    """Returns whether an agent reported its end less than `END_DELAY` seconds before `now`.
-
-    An agent's report sets `last_update`. A kill, or a completion by another process, does not set
-    this field.
-
-    Args:
-        entry: The agent's entry in the task's registry.
-        now: The time of the check, in seconds since the epoch.
-    """
-    if not is_terminal(entry.get("status")):
-        return False
-    reported = parse_time(entry.get("last_update"))
-    return reported is not None and now - END_DELAY < reported <= now
-
-
 def counter_drifts(registry: Json) -> tuple[CounterDrift, ...]:
     """Returns the counters of a registry that have a wrong value, except the counters of tasks.
 
-    Every value of `completed_count` in the range `edits.completed_range` is correct.
+    Every value of `completed_count` in the range `completed_range` is correct.
 
     Args:
         registry: A task's registry or the global registry, decoded and checked by
             `edits.check_agents`.
     """
-    names = edits.counter_names(registry)
+    names = counter_names(registry)
     counted = {
-        names.active: edits.count_active(registry),
-        names.total: edits.count_all(registry),
+        names.active: count_active(registry),
+        names.total: count_all(registry),
     }
     drifts = [
         CounterDrift(counter, registry.get(counter), count)
         for counter, count in counted.items()
-        if not edits.is_count(registry.get(counter)) or registry[counter] != count
+        if not is_count(registry.get(counter)) or registry[counter] != count
     ]
     if names.completed is not None:
         written = registry.get(names.completed)
-        least, most = edits.completed_range(registry)
-        if not edits.is_count(written) or not least <= written <= most:
-            drifts.append(CounterDrift(names.completed, written, edits.count_completed(registry)))
+        least, most = completed_range(registry)
+        if not is_count(written) or not least <= written <= most:
+            drifts.append(CounterDrift(names.completed, written, count_completed(registry)))
     return tuple(drifts)
-
-
-def named_session(entry: Json) -> str | None:
-    """Returns the `tmux_session` field of an agent's entry.
-
-    The result is None if the field is missing, or if the name of this session in tmux is not
-    certain (`is_tmux_name_certain`).
-    """
-    session = entry.get("tmux_session")
-    if not isinstance(session, str) or not session or not is_tmux_name_certain(session):
-        return None
-    return session

@@ -13,12 +13,11 @@ from registry.schema.records import (
     Phase,
     TaskRecord,
     agent_record,
-    meaning_in_database,
-    meaning_of,
     text_of,
     usual_session,
     whole_of,
 )
+from registry.schema.statuses import meaning_in_database, meaning_of
 
 # The limits of a task without own limits.
 _MAX_AGENTS, _MAX_CONCURRENT, _MAX_DEPTH = 50, 20, 5

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from registry.schema.edits import is_count
+from registry.schema.counters import is_count
 from registry.storage.codec import Json
 
 

@@ -10,7 +10,8 @@ import secrets
 from collections.abc import Collection
 from datetime import datetime
 
-from registry.schema.records import ACTIVE_STATUSES, agent_entries
+from registry.schema.records import agent_entries
+from registry.schema.statuses import ACTIVE_STATUSES
 from registry.storage.codec import Json
 from registry.text import quoted_name
 

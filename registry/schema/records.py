@@ -1,21 +1,15 @@
-"""Frozen records of the content of registries, and the meanings of statuses.
+"""Frozen records of the content of registries.
 
 Registries store agents in a list, or in an object whose keys are ids. Fields may be missing, null,
 unknown or of the wrong type. Such a field does not cause an error: the record has None instead, or
 `TaskRecord.warnings` has a message.
-
-An orchestrator also writes statuses that the functions of this library refuse, and agents report
-words of their own. Each word has a meaning, which the verdicts use; the word is shown as written.
 """
 
 from __future__ import annotations
 
 import math
-import time
 from collections.abc import Iterable, Mapping
-from datetime import datetime
-from functools import cached_property, lru_cache
-from types import MappingProxyType
+from functools import cached_property
 from typing import Any
 
 from registry.dataclass import dataclass, field
@@ -25,41 +19,11 @@ from registry.schema.session_names import (
     is_tmux_name_certain,
     with_two_spellings,
 )
+from registry.schema.statuses import ACTIVE_STATUSES, is_active, is_terminal, meaning_of
+from registry.schema.timestamps import parse_time, possible_times
 from registry.storage.codec import Json, kind_of
 from registry.storage.files.interruption import hand_on
 from registry.text import shown_name
-
-ACTIVE_STATUSES = frozenset({"running", "working", "blocked"})
-"""The statuses of agents that should have a session. The library writes only these."""
-
-TERMINAL_STATUSES = frozenset({"completed", "error", "failed", "terminated"})
-"""The statuses of agents that have ended. The library writes only these."""
-
-_ACTIVE_OF_ORCHESTRATORS = {"reviewing": "working"}
-_TERMINAL_OF_ORCHESTRATORS = {"phase_completed": "completed", "killed": "terminated"}
-
-_STARTING = {"pending": "running", "starting": "running"}
-
-_MEANINGS: Mapping[str, str] = MappingProxyType(
-    {
-        **{word: word for word in (*ACTIVE_STATUSES, *TERMINAL_STATUSES)},
-        **_ACTIVE_OF_ORCHESTRATORS,
-        **_TERMINAL_OF_ORCHESTRATORS,
-        **_STARTING,
-    }
-)
-"""Maps each known word to the status of the library that has the same meaning."""
-
-DATABASE_STATUSES = frozenset(_MEANINGS)
-"""The statuses that a report to a database may have: the words of the orchestrator."""
-
-_AT_WORK = "working"
-"""The meaning of a word that is not known."""
-
-_ALL = 100
-
-_ACTIVE_TASKS = frozenset({*ACTIVE_STATUSES, "initialized", "active"})
-_TERMINAL_TASKS = frozenset({*TERMINAL_STATUSES, "cancelled", "archived"})
 
 ORCHESTRATOR = "orchestrator"
 """The parent of an agent that was not started by another agent."""
@@ -67,94 +31,8 @@ ORCHESTRATOR = "orchestrator"
 REVIEWER_PHASE = -1
 """The `phase_index` of an agent that reviews a phase."""
 
-_DAY = 86400
-
 _INIT = 1
 _LARGEST_PID = 2**22
-
-
-def meaning_of(word: str) -> str:
-    """Returns the status for verdicts that a word in a JSON registry means.
-
-    Upper and lower case are equal. A word that is not known means an active agent.
-
-    Returns:
-        A word of `ACTIVE_STATUSES` or `TERMINAL_STATUSES`; empty for an empty word.
-    """
-    return _MEANINGS.get(word.lower(), _AT_WORK) if word else ""
-
-
-def stored_status(word: str, progress: object) -> str:
-    """Returns the status that the orchestrator stores in a database for a word.
-
-    Args:
-        word: The word, for example of a report; may be empty.
-        progress: The percentage; any value. The orchestrator cuts off a fraction.
-    """
-    lower = word.lower()
-    if lower in _STARTING:
-        return _MEANINGS[lower]
-    if lower in _MEANINGS:
-        return lower
-    percent = _percent(progress) if word else None
-    return "completed" if percent == _ALL else "running" if percent == 0 else _AT_WORK
-
-
-def _percent(progress: Any) -> int | None:
-    try:
-        return int(progress)
-    except (TypeError, ValueError, OverflowError) as error:
-        hand_on(error)
-        return None
-
-
-def meaning_in_database(word: str, progress: object) -> str:
-    """Returns the status for verdicts that a word in a database means.
-
-    The orchestrator's rule for its database has two more cases than `meaning_of`:
-
-    - An empty word means an active agent.
-    - With a progress of 100 percent, a word that is not known means a completed agent.
-
-    Args:
-        word: The status in the database.
-        progress: The percentage in the database; any value.
-
-    Returns:
-        A word of `ACTIVE_STATUSES` or `TERMINAL_STATUSES`.
-    """
-    return meaning_of(stored_status(word, progress))
-
-
-def is_known(status: str) -> bool:
-    """Returns whether an agent's status is a known word, or empty."""
-    return not status or status.lower() in _MEANINGS
-
-
-def is_active(status: object) -> bool:
-    """Returns whether a status is active, as the counters of a registry count.
-
-    The result is False for an unknown word, and for a value that is not a string.
-    """
-    return isinstance(status, str) and (
-        status in ACTIVE_STATUSES or status in _ACTIVE_OF_ORCHESTRATORS
-    )
-
-
-def is_terminal(status: object) -> bool:
-    """Returns whether a status is terminal.
-
-    The result is False for an unknown word, and for a value that is not a string.
-    """
-    return isinstance(status, str) and (
-        status in TERMINAL_STATUSES or status in _TERMINAL_OF_ORCHESTRATORS
-    )
-
-
-def is_terminal_task(status: str) -> bool | None:
-    """Returns whether a task's status is terminal; None if the status is an unknown word."""
-    word = status.casefold()
-    return True if word in _TERMINAL_TASKS else False if word in _ACTIVE_TASKS else None
 
 
 def is_global(registry: Json) -> bool:
@@ -209,53 +87,6 @@ def has_not_ended(registry: Json, entry: Json) -> bool:
     if isinstance(status, str) and meaning_of(status) in ACTIVE_STATUSES:
         return True
     return counts_as_active(registry, entry)
-
-
-def parse_time(value: object) -> float | None:
-    """Converts an ISO 8601 timestamp to seconds since the epoch.
-
-    The result is None if the timestamp is not valid. A timestamp without a time zone is local
-    time. If this local time occurs twice, the result is the last of the `possible_times`.
-    """
-    times = possible_times(value)
-    return times[-1] if times else None
-
-
-def possible_times(value: object) -> tuple[float, ...]:
-    """Returns the possible meanings of an ISO 8601 timestamp, the earlier one first.
-
-    If the clocks go back, some local times occur twice. The second occurrence is left out if it is
-    in the future.
-
-    Returns:
-        One or two times, in seconds since the epoch; none if the timestamp is not valid.
-    """
-    if not isinstance(value, str) or len(value) > 40:
-        return ()
-    try:
-        moment = datetime.fromisoformat(value)
-        first = moment.timestamp()
-        if moment.tzinfo is not None or not _clocks_go_back(int(first // _DAY), time.tzname):
-            return (first,)
-        second = moment.replace(fold=1).timestamp()
-    except (ValueError, OverflowError, OSError) as error:
-        hand_on(error)
-        return ()
-    return (first, second) if first < second <= time.time() else (first,)
-
-
-# Cached, because it is much faster than a second conversion of each timestamp.
-@lru_cache(maxsize=1024)
-def _clocks_go_back(day: int, zone: tuple[str, str]) -> bool:
-    """Returns whether the local clocks go back on a day or on the next day.
-
-    Args:
-        day: The number of days since the epoch.
-        zone: The names of the local time zone, as part of the cache's key: the zone may change
-            while the process runs.
-    """
-    before, after = time.localtime(day * _DAY), time.localtime((day + 2) * _DAY)
-    return after.tm_gmtoff < before.tm_gmtoff
 
 
 @dataclass(frozen=True, slots=True)

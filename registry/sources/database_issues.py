@@ -154,7 +154,11 @@ def _statuses(rows: TaskRows) -> Iterator[WrittenStatus]:
 def _deployed(
     tasks: Iterable[TaskSource], decoded: Mapping[Path, Json]
 ) -> Iterator[tuple[TaskSource, Path]]:
-    """Yields tasks without agents whose agents were deployed to a database, with a record."""
+    """Yields the tasks whose agents are missing, although they were deployed to a database.
+
+    Yields:
+        Each such task whose JSON registry lists no agents, and the record of a deployment.
+    """
     for task in tasks:
         registry = decoded.get(task.path)
         if registry is not None and not registry.get("agents"):

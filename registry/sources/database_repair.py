@@ -32,9 +32,9 @@ def status_issues(task: SqliteTask, rows: TaskRows) -> Iterator[StatusIssue]:
     """Yields the agents of a task whose status in the database differs from a newer report.
 
     Args:
-        task: The source of a task whose JSON registry lists no agents. For some days,
-            orchestrators kept agents in both, and copied them to the database from time to time.
-            There, rows are older than the agents' files.
+        task: The source of a task whose JSON registry lists no agents. Some orchestrators kept
+            agents in both formats, and copied them to the database from time to time. In such a
+            task, rows may be older than the agents' files.
         rows: The rows of the task.
     """
     records = rows.by_id
@@ -51,8 +51,8 @@ def repair_task(
 ) -> Made[Fixed]:
     """Gives agents the ends that they themselves reported, in one transaction.
 
-    An agent is left if it was deployed again, or if it has reported, after the issues were found
-    again.
+    An agent is not changed if it was deployed again, or sent a report, after the issues were
+    found.
 
     Args:
         task: The source of the task.

@@ -18,10 +18,10 @@ from registry.storage.files.interruption import hand_on
 from registry.storage.files.presence import may_exist
 
 _SLOW = 1.0
-"""After this many seconds, a reading has failed because of the content, not of the permissions."""
-# For this many seconds after a reading, a database whose files look the same is not read again,
-# although it was written so recently that a further write could look the same. After this time, a
-# further look finds it out.
+"""A reading that fails after this many seconds failed because of the content of the database."""
+
+# A write directly after another write may leave the same stamp. So a database whose stamp is not
+# settled is read again, but only if the last reading is older than this many seconds.
 _JUST_READ = 0.02
 
 
@@ -83,7 +83,7 @@ class DatabaseCache:
         return None if stamp is None else _signature(stamp)
 
     def stamp_of(self, task_id: str) -> Signature | None:
-        """Returns a task's own signature, which is equal as long as the task's rows are.
+        """Returns a task's own signature, which changes only if the task's rows change.
 
         Reads the database again if its files changed.
 

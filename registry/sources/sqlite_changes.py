@@ -192,7 +192,8 @@ class SqliteChanges:
         ends: Mapping[str, ReportedEnd] | None,
     ) -> FinishReport:
         """Finishes agents that only the JSON registry lists."""
-        # The newest of the registry and the last report counts, so no report may seem newer.
+        # Readers take the newest of the registry and the agent's last report. So the change must
+        # not seem older than the report.
         now = operations.newest_time(None)
         for report in self.last_lines(agents).values():
             now = operations.newest_time(report.timestamp, now)

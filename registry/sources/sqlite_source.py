@@ -310,8 +310,8 @@ def _listed(
 ) -> Mapping[str, GlobalTask]:
     """Returns the tasks of the database.
 
-    What a task of the database lacks is taken from the JSON list: a missing description, and the
-    other workspace whose registry may list sessions.
+    Two values come from the JSON list: a description that the database lacks, and the other
+    workspace whose registry may list sessions.
     """
     return {
         task_id: replace(
@@ -328,7 +328,7 @@ def _listed(
 def _signature(database: Signature, json: Signature | None) -> Signature:
     """Returns the signature of a database's task or list, and of the JSON registry beside it.
 
-    The identity is the identity of the JSON registry, which is another one for each task.
+    The signature has the identity of the JSON registry, because each task has its own.
     """
     if json is None:
         return database

@@ -7,10 +7,9 @@ from registry.exports import exports
 if TYPE_CHECKING:
     from registry.storage.codec import MAX_BYTES as MAX_BYTES
     from registry.storage.codec import Json as Json
+    from registry.storage.commit import durable_commits as durable_commits
     from registry.storage.files.anchor import status_of as status_of
     from registry.storage.files.descriptor import close_read as close_read
-    from registry.storage.files.durability import durable_commits as durable_commits
-    from registry.storage.files.instant import Instant as Instant
     from registry.storage.files.path_walk import is_open_to_others as is_open_to_others
     from registry.storage.files.path_walk import others_may_replace as others_may_replace
     from registry.storage.files.path_walk import others_may_replace_in as others_may_replace_in
@@ -42,9 +41,8 @@ else:
                 "MAX_BYTES",
             ),
             "files.descriptor": ("close_read",),
-            "files.durability": ("durable_commits",),
+            "commit": ("durable_commits",),
             "hot_journal": ("is_hot",),
-            "files.instant": ("Instant",),
             "locked_file": (
                 "DEFAULT_TIMEOUT",
                 "LockedRegistryFile",

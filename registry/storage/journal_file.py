@@ -7,47 +7,36 @@ SQLite's ``journal_mode=PERSIST``).
 
 from __future__ import annotations
 
-import errno
 import os
-import stat
 from pathlib import Path
 
+from registry.advice import moving_aside
 from registry.dataclass import dataclass
 from registry.errors import (
-    InaccessibleRegistryError,
-    LinkedRegistryError,
-    NotARegularFileError,
     RegistryNotFoundError,
     UnfinishableCommitError,
     UntrustedJournalError,
-    finding_names,
-    moving_aside,
 )
 from registry.storage.files.descriptor import Descriptor, close_read
 from registry.storage.files.interruption import hand_on, tolerating
 from registry.storage.files.new_file import make_file
 from registry.storage.files.permissions import (
     Access,
-    is_member,
-    is_unmapped,
     journal_access,
     user_called,
-    why_unbelievable,
     why_unfinishable,
 )
 from registry.storage.files.safe_open import (
     folder_of,
     look,
     name_of,
-    open_regular,
     read_all,
     sync_directory,
     write_all,
 )
 from registry.storage.files.same_access import giving_access
-from registry.storage.hot_journal import is_empty, is_open
-from registry.storage.journal import OVER, is_over, journal_path
-from registry.text import command_line
+from registry.storage.journal import OVER, is_over
+from registry.storage.journal_trust import is_unneeded, open_single, planted, why_not_of_writer
 
 KEPT_BYTES = 1 << 20
 """A journal of more than this many bytes is emptied at the end of its commit."""
@@ -151,66 +140,6 @@ class JournalFile:
             os.fdatasync(self.fd)
 
 
-def check_place(registry: Path) -> None:
-    """Checks that a journal for a registry can probably be written.
-
-    Raises:
-        UntrustedJournalError: The journal is not a regular file, or this user is not allowed to
-            write the journal.
-        UnfinishableCommitError: Another user who can write the registry could not finish an
-            interrupted commit of this user.
-        InaccessibleRegistryError: This user is not allowed to create the journal.
-    """
-    place = journal_path(registry)
-    try:
-        status = look(place)
-    except FileNotFoundError as error:
-        hand_on(error)
-        _check_creatable(place, registry)
-        return
-    except OSError as error:
-        hand_on(error)
-        # The commit will fail with the reason.
-        return
-    if not stat.S_ISREG(status.st_mode):
-        raise UntrustedJournalError(place, "is not a regular file")
-    if status.st_size == 0:
-        return
-    with folder_of(place) as folder:
-        usable = os.access(name_of(place), os.R_OK | os.W_OK, dir_fd=folder, effective_ids=True)
-    if usable:
-        return
-    with tolerating(OSError):
-        with folder_of(registry) as folder:
-            owner = Access.at(folder, name_of(registry))
-        if _is_unneeded(place, owner):
-            return
-    raise _not_ours(place, registry, status.st_uid, "written")
-
-
-def _check_creatable(place: Path, registry: Path) -> None:
-    try:
-        with folder_of(place) as opened:
-            owner = Access.at(opened, name_of(registry))
-            folder = os.fstat(opened)
-            usable = os.access(".", os.W_OK | os.X_OK, dir_fd=opened, effective_ids=True)
-    except OSError as error:
-        hand_on(error)
-        return
-    if not usable:
-        refused = PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        raise InaccessibleRegistryError(place, refused, "create")
-    us = os.geteuid()
-    if us == 0:
-        return
-    group = folder.st_gid if folder.st_mode & stat.S_ISGID else os.getegid()
-    if is_member(us, owner.group):
-        group = owner.group
-    why = why_unfinishable(journal_access(us, group, owner), owner)
-    if why is not None:
-        raise UnfinishableCommitError(registry, why)
-
-
 def open_journal(place: Path, fd: int, registry: Path) -> JournalFile:
     """Opens or creates the file for a journal, with permissions for all writers of the registry.
 
@@ -257,13 +186,13 @@ def _open_kept(place: Path, registry: int, named: Path) -> Descriptor | None:
         None if the file does not exist or was removed.
     """
     try:
-        file = _open_single(place, os.O_RDWR, named)
+        file = open_single(place, os.O_RDWR, named)
     except RegistryNotFoundError as error:
         hand_on(error)
         return None
     except UntrustedJournalError as error:
         hand_on(error)
-        if not _is_unneeded(place, Access.of(registry)):
+        if not is_unneeded(place, Access.of(registry)):
             raise
         _remove_unneeded(place)
         return None
@@ -277,33 +206,13 @@ def _open_kept(place: Path, registry: int, named: Path) -> Descriptor | None:
             return file
         ours = journal.owner in (os.geteuid(), owner.owner, 0)
         if unbelievable is not None and status.st_size and not ours:
-            raise _planted(place, unbelievable, named)
+            raise planted(place, unbelievable, named)
         _remove_unneeded(place)
     except BaseException:
         close_read(file)
         raise
     close_read(file)
     return None
-
-
-def _is_unneeded(place: Path, registry: Access) -> bool:
-    """Returns whether a journal that this user cannot write is certainly not needed.
-
-    Such a journal remains if a process is killed before or while it writes the journal.
-    """
-    if is_empty(place):
-        return True
-    try:
-        status = look(place)
-        one_file = stat.S_ISREG(status.st_mode) and status.st_nlink == 1
-        if not one_file or is_open(place):
-            return False
-        with folder_of(place) as folder:
-            journal = Access.at(folder, name_of(place))
-        return why_not_of_writer(place, journal, registry) is None
-    except OSError as error:
-        hand_on(error)
-        return False
 
 
 def _remove_unneeded(place: Path) -> None:
@@ -347,93 +256,6 @@ def make_beside(place: Path, registry: Access) -> Descriptor:
         raise UntrustedJournalError(place, "blocks a new journal") from None
 
 
-def _open_single(place: Path, flags: int, registry: Path) -> Descriptor:
-    """Opens a journal that is a regular file with a single name.
-
-    Raises:
-        RegistryNotFoundError: The journal does not exist.
-        UntrustedJournalError: The journal is not a regular file, has a second hard link, or is not
-            accessible for this user.
-    """
-    try:
-        file = open_regular(place, flags)
-    except LinkedRegistryError as error:
-        hand_on(error)
-        if error.link != place:
-            raise
-        raise UntrustedJournalError(place, "is a symlink") from None
-    except NotARegularFileError as error:
-        hand_on(error)
-        raise UntrustedJournalError(place, f"is {error.what}") from None
-    except InaccessibleRegistryError as error:
-        hand_on(error)
-        if error.errno != errno.EACCES:
-            # After an error of the disk, the advice must not be to move the journal aside.
-            raise
-        doing = "read" if flags == os.O_RDONLY else "written"
-        raise _not_ours(place, registry, None, doing) from None
-    try:
-        if os.fstat(file.fileno()).st_nlink > 1:
-            raise UntrustedJournalError(
-                place,
-                "has a second name (hard link)",
-                f"{finding_names(place)}; then move the wrong name aside",
-            )
-    except BaseException:
-        close_read(file)
-        raise
-    return file
-
-
-def why_not_of_writer(place: Path, journal: Access, registry: Access) -> str | None:
-    """Returns why the owner of a file is perhaps not allowed to write a registry, or None.
-
-    Args:
-        place: The path of the file.
-        journal: The permissions of the file.
-        registry: The permissions of the registry.
-
-    Raises:
-        RegistryError: The directory of the file cannot be examined.
-        OSError: The directory of the file cannot be examined.
-    """
-    same = (journal.owner, journal.group) == (registry.owner, registry.group)
-    plain = journal.listed is None and registry.listed is None
-    known = not is_unmapped(journal.owner) and not is_unmapped(journal.group, kind="gid")
-    if same and known and plain and journal.mode & 0o022 & ~registry.mode == 0:
-        return None
-    with folder_of(place) as folder:
-        return why_unbelievable(journal, registry, Access.at(folder, "."))
-
-
-def _planted(place: Path, why: str, registry: Path) -> UntrustedJournalError:
-    return UntrustedJournalError(
-        place,
-        why,
-        f"If that user may write the registry, let that user finish the "
-        f"commit{_repairing(registry)}. "
-        f"Otherwise {moving_aside(place)}",
-    )
-
-
-def _not_ours(place: Path, registry: Path, owner: int | None, doing: str) -> UntrustedJournalError:
-    if owner is None:
-        with tolerating(OSError):
-            owner = look(place).st_uid
-    whose = "its owner" if owner is None else user_called(owner)
-    return UntrustedJournalError(
-        place,
-        f"cannot be {doing} by this user, but by {whose}",
-        f"The file may contain an interrupted commit: let {whose} or root finish the "
-        f"commit{_repairing(registry)}. If no commit was interrupted, {moving_aside(place)}",
-    )
-
-
-def _repairing(registry: Path) -> str:
-    command = command_line("muster", "doctor", "--fix", names=(str(registry),))
-    return " (muster doctor --fix)" if command is None else f": {command}"
-
-
 def read_journal(place: Path, registry: int, named: Path, limit: int) -> bytes:
     """Reads a journal whose writer is trusted, and flushes the journal to the disk.
 
@@ -448,13 +270,13 @@ def read_journal(place: Path, registry: int, named: Path, limit: int) -> bytes:
         UntrustedJournalError: The journal must not be trusted.
         OSError: The disk failed.
     """
-    file = _open_single(place, os.O_RDONLY, named)
+    file = open_single(place, os.O_RDONLY, named)
     fd = file.fileno()
     try:
         status = os.fstat(fd)
         why = why_not_of_writer(place, Access.of(fd), Access.of(registry))
         if why is not None:
-            raise _planted(place, why, named)
+            raise planted(place, why, named)
         if status.st_size > limit:
             raise UntrustedJournalError(place, "is larger than any journal of this library")
         text = read_all(fd, place, limit)
@@ -502,6 +324,6 @@ def discard_journal(place: Path, registry: Path) -> None:
         remove(place, durable=True)
     except PermissionError as error:
         hand_on(error)
-        with _open_single(place, os.O_RDWR, registry) as file:
+        with open_single(place, os.O_RDWR, registry) as file:
             os.ftruncate(file.fileno(), 0)
             os.fsync(file.fileno())

@@ -22,7 +22,7 @@ import filelock
 
 from registry import atomic_increment_counts, atomic_update_agent_status
 from registry.storage import codec, metrics
-from registry.storage.files.durability import durable_commits
+from registry.storage.commit import durable_commits
 from tests.support.peers import PATIENCE, POLL
 
 Json = dict[str, Any]

@@ -18,6 +18,7 @@ from collections.abc import Container, Iterator
 
 from tui.entry import main
 from tui.host import strays, tmux_servers
+from tui.host.output_writers import Watched
 from tui.host.process import procfs
 from tui.host.tmux_types import TmuxSnapshot
 
@@ -38,7 +39,7 @@ def _is_of_test(socket: str) -> bool:
     return PREFIX in socket and os.path.isdir(os.path.dirname(socket))
 
 
-def our_strays(answer: TmuxSnapshot, watched: strays.Watched) -> tuple[strays.Stray, ...]:
+def our_strays(answer: TmuxSnapshot, watched: Watched) -> tuple[strays.Stray, ...]:
     """Returns the survivors of this run's panes, and the writers of its agents' files."""
     found = _all_strays(answer, watched)
     return tuple(

@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 
 from registry.operations.finish import finish_agents
-from registry.storage.files.durability import durable_commits
+from registry.storage.commit import durable_commits
 from registry.storage.recovery import recover_registry
 from tests.support.registries import agent, global_registry, task_registry
 from tests.torture.power import Do, Step, Story, durably, plainly

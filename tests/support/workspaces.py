@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from registry.schema.layout import Workspace
-from registry.schema.records import ACTIVE_STATUSES
+from registry.schema.statuses import ACTIVE_STATUSES
 from tui.live.once import take_roll
 from tui.model.policy import Policy
 from tui.model.roll import AgentRow, RollCall, Verdict

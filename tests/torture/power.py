@@ -19,8 +19,7 @@ from pathlib import Path
 from unittest import mock
 
 from registry.errors import RegistryError
-from registry.storage.commit import Write, commit, stamp
-from registry.storage.files.durability import durable_commits
+from registry.storage.commit import Write, commit, durable_commits, stamp
 from registry.storage.recovery import acquire, acquire_both, recover_registry
 from tests.support.disk_model import Disk, Event, Resized, Returned, State, Wrote
 from tests.support.kept_journals import without_kept

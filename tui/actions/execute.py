@@ -15,14 +15,14 @@ from registry.operations import FinishReport
 from registry.schema import Deployment
 from registry.storage import durable_commits
 from registry.text import command_line
-from tui.actions.evidence import evidence_now
+from tui.actions.evidence.action_evidence import TaskEvidence
+from tui.actions.evidence.collect import evidence_now
 from tui.actions.kill import end_sessions
 from tui.actions.kill_record import KillRecord
 from tui.actions.outcome import Outcome, Result, StepOutcome
 from tui.actions.plan import Plan, Step, Verb
 from tui.actions.preconditions import (
     COMPLETE,
-    TaskEvidence,
     database_was_known,
     refusal,
     takes_for_dead,

@@ -12,8 +12,8 @@ from registry.dataclass import replace
 from registry.errors import RegistryError
 from registry.sources import TaskSource
 from registry.storage import outsider_of, status_of
-from tui.actions.evidence import evidence_of_roll, looked_at
-from tui.actions.leftovers import with_leftovers
+from tui.actions.evidence.collect import evidence_of_roll, looked_at
+from tui.actions.evidence.leftovers import with_leftovers
 from tui.actions.plan import Footprint, Plan, Step
 from tui.actions.plan_kill import plan_kill
 from tui.actions.preconditions import KILL, checked

@@ -13,16 +13,16 @@ from typing import TYPE_CHECKING
 from registry.audit import EndedSession
 from registry.dataclass import dataclass, replace
 from registry.text import shown_name
-from tui.actions.evidence import evidence_now
+from tui.actions.evidence.action_evidence import ActionEvidence
+from tui.actions.evidence.collect import evidence_now
+from tui.actions.evidence.leftovers import find_survivors, why_not_recorded
 from tui.actions.footprint import describe_servers, left_alone, origin_of_ended, owner_of
 from tui.actions.kill_record import KillRecord
-from tui.actions.leftovers import find_survivors, why_not_recorded
 from tui.actions.outcome import Result, StepOutcome
 from tui.actions.plan import Plan, Step
 from tui.actions.preconditions import (
     ENDED,
     KILL,
-    ActionEvidence,
     refusal,
     same_session,
     session_now,

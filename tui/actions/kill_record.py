@@ -8,9 +8,9 @@ from registry.audit import KILLED, Audit, EndedSession, Entry, State
 from registry.dataclass import dataclass, field
 from registry.errors import AuditError, RegistryError
 from registry.sources import Dialect
+from tui.actions.evidence.record_permission import log_of_step, registry_of_step, why_not_written
 from tui.actions.outcome import Result, StepOutcome
 from tui.actions.plan import Plan, Step
-from tui.actions.record_permission import log_of_step, registry_of_step, why_not_written
 
 
 @dataclass(slots=True)

@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 from registry.dataclass import replace
 from registry.schema import SESSION_PREFIX, is_active, spellings
-from tui.actions.evidence import evidence_of_roll, looked_at
+from tui.actions.evidence.action_evidence import ActionEvidence
+from tui.actions.evidence.collect import evidence_of_roll, looked_at
+from tui.actions.evidence.reported_ends import ends_of
 from tui.actions.plan import EndStatus, Plan, Step, Verb, agent_step
 from tui.actions.preconditions import (
     COMPLETE,
-    ActionEvidence,
     checked,
     first_reason,
     is_listed_once,
@@ -22,7 +23,6 @@ from tui.actions.preconditions import (
     status_is_current,
 )
 from tui.actions.questions import with_questions
-from tui.actions.reported_ends import ends_of
 from tui.host.tmux_types import TmuxState
 from tui.model.roll import AgentKey, AgentRow, RollCall, Verdict
 

@@ -9,7 +9,7 @@ from registry.audit import EndedSession
 from registry.dataclass import dataclass
 from registry.schema import is_active, spellings
 from registry.text import shown_name
-from tui.actions.evidence import evidence_of_roll
+from tui.actions.evidence.collect import evidence_of_roll
 from tui.actions.plan import Plan, Step, Verb, agent_step, usual_session
 from tui.actions.preconditions import FROM_ROLL, first_reason
 from tui.actions.questions import with_questions

@@ -26,10 +26,10 @@ from registry.sources import Dialect, Source, workspace_source
 from registry.storage import Json, durable_commits
 from registry.text import command_line, quoted_name, shown_name, whole_name
 from tui.actions.audit_text import by_holder, change_words, local_time
+from tui.actions.evidence.record_permission import why_denied
 from tui.actions.execute import Outcome, Result, StepOutcome
 from tui.actions.plan import Verb
 from tui.actions.preview import Preview
-from tui.actions.record_permission import why_denied
 from tui.model.roll import TaskState
 from tui.text.sanitize import harmless
 

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from registry.text import command_line, shown_name
-from tui.host.process import procfs
+from tui.host.process import descriptors, procfs
 from tui.host.server_proof import Doubt
 from tui.host.tmux_advice import OTHER_SOCKET, as_user, socket_option, user_name
 from tui.host.tmux_types import TmuxSnapshot, TmuxState
@@ -49,7 +49,7 @@ def why_unseen(pid: int, uid: int) -> str:
             f"server as its user, with {as_user(uid)}, or, if you know that the server does not "
             "have this session, complete this agent alone"
         )
-    if procfs.may_see_files(pid):
+    if descriptors.may_see_files(pid):
         return (
             f"process {pid} may be a tmux server that has the agent's session, and listens at no "
             f"socket that muster can see; check what process {pid} is"

@@ -16,7 +16,7 @@ from pathlib import Path
 from registry.dataclass import dataclass
 from registry.storage import is_unmapped
 from registry.text import command_line, shown_name
-from tui.host.process import procfs
+from tui.host.process import descriptors, procfs
 from tui.host.process.procfs import Stat
 from tui.host.silent_server import STOPPED
 from tui.host.tmux_advice import socket_option, user_name
@@ -71,7 +71,7 @@ def doubt_about(pid: int, socket: Path) -> Doubt | None:
     stat, users = procfs.stat_of(pid), procfs.users_of(pid)
     if stat is None or users is None or set(users) != {own} or is_unmapped(own):
         return Doubt("this process may also run as another user", looking)
-    listening = procfs.listening_socket(pid)
+    listening = descriptors.listening_socket(pid)
     if listening is None or Path(listening.path) != socket:
         return Doubt("this process does not listen at this path any more", looking)
     for holder, uid in _foreign_holders(listening.inode):
@@ -153,5 +153,5 @@ def _foreign_holders(inode: str) -> Iterator[tuple[int, int]]:
         if users is None or trusted.issuperset(users):
             continue
         with suppress(OSError):
-            if any(target == link for _, target in procfs.open_files(int(name))):
+            if any(target == link for _, target in descriptors.open_files(int(name))):
                 yield int(name), next(uid for uid in users if uid not in trusted)

@@ -11,24 +11,17 @@ from __future__ import annotations
 import functools
 import math
 import os
-import stat
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Set
-from contextlib import suppress
-from pathlib import Path
+from collections.abc import Callable, Collection, Iterator, Set
 
-from registry.agent_output import ARCHIVE, FINDINGS, PROGRESS, STREAM_LOG, Identity
-from registry.dataclass import dataclass, field
-from tui.host.process import procfs
+from registry.dataclass import dataclass
+from tui.host.output_writers import Agent, Watched, written_by
+from tui.host.process import descriptors, procfs
+from tui.host.process.pane_environment import PaneEnvironment
 from tui.host.process.process_tree import Look, Process, look
-from tui.host.process.procfs import PaneEnvironment
 from tui.host.process.socket_path import is_socket
 from tui.host.tmux_servers import panes_of
 from tui.host.tmux_types import TmuxSnapshot
-
-_SOURCES = (PROGRESS, FINDINGS, STREAM_LOG)
-
-_DELETED = " (deleted)"
 
 _KTHREADD = 2
 
@@ -39,24 +32,6 @@ This limit does not apply to muster's user, root and the user of the tmux server
 limit, other users could stall muster for hours. A process whose files are not all examined may
 belong to any agent that started when the process did.
 """
-
-Agent = tuple[Path, str]
-"""The directory of an agent's task, and the agent's id."""
-
-
-@dataclass(frozen=True, slots=True)
-class Watched:
-    """The agents whose output files are compared with the open files of processes.
-
-    Attributes:
-        agents: The agents.
-        files: Maps the identity (device and inode) of each output file to its agent.
-        folders: Maps the identity of each task's directory to the path of the directory.
-    """
-
-    agents: frozenset[Agent] = frozenset()
-    files: Mapping[Identity, Agent] = field(default_factory=dict)
-    folders: Mapping[Identity, Path] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,10 +44,8 @@ class Stray:
         began: When the process started, in seconds since the epoch.
         named_pane: The pane that the environment of the process names, if this pane is gone. None
             if the process only writes an agent's output, or if `is_hidden`.
-        writes_for: The agents whose output files the process certainly has open for writing. These
-            files have their usual path, and no second hard link.
-        may_write_for: The agents in `writes_for`, and the watched agents whose output the process
-            may write.
+        writes_for: The agents whose output the process certainly writes; see `written_by`.
+        may_write_for: These agents, and those whose output the process may write.
         is_former: Whether the process names a tmux server that has ended, and a newer server has
             the pid of that server.
         is_here: Whether the pane belonged to the queried socket; if `is_hidden`, whether the
@@ -123,18 +96,37 @@ def find_strays(answer: TmuxSnapshot, watched: Watched) -> tuple[Stray, ...]:
     Raises:
         OSError: The processes cannot be listed.
     """
+    now = look()
+    trusted = frozenset(user for user in (os.getuid(), 0, answer.server_user) if user is not None)
+    # A server without sessions does not report its pid.
+    asked = answer.listener if answer.server_pid is None else answer.server_pid
+    strays = tuple(_outliving(answer, watched, now, asked, trusted))
+    unexamined: set[int] = set()
+    if watched.agents:
+        known = {stray.process.pid for stray in strays} | {os.getpid()}
+        strays += tuple(_writing(watched, now, known, trusted, unexamined))
+    return (*strays, *_hidden(now, unexamined, asked))
+
+
+def _outliving(
+    answer: TmuxSnapshot, watched: Watched, now: Look, asked: int | None, trusted: Set[int]
+) -> Iterator[Stray]:
+    """Yields the processes that name a pane that is gone.
+
+    Args:
+        answer: The snapshot of tmux.
+        watched: See `find_strays`.
+        now: All processes.
+        asked: The pid of the queried server; None if the pid is not known.
+        trusted: The users whose paths muster follows.
+    """
     # A pane that was created after the snapshot is not gone, although the snapshot lacks the pane.
     asked_at = time.time() - (time.monotonic() - answer.asked_at)
-    now = look()
     alive = {pane for session in answer.sessions.values() for pane in session.panes}
     alive |= {session.id for session in answer.sessions.values()}
     firsts = {pid for session in answer.sessions.values() for pid in session.pids}
-    trusted = {user for user in (os.getuid(), 0, answer.server_user) if user is not None}
-    # A server without sessions does not report its pid.
-    asked = answer.listener if answer.server_pid is None else answer.server_pid
     # Each server is queried at most once, and only if a process may have lost its pane.
     panes = functools.cache(panes_of)
-    strays = []
     for process in now.described(now.panes.keys() - now.ourselves - now.sure):
         named, own = now.panes[process.pid], now.users_of(process.pid)
         if own is None or now.is_in_pane_of_another(process.pid, named.server_pid):
@@ -151,22 +143,34 @@ def find_strays(answer: TmuxSnapshot, watched: Watched) -> tuple[Stray, ...]:
             # A job has no pane. If a job names a pane, the server was started in that pane.
             named = named._replace(pane="")
         if is_former or _is_gone(process.pid, named, asked, alive, now, panes):
-            surely, maybe = written_by(process.pid, watched, procfs.open_files(process.pid))
-            may_follow = None if trusted.issuperset(own) else trusted
+            surely, maybe = written_by(process.pid, watched, descriptors.open_files(process.pid))
+            may_follow = None if trusted >= frozenset(own) else trusted
             is_here = is_ours or is_socket(named.socket, answer.socket, may_follow)
             users = frozenset(own)
             other_runs = not is_ours and named.server_pid in now.servers
-            strays.append(
-                Stray(process, users, began, named, surely, maybe, is_former, is_here, other_runs)
+            yield Stray(
+                process, users, began, named, surely, maybe, is_former, is_here, other_runs
             )
-    known = {stray.process.pid for stray in strays} | {os.getpid()}
+
+
+def _writing(
+    watched: Watched, now: Look, known: Set[int], trusted: Set[int], unexamined: set[int]
+) -> Iterator[Stray]:
+    """Yields further processes that may write the output of watched agents.
+
+    Args:
+        watched: See `find_strays`.
+        now: All processes.
+        known: The pids of processes that are left out.
+        trusted: The users to whom `FILES_OF_A_USER` does not apply.
+        unexamined: Receives the pids of the processes whose open files are not all examined.
+    """
     left: dict[int, int] = {}
-    unexamined: set[int] = set()
-    for process in now.described(now.stats.keys() - known) if watched.agents else ():
+    for process in now.described(now.stats.keys() - known):
         own = now.users_of(process.pid)
         if own is None:
             continue
-        files = procfs.open_files(process.pid)
+        files = descriptors.open_files(process.pid)
         if own.real not in trusted:
             files = _at_most(files, left, own.real)
         surely, maybe = written_by(process.pid, watched, files)
@@ -174,8 +178,7 @@ def find_strays(answer: TmuxSnapshot, watched: Watched) -> tuple[Stray, ...]:
             unexamined.add(process.pid)
         if not maybe.isdisjoint(watched.agents):
             began = procfs.begun_at(now.stats[process.pid])
-            strays.append(Stray(process, frozenset(own), began, None, surely, maybe))
-    return (*strays, *_hidden(now, unexamined, asked))
+            yield Stray(process, frozenset(own), began, None, surely, maybe)
 
 
 def _hidden(now: Look, unexamined: Set[int], asked: int | None) -> Iterator[Stray]:
@@ -318,102 +321,3 @@ def _at_most(
             return
         left[user] -= 1
         yield file
-
-
-def written_by(
-    pid: int, watched: Watched, files: Iterator[tuple[str, str]]
-) -> tuple[frozenset[Agent], frozenset[Agent]]:
-    """Returns the values of `Stray.writes_for` and `Stray.may_write_for` for a process."""
-    surely: set[Agent] = set()
-    maybe: set[Agent] = set()
-    with suppress(OSError):
-        for link, target in files:
-            with suppress(OSError, ValueError):
-                named = _named(target)
-                if named is None or not procfs.is_open_for_writing(link):
-                    continue
-                opened = os.stat(link)
-                if stat.S_ISREG(opened.st_mode):
-                    agents = _agents_of(named, opened, pid, watched)
-                    maybe |= agents.keys()
-                    surely |= {agent for agent, is_sure in agents.items() if is_sure}
-    return frozenset(surely), frozenset(maybe)
-
-
-@dataclass(frozen=True, slots=True)
-class _Named:
-    """An agent's output file that is recognized only by its path.
-
-    Attributes:
-        path: The path; may belong to another mount namespace.
-        agent: The agent. The path of the task's directory is in the same mount namespace as
-            `path`.
-        in_place: Whether the file has its usual name and place. False if the file was archived,
-            deleted or renamed.
-    """
-
-    path: str
-    agent: Agent
-    in_place: bool
-
-
-def _named(path: str) -> _Named | None:
-    """Returns the agent whose output file has this path; None for any other file."""
-    above, name = os.path.split(path)
-    task, folder = os.path.split(above)
-    for source in _SOURCES:
-        agent_id, ending, rest = name.partition(source.parts("")[1])
-        if not ending or not agent_id or folder not in (source.folder, ARCHIVE):
-            continue
-        if not rest or rest == _DELETED or rest.startswith("."):
-            in_place = not rest and folder == source.folder
-            return _Named(path, (Path(task), agent_id), in_place)
-    return None
-
-
-def _agents_of(
-    named: _Named, opened: os.stat_result, pid: int, watched: Watched
-) -> dict[Agent, bool]:
-    """Returns the agents that may own an open file, each with whether this is certain."""
-    task, agent_id = named.agent
-    identity = opened.st_dev, opened.st_ino
-    by_identity: dict[Agent, bool] = {}
-    if identity in watched.files:
-        by_identity[watched.files[identity]] = False
-    own = {(path, agent_id) for path in _tasks_at(task, pid, watched)} & watched.agents
-    if not named.in_place or not _leads_to(named.path, opened):
-        # The file was moved or deleted, or its path belongs to another mount namespace.
-        return dict.fromkeys(own, False) | by_identity
-    if not own:
-        return {named.agent: True} | by_identity
-    # A path alone proves nothing. The agent is certain if the open file is also one of the files
-    # that muster found in the workspace.
-    return dict.fromkeys(own, False) | {agent: agent in own for agent in by_identity}
-
-
-def _tasks_at(directory: Path, pid: int, watched: Watched) -> set[Path]:
-    """Returns the directories of watched tasks to which a path of a process may lead."""
-    with suppress(OSError):
-        status = os.stat(directory)
-        if (task := watched.folders.get((status.st_dev, status.st_ino))) is not None:
-            return {task}
-    if not _has_other_mounts(pid):
-        return set()
-    # The path belongs to another mount namespace, so only its name can be compared.
-    return {path for path in watched.folders.values() if path.name == directory.name}
-
-
-def _has_other_mounts(pid: int) -> bool:
-    """Returns whether a process has, or may have, another mount namespace than muster."""
-    try:
-        return not os.path.samestat(os.stat(f"/proc/{pid}/ns/mnt"), os.stat("/proc/self/ns/mnt"))
-    except OSError:
-        return True
-
-
-def _leads_to(path: str, opened: os.stat_result) -> bool:
-    """Returns whether a path leads to an open file, and is the only name of this file."""
-    with suppress(OSError):
-        status = os.lstat(path)
-        return os.path.samestat(status, opened) and status.st_nlink == 1
-    return False

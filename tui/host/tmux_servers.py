@@ -20,7 +20,7 @@ from registry.dataclass import dataclass, replace
 from registry.schema import spellings
 from registry.storage import Writers, writers_of
 from registry.text import shown_name
-from tui.host.process import procfs
+from tui.host.process import descriptors, pane_environment, procfs
 from tui.host.process.procfs import INIT, Stat
 from tui.host.process.server_processes import is_named_server, is_of_same_user, proves_server
 from tui.host.server_obstacles import said_to_have_none, why_unasked, why_unseen
@@ -52,7 +52,7 @@ IN_CONTAINER = (
 
 HIDDEN = (
     "/proc hides the processes of other users (hidepid), and {} may run this agent; run muster as "
-    "root, or, if you know that the agent has ended, complete this agent alone"
+    "root. If you know that the agent has ended, complete this agent alone"
 )
 
 
@@ -117,10 +117,10 @@ def servers_of(owners: Container[int] | None) -> Iterator[Server]:
         if owners is not None and uid not in owners:
             continue
         command = stats[pid].name
-        socket = procfs.listening_path(pid) if uid == os.getuid() else None
+        socket = descriptors.listening_path(pid) if uid == os.getuid() else None
         if pid in proven or is_named_server(stats[pid]):
             yield Server(pid, uid, socket, command)
-        elif socket is not None or uid != os.getuid() or not procfs.may_see_files(pid):
+        elif socket is not None or uid != os.getuid() or not descriptors.may_see_files(pid):
             guessed.append(Server(pid, uid, socket, command, command.startswith("tmux")))
     yield from (server for server in guessed if server.socket is not None or server.sure)
 
@@ -135,7 +135,7 @@ def _proves_server_of_pane(stat: Stat, stats: Mapping[int, Stat]) -> bool:
     # This check is cheap: a pane's first process leads a session with a terminal.
     if parent is None or not stat.leads_terminal or stat.parent == INIT:
         return False
-    environment = procfs.pane_said_by(stat.pid)
+    environment = pane_environment.pane_said_by(stat.pid)
     if environment is None or not environment.pane:
         return False
     proves = proves_server(stat, environment, parent)
@@ -254,7 +254,7 @@ def _queried(pid: int) -> tuple[Path | None, TmuxSnapshot | None]:
     """
     users = procfs.users_of(pid)
     ours = users is not None and users.real == os.getuid()
-    socket = procfs.listening_path(pid) if ours else None
+    socket = descriptors.listening_path(pid) if ours else None
     if socket is None or doubt_about(pid, socket) is not None:
         return None, None
     snapshot = Tmux(socket, _ASK_TIMEOUT).ask()
@@ -269,7 +269,7 @@ def _is_in(set_aside: SetAside, server: Server) -> bool:
 def _looked_at_again(server: Server) -> Server:
     """Reads the socket of a server again, after a pause: a new server may not listen at once."""
     time.sleep(_STARTING)
-    return replace(server, socket=procfs.listening_path(server.pid))
+    return replace(server, socket=descriptors.listening_path(server.pid))
 
 
 def _still_runs(server: Server) -> bool:

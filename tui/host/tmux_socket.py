@@ -20,7 +20,7 @@ from pathlib import Path
 from registry.dataclass import dataclass
 from registry.storage import is_open_to_others, is_unmapped, others_may_replace_in, steps
 from registry.text import command_line, shown_name
-from tui.host.process import procfs
+from tui.host.process import descriptors, procfs
 from tui.host.tmux_advice import OTHER_SOCKET, advice_on, ask_the_owner, user_name
 
 _CREDENTIALS = struct.Struct("3i")  # pid, uid, gid; struct ucred of unix(7)
@@ -292,7 +292,7 @@ def is_process_here(pid: int, listener: Listener | None, path: Path) -> bool:
 
 def listens_at(pid: int, path: Path) -> bool:
     """Returns whether a process listens at a path; False if muster cannot see its open files."""
-    actual = procfs.listening_path(pid)
+    actual = descriptors.listening_path(pid)
     try:
         return actual is not None and os.path.samefile(actual, path)
     except OSError:

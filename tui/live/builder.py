@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from registry.dataclass import dataclass, replace
-from registry.schema import END_DELAY
-from registry.storage import Instant, is_believed
+from registry.schema import END_DELAY, Instant
+from registry.storage import is_believed
 from tui.host import host_name
 from tui.host.asker import Asker, NoAnswerError
 from tui.host.process.pane_origin import PaneOrigin, PaneOrigins

@@ -31,6 +31,7 @@ from registry.dataclass import dataclass, replace
 from registry.schema import (
     SESSION_PREFIX,
     AgentRecord,
+    Instant,
     KnownPaths,
     UnreadDatabase,
     Workspace,
@@ -41,7 +42,7 @@ from registry.schema import (
     user_environment,
     why_foreign,
 )
-from registry.storage import Instant, writers_of
+from registry.storage import writers_of
 from tui.host.asker import PATIENCE, Asker, NoAnswerError
 from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.live.registry_cache import Bounds, Registries

@@ -9,10 +9,17 @@ from pathlib import Path
 
 from registry.dataclass import dataclass, replace
 from registry.errors import BusyRegistryError, RegistryError
-from registry.schema import GlobalRecord, GlobalTask, TaskRecord, UnreadDatabase, Workspace
+from registry.schema import (
+    GlobalRecord,
+    GlobalTask,
+    Instant,
+    TaskRecord,
+    UnreadDatabase,
+    Workspace,
+)
 from registry.snapshots import BUSY_TIMEOUT, Snapshot
 from registry.sources import Source, TaskSource, WorkspaceSource, workspace_source
-from registry.storage import MAX_BYTES, Instant, may_exist
+from registry.storage import MAX_BYTES, may_exist
 from tui.model.roll import TaskState
 from tui.model.spellings import Spellings
 from tui.progress import ProgressCallback, no_progress

@@ -12,9 +12,8 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from registry.dataclass import dataclass, field, replace
-from registry.schema import GlobalRecord, UnreadDatabase, Workspace
+from registry.schema import GlobalRecord, Instant, UnreadDatabase, Workspace
 from registry.sources import Dialect
-from registry.storage import Instant
 from tui.host.asker import PATIENCE, Asker, NoAnswerError
 from tui.host.directory_identity import Watched, identified
 from tui.live.registry_cache import NEVER, Branch, Registries

@@ -124,11 +124,24 @@ def is_denied(path: Path) -> bool:
     """
     effective = os.access in os.supports_effective_ids
     try:
-        is_read_only = os.statvfs(path).f_flag & os.ST_RDONLY
+        if is_read_only(path):
+            return False
     except OSError as error:
         hand_on(error)
         return False
-    return not is_read_only and not os.access(path, os.W_OK, effective_ids=effective)
+    return not os.access(path, os.W_OK, effective_ids=effective)
+
+
+def is_read_only(file: Path | int) -> bool:
+    """Returns whether the file system of a file allows no writes at all.
+
+    Args:
+        file: The path or the descriptor of the file.
+
+    Raises:
+        OSError: The file system cannot be examined.
+    """
+    return bool(os.statvfs(file).f_flag & os.ST_RDONLY)
 
 
 def is_unmapped(number: int, *, kind: str = "uid") -> bool:
@@ -309,26 +322,6 @@ def why_unfinishable(journal: Access, registry: Access) -> str | None:
         return None
     text = f"could not read the journal of {user_called(journal.owner)} and group {journal.group}"
     return _kept_out(journal, readers, registry, registry.allowed(_WRITE), text)
-
-
-def why_unusable(new: Access, file: Access, what: str) -> str | None:
-    """Returns why a user of a file could not use a new file beside it in the same way.
-
-    Args:
-        new: The planned permissions of the new file.
-        file: The permissions of the existing file.
-        what: The name of the new file, for the reason.
-
-    Returns:
-        The reason; None if each reader of the file can read the new file, and each writer of the
-        file can write the new file.
-    """
-    for bit, verb in ((_READ, "read"), (_WRITE, "write")):
-        text = f"could not {verb} {what} of {user_called(new.owner)} and group {new.group}"
-        why = _kept_out(new, new.allowed(bit), file, file.allowed(bit), text)
-        if why is not None:
-            return why
-    return None
 
 
 def _kept_out(

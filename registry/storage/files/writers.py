@@ -99,7 +99,7 @@ def writers_of_task(registry: Path, folders: Iterable[str] = ()) -> Writers:
     name = name_of(registry)
     with folder_of(registry) as folder:
         # A user who can write a folder above a file can replace the file.
-        accesses = [_controlled(folder, step) for step in ("..", ".", name)]
+        accesses = [controlled_access(folder, step) for step in ("..", ".", name)]
         accesses = [
             # In a sticky folder, only the owner of the folder can replace files of other users.
             replace(access, mode=0o700, listed=None) if access.mode & stat.S_ISVTX else access
@@ -107,12 +107,20 @@ def writers_of_task(registry: Path, folders: Iterable[str] = ()) -> Writers:
         ]
         for step in folders:
             with tolerating(FileNotFoundError):
-                accesses.append(_controlled(folder, step))
+                accesses.append(controlled_access(folder, step))
     return Writers(tuple(accesses))
 
 
-def _controlled(folder: int, name: str) -> Access:
-    """Returns the permissions of a file or folder; the owner is the user of `mounts.owner_of`."""
+def controlled_access(folder: int, name: str) -> Access:
+    """Returns the permissions of a file or folder; the owner is the user of `mounts.owner_of`.
+
+    Args:
+        folder: The descriptor of the folder that contains the file.
+        name: The name of the file.
+
+    Raises:
+        OSError: The file cannot be examined.
+    """
     opened = open_owned(name, os.O_PATH | os.O_NOFOLLOW, dir_fd=folder)
     try:
         return replace(Access.at(folder, name), owner=owner_of(opened.fileno()))

@@ -18,7 +18,7 @@ from registry.checks.consistency import global_findings, pair_findings, task_fin
 from registry.checks.issue import Issue, IssueKind
 from registry.checks.repair import fix
 from registry.schema import edits
-from registry.schema.records import parse_time
+from registry.schema.timestamps import parse_time
 from tests.support.fixture_workspace import SOURCE
 from tests.support.inconsistent import globals_, tasks
 from tests.support.json_values import exactly, registries

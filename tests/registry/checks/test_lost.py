@@ -23,7 +23,8 @@ from registry.checks.issue import Issue, IssueKind
 from registry.checks.lost import REGISTERED_WITHIN, lost_findings
 from registry.checks.repair import fix
 from registry.schema.counters import counter_drifts
-from registry.schema.records import agent_entries, parse_time
+from registry.schema.records import agent_entries
+from registry.schema.timestamps import parse_time
 from tests.support.inconsistent import globals_, tasks
 from tests.support.json_values import exactly, registries, statuses
 from tests.support.registries import Json, agent, global_registry, task_registry

@@ -191,10 +191,10 @@ def test_a_link_that_replaces_the_log_meanwhile_is_never_written(
     target.write_bytes(b"precious" * 1000)
     wal = built.path.with_name(built.path.name + "-wal")
 
-    def swap(path: Path) -> None:
+    def swap(_: object) -> None:
         wal.symlink_to(target)
 
-    monkeypatch.setattr("registry.database.transaction.check_new_files", swap)
+    monkeypatch.setattr("registry.database.transaction.check_free_space", swap)
     with pytest.raises(RegistryError, match=r"state\.sqlite3"):
         _write(built.path)
     assert target.read_bytes() == b"precious" * 1000

@@ -22,8 +22,8 @@ from registry import (
     report_progress,
 )
 from registry.operations import clean_up as cleaning
-from registry.schema import counters
-from registry.storage import Instant, flock
+from registry.schema import Instant, zombies
+from registry.storage import flock
 from registry.storage.locked_file import Edit, edited
 from tests.support.io_counts import passes, watching
 from tests.support.registries import (
@@ -232,7 +232,7 @@ def test_a_global_registry_that_was_left_behind_catches_up(
     live = ["agent_one", "agent_two", "agent_three"]
     # The process that wrote the end has time to write it to the global registry.
     assert not any(done.written for done in clean_up(workspace, live, how))
-    monkeypatch.setattr(counters, "END_DELAY", 0.0)
+    monkeypatch.setattr(zombies, "END_DELAY", 0.0)
 
     done = clean_up(workspace, live, how)
 

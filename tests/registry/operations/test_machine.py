@@ -31,7 +31,7 @@ from registry import (
     terminate_agents,
     withdraw_agent,
 )
-from registry.schema import counters
+from registry.schema import zombies
 from tests.support.registries import (
     ACTIVE,
     TERMINAL,
@@ -53,7 +53,7 @@ class _Machine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         # Otherwise the global registry catches up ten seconds after an agent's own end.
-        self._delay = mock.patch.object(counters, "END_DELAY", 0.0)
+        self._delay = mock.patch.object(zombies, "END_DELAY", 0.0)
         self._delay.start()
         self._directory = tempfile.TemporaryDirectory(prefix="muster-machine-")
         self.root = Path(self._directory.name) / ".agent-workspace"

@@ -15,7 +15,8 @@ from registry.schema.database_records import (
     newest_of,
     workspace_record,
 )
-from registry.schema.records import parse_time, task_record
+from registry.schema.records import task_record
+from registry.schema.timestamps import parse_time
 from tests.support.databases import JANUARY, Database
 
 

@@ -12,19 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry import ACTIVE_STATUSES, TERMINAL_STATUSES
-from registry.schema.records import (
-    Phase,
-    agent_record,
-    global_record,
+from registry.schema.records import Phase, agent_record, global_record, task_record
+from registry.schema.statuses import (
     is_active,
     is_known,
     is_terminal,
     meaning_in_database,
     meaning_of,
-    parse_time,
-    possible_times,
-    task_record,
 )
+from registry.schema.timestamps import parse_time, possible_times
 from tests.support.json_values import objects, registries, texts, values
 from tests.support.registries import ACTIVE, TERMINAL, agent, global_registry, task_registry
 from tests.support.time_zones import time_zone

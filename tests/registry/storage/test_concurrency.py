@@ -15,7 +15,7 @@ from registry import (
     atomic_add_agent,
     atomic_update_agent_status,
 )
-from registry.schema.records import is_active
+from registry.schema.statuses import is_active
 from registry.snapshots import read_task
 from tests.support.crowd import Crowd
 from tests.support.registries import (

@@ -113,6 +113,7 @@ def test_every_system_call_of_the_library_is_made_to_fail() -> None:
         "commit",
         "hot_journal",
         "journal_file",
+        "journal_trust",
         "recovery",
         "locked_file",
         "flock",

@@ -26,7 +26,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from registry.schema import counters
+from registry.schema import zombies
 from tests.support.seclusion import seclude
 from tests.torture.churn.crowd import Churn, Counts
 
@@ -54,7 +54,7 @@ def main(arguments: list[str]) -> int:
     log.addHandler(logging.NullHandler())
     log.propagate = False
     # Otherwise a clean-up waits ten seconds for an agent's own final report.
-    counters.END_DELAY = 0.0
+    zombies.END_DELAY = 0.0
     counts = Counts()
     began = time.monotonic()
     beneath = asked.directory or (_MEMORY if os.access(_MEMORY, os.W_OK) else None)

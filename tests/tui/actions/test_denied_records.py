@@ -22,7 +22,8 @@ from tests.support.shared_registry import AGENTS, ALICE, BOB
 from tests.support.shared_registry import home as home
 from tests.support.workspaces import Files, entry, read, row_of, take, write
 from tests.support.zoo_kills import plan_for
-from tui.actions import evidence
+from tui.actions.evidence import collect
+from tui.actions.evidence.record_permission import denied_records
 from tui.actions.execute import carry_out
 from tui.actions.footprint import checked_kill
 from tui.actions.kill_record import KillRecord
@@ -30,7 +31,6 @@ from tui.actions.outcome import Result
 from tui.actions.plan import Plan, Step
 from tui.actions.plan_complete import checked_complete
 from tui.actions.plan_kill import plan_kill
-from tui.actions.record_permission import denied_records
 from tui.actions.undo import plan_undo
 
 bob = User(BOB, (AGENTS,))
@@ -111,7 +111,7 @@ def test_what_may_not_be_recorded_is_refused_in_the_plan(
         return dict(zip(plan.steps, whys, strict=False))
 
     # Bob may not see the processes of root.
-    monkeypatch.setattr(evidence, "denied_records", asked_of_bob)
+    monkeypatch.setattr(collect, "denied_records", asked_of_bob)
     for plan in (checked_kill(plan_kill(roll, rows), roll), checked_complete(roll, rows)):
         whys = [why for _, why in plan.refused]
         assert len(whys) == int(reason is not None)

@@ -25,7 +25,7 @@ from tests.support.leftovers import files as files
 from tests.support.real_tmux import RealTmux, runs
 from tests.support.waiting import until
 from tests.support.workspaces import Files, entry, row_of, stamp, take
-from tui.actions import leftovers
+from tui.actions.evidence import leftovers
 from tui.actions.execute import Outcome, Result, carry_out
 from tui.actions.footprint import weighed_kill
 from tui.actions.plan import Plan
@@ -33,8 +33,8 @@ from tui.actions.plan_complete import checked_complete, plan_complete
 from tui.actions.plan_kill import plan_kill
 from tui.doctor.examine import examine
 from tui.doctor.fix import carry_out_fix
+from tui.host.process.pane_environment import PaneEnvironment
 from tui.host.process.process_tree import look
-from tui.host.process.procfs import PaneEnvironment
 from tui.host.strays import Stray
 
 Live = Callable[..., int]

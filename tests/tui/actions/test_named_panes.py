@@ -14,7 +14,7 @@ from tests.support.workspaces import Files, entry, row_of, take
 from tui.actions.execute import carry_out
 from tui.actions.footprint import weighed_kill
 from tui.actions.outcome import Result, StepOutcome
-from tui.host.process import procfs
+from tui.host.process import pane_environment, procfs
 from tui.host.process.pane_origin import PaneOrigins, moved_among
 from tui.host.process.usage import Meter
 
@@ -35,8 +35,8 @@ def pid_in(path: Path) -> int:
     return int(until(lambda: path.exists() and path.read_text().strip(), path.name))
 
 
-def named_by(pid: int) -> procfs.PaneEnvironment:
-    named = until(lambda: procfs.pane_said_by(pid), "its environment")
+def named_by(pid: int) -> pane_environment.PaneEnvironment:
+    named = until(lambda: pane_environment.pane_said_by(pid), "its environment")
     assert named is not None
     return named
 

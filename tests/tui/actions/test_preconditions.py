@@ -21,10 +21,10 @@ from tests.support.rolls import (
 )
 from tests.support.workspaces import QUICK, Files, entry, row_of, take
 from tui.actions import preconditions
-from tui.actions.evidence import evidence_of_roll
+from tui.actions.evidence.action_evidence import ActionEvidence, Leftover, TaskEvidence
+from tui.actions.evidence.collect import evidence_of_roll
 from tui.actions.execute import carry_out
 from tui.actions.footprint import weighed_kill
-from tui.actions.leftovers import Leftover
 from tui.actions.outcome import Result
 from tui.actions.plan import Plan
 from tui.actions.plan_complete import checked_complete, plan_complete
@@ -33,8 +33,6 @@ from tui.actions.preconditions import (
     COMPLETE,
     FROM_ROLL,
     KILL,
-    ActionEvidence,
-    TaskEvidence,
     checked,
     refusal,
     report_is_the_planned_one,

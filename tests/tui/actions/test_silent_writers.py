@@ -17,12 +17,13 @@ from tests.support.leftovers import files as files
 from tests.support.real_tmux import RealTmux, runs
 from tests.support.waiting import until
 from tests.support.workspaces import Files, row_of, take
-from tui.actions import leftovers
+from tui.actions.evidence import leftovers
 from tui.actions.execute import Result, carry_out
 from tui.actions.footprint import weighed_kill
 from tui.actions.plan_complete import checked_complete, plan_complete
 from tui.actions.plan_kill import plan_kill
-from tui.host.strays import Stray, Watched, find_strays
+from tui.host.output_writers import Watched
+from tui.host.strays import Stray, find_strays
 from tui.host.tmux_types import TmuxSnapshot
 from tui.model.roll import Verdict
 

@@ -21,12 +21,14 @@ from tests.support.other_user import OTHER, needs_another_user
 from tests.support.real_tmux import RealTmux, runs
 from tests.support.waiting import until
 from tests.support.workspaces import Files, entry, row_of, stamp, take
-from tui.actions import kill, leftovers
+from tui.actions import kill
+from tui.actions.evidence import leftovers
 from tui.actions.execute import Result, carry_out
 from tui.actions.footprint import weighed_kill
 from tui.actions.plan_complete import checked_complete
 from tui.host import strays, tmux_servers
-from tui.host.process import procfs
+from tui.host.output_writers import Agent, Watched, written_by
+from tui.host.process import descriptors, pane_environment
 from tui.host.process.process_look import Process
 from tui.host.tmux_servers import Server
 from tui.host.tmux_types import TmuxSnapshot, TmuxState
@@ -191,7 +193,7 @@ def only(monkeypatch: pytest.MonkeyPatch) -> Hidden:
     """Hides all processes but one, even if tests usually do not see it."""
 
     def hide_others(shown_pid: int) -> None:
-        def only_this(answer: TmuxSnapshot, watched: strays.Watched) -> tuple[strays.Stray, ...]:
+        def only_this(answer: TmuxSnapshot, watched: Watched) -> tuple[strays.Stray, ...]:
             found = strays.find_strays(answer, watched)
             return tuple(each for each in found if each.process.pid == shown_pid)
 
@@ -203,19 +205,19 @@ def only(monkeypatch: pytest.MonkeyPatch) -> Hidden:
 @pytest.fixture
 def hidden(monkeypatch: pytest.MonkeyPatch, only: Hidden) -> Hidden:
     """Keeps muster from reading the environment and the open files of one process."""
-    environments, opened = procfs.pane_said_by, procfs.open_files
+    environments, opened = pane_environment.pane_said_by, descriptors.open_files
 
     def hide(hidden_pid: int) -> None:
-        def pane_said_by(pid: int) -> procfs.PaneEnvironment | None:
-            return procfs.HIDDEN if pid == hidden_pid else environments(pid)
+        def pane_said_by(pid: int) -> pane_environment.PaneEnvironment | None:
+            return pane_environment.HIDDEN if pid == hidden_pid else environments(pid)
 
         def open_files(pid: int) -> Iterator[tuple[str, str]]:
             if pid == hidden_pid:
                 raise PermissionError(13, "Permission denied")
             yield from opened(pid)
 
-        monkeypatch.setattr(procfs, "pane_said_by", pane_said_by)
-        monkeypatch.setattr(procfs, "open_files", open_files)
+        monkeypatch.setattr(pane_environment, "pane_said_by", pane_said_by)
+        monkeypatch.setattr(descriptors, "open_files", open_files)
         only(hidden_pid)
 
     return hide
@@ -276,7 +278,7 @@ def test_a_process_that_overwrote_its_environment_may_be_an_agents(
     files: Files, server: RealTmux, tmp_path: Path, only: Hidden, end: Callable[[RealTmux], None]
 ) -> None:
     pid = overwritten(server, tmp_path / "agent.py")
-    assert procfs.pane_said_by(pid) is procfs.HIDDEN
+    assert pane_environment.pane_said_by(pid) is pane_environment.HIDDEN
     write(files, "x")
     end(server)
     only(pid)
@@ -301,11 +303,11 @@ def test_a_child_of_the_server_without_a_pane_and_an_environment_may_be_an_agent
     assert_hides(files, server, pid)
 
 
-WATCHED = strays.Watched(frozenset({(Path("/nowhere/TASK-1"), "x")}))
+WATCHED = Watched(frozenset({(Path("/nowhere/TASK-1"), "x")}))
 
 
 def find_all(server: RealTmux) -> set[int]:
-    found = strays.find_strays(server.client().ask(), strays.Watched())
+    found = strays.find_strays(server.client().ask(), Watched())
     return {each.process.pid for each in found}
 
 
@@ -375,9 +377,9 @@ import os
 os.setgroups([])
 os.setgid({OTHER})
 os.setuid({OTHER})
-from tui.host.process import procfs
+from tui.host.process import pane_environment
 from tui.host.process.process_look import Process
-print(procfs.pane_said_by({os.getpid()}) is procfs.HIDDEN)
+print(pane_environment.pane_said_by({os.getpid()}) is pane_environment.HIDDEN)
 """
     done = subprocess.run([sys.executable, "-c", read_it], capture_output=True, text=True)
     assert done.stdout == "True\n", done.stderr
@@ -566,7 +568,7 @@ def test_what_another_user_runs_counts_by_every_path_of_the_socket(
             answer = replace(server.client().ask(), socket=server.directory / asked)
             (found,) = (
                 stray
-                for stray in strays.find_strays(answer, strays.Watched())
+                for stray in strays.find_strays(answer, Watched())
                 if stray.process.pid == left.pid
             )
             assert found.is_here, asked
@@ -691,11 +693,11 @@ def test_the_open_files_of_another_user_are_examined_up_to_a_limit(
     files: Files, server: RealTmux, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     examined: list[str] = []
-    real = strays.written_by
+    real = written_by
 
     def counted(
-        pid: int, watched: strays.Watched, files: Iterator[tuple[str, str]]
-    ) -> tuple[frozenset[strays.Agent], frozenset[strays.Agent]]:
+        pid: int, watched: Watched, files: Iterator[tuple[str, str]]
+    ) -> tuple[frozenset[Agent], frozenset[Agent]]:
         def each() -> Iterator[tuple[str, str]]:
             for link, target in files:
                 if theirs.pid == pid:

@@ -15,7 +15,8 @@ from tests.support.other_user import OTHER, needs_another_user
 from tests.support.real_tmux import RealTmux, runs
 from tests.support.waiting import until
 from tests.support.workspaces import Files, row_of, take
-from tui.actions import evidence, footprint
+from tui.actions import footprint
+from tui.actions.evidence import collect
 from tui.actions.execute import Result, carry_out
 from tui.actions.footprint import weighed_kill
 from tui.model.roll import Verdict
@@ -74,7 +75,7 @@ def test_what_is_left_of_roots_agent_is_not_ended_as_another_users(
     give(others)
     kill_session(server)
     roll = rolled(others, server)
-    module = evidence if moment == "find_leftovers" else footprint
+    module = collect if moment == "find_leftovers" else footprint
     swapping_before(monkeypatch, module, moment, others, own)
     try:
         plan = weighed_kill(roll, [row_of(roll, "x")])
@@ -99,7 +100,7 @@ def test_roots_session_is_not_ended_as_another_users(
     assert row.verdict is Verdict.LIVE
     ((_, why),) = weighed_kill(roll, [row]).refused
     assert "has the same session" in why
-    swapping_before(monkeypatch, evidence, "claims_on", others, own)
+    swapping_before(monkeypatch, collect, "claims_on", others, own)
     plan = weighed_kill(roll, [row])
     assert plan.steps == () and "has the same session" in plan.refused[0][1]
     assert server.names() == {"agent_x"}

@@ -174,8 +174,8 @@ def test_snapshot_of_the_doctor(
         "tui.doctor.examine.examine", lambda *_: still_examination(roll, counter, loop, status)
     )
     # Its workspace does not exist.
-    monkeypatch.setattr("tui.actions.evidence.find_leftovers", lambda *_: {})
-    monkeypatch.setattr("tui.actions.evidence.claims_on", lambda *_: {})
+    monkeypatch.setattr("tui.actions.evidence.collect.find_leftovers", lambda *_: {})
+    monkeypatch.setattr("tui.actions.evidence.collect.claims_on", lambda *_: {})
 
     async def show(pilot: Pilot[None]) -> None:
         await drawn_whole(pilot)

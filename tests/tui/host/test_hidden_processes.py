@@ -9,8 +9,9 @@ import pytest
 
 from tui.host import strays
 from tui.host.process import procfs
+from tui.host.process.pane_environment import PaneEnvironment
 from tui.host.process.process_tree import look_at
-from tui.host.process.procfs import PaneEnvironment, Stat, Users
+from tui.host.process.procfs import Stat, Users
 
 SAYS = PaneEnvironment("/s", 20, "$0", "%0")
 

@@ -17,8 +17,9 @@ from tests.support.real_tmux import SLEEP, RealTmux
 from tests.support.waiting import until
 from tests.support.zoo import Zoo
 from tui.host.process import procfs
+from tui.host.process.pane_environment import PaneEnvironment
 from tui.host.process.process_tree import Origin, look_at, origin_of, processes_of
-from tui.host.process.procfs import PaneEnvironment, Stat, Users
+from tui.host.process.procfs import Stat, Users
 from tui.host.process.usage import Load, Meter
 from tui.host.tmux_types import TmuxSnapshot
 

@@ -17,7 +17,7 @@ from tests.support.waiting import until
 from tests.support.workspaces import Files, entry, take
 from tui.cli import main
 from tui.host import tmux_servers
-from tui.host.process import procfs
+from tui.host.process import descriptors
 from tui.host.process.process_tree import Origin, processes_with_argument, session_processes
 from tui.host.tmux import Tmux
 from tui.host.tmux_servers import described_server, look_elsewhere, servers_of
@@ -70,7 +70,7 @@ def test_one_that_a_session_started_is_named_without_asking_it(theirs: FakeServe
 def test_one_that_is_named_is_refused_with_what_to_do(theirs: FakeServer) -> None:
     (server,) = tmux_servers.servers_of(None)
     assert server.socket is None
-    socket = procfs.listening_path(theirs.pid)
+    socket = descriptors.listening_path(theirs.pid)
     assert socket is not None
     answer = Tmux(socket).ask()
     assert answer.state is TmuxState.UNKNOWN

@@ -22,8 +22,8 @@ from tui.actions.footprint import weighed_kill
 from tui.actions.outcome import Result
 from tui.actions.plan_kill import plan_kill
 from tui.cli.commands.show import gather
+from tui.host.process.pane_environment import pane_said_by
 from tui.host.process.process_tree import look
-from tui.host.process.procfs import pane_said_by
 from tui.host.process.usage import Meter
 from tui.host.tmux import Tmux
 from tui.host.tmux_servers import look_elsewhere

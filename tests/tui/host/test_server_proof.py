@@ -16,7 +16,7 @@ import pytest
 from tests.support.other_user import OTHER, needs_another_user
 from tests.support.real_tmux import RealTmux
 from tests.support.waiting import until
-from tui.host.process import procfs
+from tui.host.process import descriptors
 from tui.host.server_proof import doubt_about
 from tui.host.tmux import Tmux
 from tui.host.tmux_servers import described_server, look_elsewhere
@@ -117,7 +117,7 @@ def test_a_server_of_ours_whose_socket_another_user_holds_is_only_named(
     pid = server.server_pid()
     assert doubt_about(pid, server.socket) is None
     assert "1 session" in described_server(pid)
-    listening = procfs.listening_socket(pid)
+    listening = descriptors.listening_socket(pid)
     assert listening is not None
     with held_by_another(pid, listening.inode):
         doubt = doubt_about(pid, server.socket)
@@ -131,7 +131,7 @@ def test_a_server_of_ours_whose_socket_another_user_holds_is_only_named(
 @contextmanager
 def held_by_another(pid: int, inode: str) -> Iterator[None]:
     """As if a process had handed one of its sockets on to a process of another user."""
-    opened = {to: int(os.path.basename(link)) for link, to in procfs.open_files(pid)}
+    opened = {to: int(os.path.basename(link)) for link, to in descriptors.open_files(pid)}
     process = os.pidfd_open(pid)
     taken = ctypes.CDLL(None, use_errno=True).syscall(
         _PIDFD_GETFD, process, opened[f"socket:[{inode}]"], 0

@@ -109,7 +109,7 @@ def test_one_of_ours_whose_socket_cannot_be_seen_is_not_for_its_user_to_query(
         monkeypatch.setattr(tmux_servers, "servers_of", lambda _: iter((blind,)))
         monkeypatch.setattr(tmux_servers, "_still_runs", lambda _: True)
         assert f"check what process {child.pid} is" in look("agent_a", at=tmp_path)["agent_a"]
-        monkeypatch.setattr("tui.host.process.procfs.may_see_files", lambda _: False)
+        monkeypatch.setattr("tui.host.process.descriptors.may_see_files", lambda _: False)
         said = look("agent_a", at=tmp_path)["agent_a"]
         assert "not permitted to see the socket" in said and "sudo -u" not in said
         child.kill()

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
+from registry.schema import Instant
 from registry.schema.layout import Workspace
 from registry.sources import JsonTask, JsonWorkspace
-from registry.storage import Instant
 from tests.support.rolls import answered, session
 from tests.support.scripted_tmux import ScriptedTmux
 from tests.support.workspaces import QUICK, Files, entry, read, take, write

@@ -10,13 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from registry.schema.records import (
-    ACTIVE_STATUSES,
-    TERMINAL_STATUSES,
-    AgentRecord,
-    TaskRecord,
-    agent_record,
-)
+from registry.schema.records import AgentRecord, TaskRecord, agent_record
+from registry.schema.statuses import ACTIVE_STATUSES, TERMINAL_STATUSES
 from tests.support.rolls import (
     NOW,
     POLICY,

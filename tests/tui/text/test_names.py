@@ -58,7 +58,7 @@ def tmux() -> ScriptedTmux:
 @pytest.fixture(autouse=True)
 def nobody_elses_registries(monkeypatch: pytest.MonkeyPatch) -> None:
     """Makes the check for other registries' claims on a session find none."""
-    monkeypatch.setattr("tui.actions.evidence.claims_on", lambda *_: {})
+    monkeypatch.setattr("tui.actions.evidence.collect.claims_on", lambda *_: {})
 
 
 @pytest.fixture

@@ -125,8 +125,8 @@ def _cells(segment: Segment, colors: ColorSystem) -> Iterable[Cell]:
 def _split(text: str) -> Sequence[str]:
     """Returns the text of each cell.
 
-    If characters join to one sign, and so the sum of their widths is not the width of the text,
-    the first cell contains the whole text. Then each change sends the whole text again.
+    If several characters join to one sign, their widths do not add up to the width of the text.
+    Then the first cell contains the whole text, and each change sends the whole text again.
     """
     cells: list[str] = []
     for character in text:

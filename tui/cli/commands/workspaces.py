@@ -23,8 +23,8 @@ SCHEMA = 1
 
 PAGE = Page(
     """\
-Prints the workspaces that the other commands take, and why; and the workspaces that
-they do not take, and why not. The reasons to look at a path:
+Prints which workspaces the other commands take, and which they do not take, each with
+the reason. The reasons to look at a path:
 
   argument  you named the path
   variable  the variable MUSTER_WORKSPACES has the path

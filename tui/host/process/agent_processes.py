@@ -9,14 +9,14 @@ from collections.abc import Iterable, Mapping
 from registry.dataclass import dataclass
 from tui.host.process import procfs
 
-_NO_PROC = "/proc belongs to another container (PID namespace); run muster in that container"
-_HIDDEN = (
-    "/proc hides the processes of other users (hidepid); run muster as root, or, if you know that "
-    "the agent has ended, complete this agent alone"
-)
+NO_PROC = "/proc belongs to another container (PID namespace); run muster in that container"
+"""Why no process can be looked up, and the remedy, if `numbers_are_ours` is false."""
+
+_ALONE = "If you know that the agent has ended, complete this agent alone"
+_HIDDEN = f"/proc hides the processes of other users (hidepid); run muster as root. {_ALONE}"
 _IN_CONTAINER = (
     "muster runs in a container (with its own PID namespace), and cannot see processes outside; "
-    "run muster on the host, or, if you know that the agent has ended, complete this agent alone"
+    f"run muster on the host. {_ALONE}"
 )
 
 
@@ -59,7 +59,7 @@ def look_up(pids: Iterable[int], before: Mapping[int, AgentProcess]) -> Mapping[
             of `AgentProcess.began` has a slightly different result.
     """
     if not procfs.numbers_are_ours():
-        return {pid: AgentProcess(pid, unseen=_NO_PROC) for pid in pids}
+        return {pid: AgentProcess(pid, unseen=NO_PROC) for pid in pids}
     why_all = _why_blind()
     inner: Mapping[int, int] | None = None
     members: Mapping[int, int] | None = None
@@ -123,13 +123,13 @@ def _session_members() -> dict[int, int]:
 
 
 def _why_survived(pid: int, members: Mapping[int, int]) -> str | None:
-    # The kernel gives the id of a process session or group to no new process. So the process that
-    # had this pid led the session or group.
+    # While a process session or group exists, the kernel gives its id to no new process. So the
+    # process that had this pid led the session or group.
     if pid not in members:
         return None
     return (
-        f"process {pid} has ended, but process {members[pid]} of its process session runs; end it "
-        "by hand, or, if it does not belong to the agent, complete this agent alone"
+        f"process {pid} has ended, but process {members[pid]} of its process session runs. If "
+        "it belongs to the agent, end it by hand; if not, complete this agent alone"
     )
 
 
@@ -138,6 +138,5 @@ def _why_inner(pid: int, inner: Mapping[int, int]) -> str | None:
         return None
     return (
         f"no process has the pid {pid}, but process {inner[pid]} has this pid in its container "
-        "(PID namespace); run muster in that container, or, if you know that the agent has ended, "
-        "complete this agent alone"
+        f"(PID namespace); run muster in that container. {_ALONE}"
     )

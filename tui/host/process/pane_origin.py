@@ -10,8 +10,8 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import NamedTuple
 
-from tui.host.process import procfs
-from tui.host.process.procfs import PaneEnvironment
+from tui.host.process import pane_environment, procfs
+from tui.host.process.pane_environment import PaneEnvironment
 from tui.host.tmux_types import Session
 
 # tmux reports the creation of a session in whole seconds.
@@ -109,7 +109,7 @@ def pane_origin(pid: int) -> PaneOrigin | None:
     Args:
         pid: The first process of the pane.
     """
-    environment = procfs.pane_said_by(pid)
+    environment = pane_environment.pane_said_by(pid)
     stat = procfs.stat_of(pid)
     # The parent of a pane's first process is the server. Any other value was set by hand.
     if stat is None or environment is None:

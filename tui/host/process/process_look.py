@@ -17,8 +17,9 @@ from tui.host.process.ancestry import (
     with_descendants,
 )
 from tui.host.process.claims import ROOT, Claim, Facts, believed
+from tui.host.process.pane_environment import PaneEnvironment
 from tui.host.process.pane_origin import is_of_another_pane
-from tui.host.process.procfs import INIT, PaneEnvironment, Stat
+from tui.host.process.procfs import INIT, Stat
 from tui.host.process.server_processes import (
     Led,
     Listens,

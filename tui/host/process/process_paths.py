@@ -16,7 +16,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from registry.schema import WORKSPACE_NAME, default_paths
-from tui.host.process import procfs
+from tui.host.process import descriptors, procfs
 
 # Matches the name of a workspace, or the end of the directory that contains a task's directory.
 _NAMED = re.compile(rf"/{re.escape(WORKSPACE_NAME)}(?![^\s/'\"`;:,)\\])|(?=/TASK-)")
@@ -114,7 +114,7 @@ def _working(pid: int) -> Iterator[Path]:
 
 
 def _opened(pid: int) -> Iterator[Path]:
-    for _, target in procfs.open_files(pid):
+    for _, target in descriptors.open_files(pid):
         if target.startswith("/") and not _NO_FILE.match(target):
             yield Path(target).parent
 

@@ -7,10 +7,11 @@ import os
 from collections.abc import Mapping
 
 from registry.dataclass import replace
-from tui.host.process import procfs
+from tui.host.process import descriptors, pane_environment, procfs
 from tui.host.process.ancestry import children_of, line_of, servers_above
+from tui.host.process.pane_environment import PaneEnvironment
 from tui.host.process.process_look import Look
-from tui.host.process.procfs import PaneEnvironment, Stat
+from tui.host.process.procfs import Stat
 from tui.host.process.server_processes import (
     Listens,
     OrderOf,
@@ -43,15 +44,15 @@ class Looker:
         hidden: set[int] = set()
         for pid, stat in stats.items():
             program = pid, stat.started, stat.name, stat.environment
-            pane = before[program] if program in before else procfs.pane_said_by(pid)
+            pane = before[program] if program in before else pane_environment.pane_said_by(pid)
             self._environments[program] = pane
-            if pane is procfs.UNREAD:
+            if pane is pane_environment.UNREAD:
                 unread.add(pid)
-            elif pane is procfs.HIDDEN:
+            elif pane is pane_environment.HIDDEN:
                 hidden.add(pid)
             elif pane is not None:
                 panes[pid] = pane
-        users_of, listens = functools.cache(procfs.users_of), functools.cache(procfs.listens)
+        users_of, listens = functools.cache(procfs.users_of), functools.cache(descriptors.listens)
         order_of = functools.cache(procfs.session_order_of)
         now = look_at(stats, panes, users_of, listens, order_of)
         return replace(now, unread=frozenset(unread), hidden=frozenset(hidden))

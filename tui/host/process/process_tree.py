@@ -13,7 +13,7 @@ from typing import TypeVar
 
 from registry.dataclass import dataclass
 from registry.text import shown_name
-from tui.host.process import procfs
+from tui.host.process import pane_environment, procfs
 from tui.host.process.ancestry import children_of, line_of, with_descendants
 from tui.host.process.process_look import Look, Process, described
 from tui.host.process.process_scan import Looker, look, look_at
@@ -149,7 +149,7 @@ def processes_of(origins: Mapping[Key, Origin]) -> dict[Key, Held]:
         OSError: The processes cannot be listed.
     """
     now = look()
-    pane_of = functools.cache(procfs.pane_id_of)
+    pane_of = functools.cache(pane_environment.pane_id_of)
     held = {}
     for key, origin in origins.items():
         if origin.claim is None:

@@ -1,4 +1,6 @@
-"""Reads and parses the files in /proc/PID. Only this module parses these files.
+"""Reads and parses the files in /proc/PID: status, arguments and environment.
+
+Only this module, `pane_environment` and `descriptors` parse files in /proc/PID.
 
 The parsers are pure. The readers limit the number of bytes, because another process can make some
 of these files arbitrarily large. The name, arguments and environment of a process are untrusted
@@ -10,9 +12,7 @@ from __future__ import annotations
 import os
 import re
 import time
-from collections.abc import Iterator
 from contextlib import suppress
-from pathlib import Path
 from typing import NamedTuple
 
 LARGEST = 1024 * 1024
@@ -20,12 +20,6 @@ LARGEST = 1024 * 1024
 
 When a process starts, the kernel limits both texts to a few megabytes. Later, the process can
 replace them by texts of any size (prctl(2), PR_SET_MM).
-"""
-
-WHOLE_ENVIRONMENT = 8 * LARGEST
-"""The number of bytes of an environment that are searched for the name of a pane.
-
-When a process starts, the kernel limits its environment to 6 MiB.
 """
 
 INIT = 1
@@ -37,12 +31,8 @@ NAME_AT_MOST = 15
 _PAGE = os.sysconf("SC_PAGE_SIZE")
 _TICKS = os.sysconf("SC_CLK_TCK")
 _BEGINNING = 4096
-_SOCKETS_AT_MOST = 64 * 1024 * 1024
 _ENDED = frozenset("ZX")
-_LISTENING = 0x10000  # __SO_ACCEPTCON, in the flags of /proc/PID/net/unix
 _DELETED = " (deleted)"
-
-_LONGEST_NUMBER = 18
 
 # PROC_PID_INIT_INO in the kernel's include/linux/proc_ns.h: the host's own PID namespace.
 _INITIAL_NAMESPACE = 0xEFFFFFFC
@@ -108,31 +98,6 @@ class Stat(NamedTuple):
         return self.session == self.pid and self.terminal != 0
 
 
-class PaneEnvironment(NamedTuple):
-    """The tmux server, session and pane that the environment of a process names.
-
-    This is not a proof: the owner of the process can set any value.
-
-    Attributes:
-        socket: The path of the server's socket.
-        server_pid: The pid of the server.
-        session: The id of the session, for example ``$3``.
-        pane: The id of the pane, for example ``%5``; empty if the environment names no pane.
-    """
-
-    socket: str
-    server_pid: int
-    session: str
-    pane: str
-
-
-UNREAD = PaneEnvironment("", 0, "", "")
-"""The result for a process whose environment is too large to be read: its pane is not known."""
-
-HIDDEN = PaneEnvironment("", -1, "", "")
-"""The result for a process whose environment is overwritten, or that muster may not read."""
-
-
 class Users(NamedTuple):
     """The user ids of a process.
 
@@ -145,20 +110,6 @@ class Users(NamedTuple):
     real: int
     effective: int
     saved: int
-
-
-class UnixSocket(NamedTuple):
-    """A line of ``/proc/PID/net/unix``.
-
-    Attributes:
-        inode: The inode number, in digits.
-        listens: Whether a process listens at the socket.
-        path: The path to which the socket was bound; may be relative.
-    """
-
-    inode: str
-    listens: bool
-    path: str
 
 
 class Words(NamedTuple):
@@ -236,34 +187,6 @@ def parse_words(text: bytes) -> list[str]:
     return [os.fsdecode(word) for word in text.split(b"\0") if word]
 
 
-def parse_pane(text: bytes) -> PaneEnvironment | None:
-    """Returns the pane that an environment names; None if ``TMUX`` is missing or invalid."""
-    if b"TMUX=" not in text:
-        return None
-    # TMUX is "socket,server pid,session number"; the socket's path may contain commas.
-    socket, *words = _value_of(b"TMUX", text).rsplit(b",", 2)
-    pane = _value_of(b"TMUX_PANE", text)
-    if len(words) != 2 or not all(map(_is_number, words)):
-        return None
-    return PaneEnvironment(
-        os.fsdecode(socket),
-        int(words[0]),
-        f"${int(words[1])}",
-        pane.decode() if pane.startswith(b"%") and pane[1:].isdigit() else "",
-    )
-
-
-def _value_of(name: bytes, text: bytes) -> bytes:
-    """Returns the last value of a variable in an environment; empty if the variable is not set."""
-    # The words are not split, because other users can start many processes with millions of words.
-    _, is_there, after = (b"\0" + text).rpartition(b"\0" + name + b"=")
-    return after.partition(b"\0")[0] if is_there else b""
-
-
-def _is_number(word: bytes) -> bool:
-    return word.isdigit() and len(word) <= _LONGEST_NUMBER
-
-
 def parse_users(text: bytes) -> Users | None:
     """Parses the start of ``/proc/PID/status``; None if the text is incomplete or invalid."""
     match = re.search(_USERS, text)
@@ -280,17 +203,6 @@ def parse_namespace_pids(text: bytes) -> tuple[int, ...]:
     return tuple(int(pid) for pid in match[1].split()) if match is not None else ()
 
 
-def parse_unix_sockets(text: bytes) -> Iterator[UnixSocket]:
-    """Parses ``/proc/PID/net/unix``; yields the sockets that have a path."""
-    for line in text.split(b"\n")[1:]:
-        # Split bytes, because str.split() has more separators, which a path may contain.
-        fields = line.split(maxsplit=7)
-        with suppress(ValueError):
-            if len(fields) == 8:
-                listens = bool(int(fields[3], 16) & _LISTENING)
-                yield UnixSocket(fields[6].decode("ascii"), listens, os.fsdecode(fields[7]))
-
-
 # Readers
 
 
@@ -305,10 +217,11 @@ def read(pid: int, name: str, at_most: int = LARGEST) -> bytes:
     Raises:
         OSError: The process has ended, or muster is not allowed to read the file.
     """
-    return _read(f"/proc/{pid}/{name}", at_most)
+    return read_file(f"/proc/{pid}/{name}", at_most)
 
 
-def _read(path: str, at_most: int) -> bytes:
+def read_file(path: str, at_most: int) -> bytes:
+    """Reads the start of a file, given by its path in /proc; see `read`."""
     file = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         chunks = []
@@ -320,7 +233,7 @@ def _read(path: str, at_most: int) -> bytes:
         os.close(file)
 
 
-def _running_thread(pid: int) -> str | None:
+def running_thread(pid: int) -> str | None:
     """Returns the /proc directory of another thread, if the first thread of a process has ended.
 
     Then the environment and the open files of the process cannot be read in /proc/PID.
@@ -388,7 +301,11 @@ def program_name(stat: Stat) -> str:
     return stat.name
 
 
-def _given(pid: int, name: str, at_most: int = LARGEST) -> bytes:
+def read_words(pid: int, name: str, at_most: int = LARGEST) -> bytes:
+    """Reads the start of a command line or environment, without an incomplete last word.
+
+    See `read` for the arguments and errors.
+    """
     return whole_words(read(pid, name, at_most), at_most)
 
 
@@ -398,7 +315,7 @@ def arguments(pid: int) -> list[bytes]:
     Raises:
         OSError: The process has ended, or muster is not allowed to read the command line.
     """
-    return _given(pid, "cmdline").split(b"\0")
+    return read_words(pid, "cmdline").split(b"\0")
 
 
 def hides_processes() -> bool:
@@ -437,7 +354,7 @@ def environment(pid: int) -> dict[str, str]:
     Raises:
         OSError: The process has ended, or muster is not allowed to read the environment.
     """
-    return parse_environment(_given(pid, "environ"))
+    return parse_environment(read_words(pid, "environ"))
 
 
 def words(pid: int, name: str) -> Words:
@@ -453,80 +370,6 @@ def words(pid: int, name: str) -> Words:
     text = read(pid, name)
     is_whole = len(text) < LARGEST and not (name == "environ" and is_overwritten(text))
     return Words(parse_words(whole_words(text)), is_whole)
-
-
-def pane_said_by(pid: int) -> PaneEnvironment | None:
-    """Returns the pane that the environment of a process names.
-
-    If the process is in another PID namespace (a container), the pid of the server has another
-    meaning for muster, and the result is None. There is one exception: the namespace was started
-    in a pane (``unshare -p``), and the first process of the namespace names the same pane.
-
-    Returns:
-        The pane; None if the environment names no pane, or the process has ended. `UNREAD` if the
-        environment is longer than `WHOLE_ENVIRONMENT`, and no pane was found in the first part.
-        `HIDDEN` if muster is not allowed to read the environment, or if the process overwrote it.
-    """
-    try:
-        place = f"/proc/{pid}"
-        try:
-            whole = _read(f"{place}/environ", WHOLE_ENVIRONMENT)
-        except ProcessLookupError:
-            place = _running_thread(pid) or place
-            whole = _read(f"{place}/environ", WHOLE_ENVIRONMENT)
-        pane = parse_pane(whole_words(whole, WHOLE_ENVIRONMENT))
-        if pane is None and len(whole) >= WHOLE_ENVIRONMENT:
-            return UNREAD
-        if is_overwritten(whole):
-            return HIDDEN
-        if pane is None or _is_in_our_namespace(place):
-            return pane
-        first = _first_of_namespace(pid)
-        if first is None:
-            return None
-        agrees = parse_pane(_given(first, "environ", WHOLE_ENVIRONMENT)) == pane
-        return pane if agrees else None
-    except PermissionError:
-        return HIDDEN
-    except OSError:
-        return None
-
-
-def pane_id_of(pid: int) -> str | None:
-    """Returns the value of ``TMUX_PANE`` in the environment of a process.
-
-    This id does not say which tmux server has the pane; see `pane_said_by`.
-
-    Returns:
-        The id. None if the variable is not set or cannot be read, or if the process is in another
-        PID namespace.
-    """
-    try:
-        is_ours = _is_in_our_namespace(f"/proc/{pid}")
-        return environment(pid).get("TMUX_PANE") if is_ours else None
-    except OSError:
-        return None
-
-
-def _first_of_namespace(pid: int) -> int | None:
-    """Returns the pid of the first process of a PID namespace; None if it cannot be known.
-
-    The namespace is the outermost one that contains the process, but not muster.
-    """
-    if not numbers_are_ours():
-        return None
-    visited: set[int] = set()
-    while (stat := stat_of(pid)) is not None and pid not in visited:
-        visited.add(pid)
-        if len(namespace_pids_of(stat.parent)) == 1:
-            # A process that entered from outside (nsenter) may have any environment.
-            return pid if namespace_pids_of(pid)[-1:] == (1,) else None
-        pid = stat.parent
-    return None
-
-
-def _is_in_our_namespace(process: str) -> bool:
-    return os.stat(f"{process}/ns/pid").st_ino == os.stat("/proc/self/ns/pid").st_ino
 
 
 def users_of(pid: int) -> Users | None:
@@ -578,74 +421,6 @@ def working_directory(pid: int) -> str:
     return path if os.path.lexists(path) else path.removesuffix(_DELETED)
 
 
-def open_files(pid: int) -> Iterator[tuple[str, str]]:
-    """Yields the link in /proc and the target of each open file of a process.
-
-    The target is untrusted text.
-
-    Raises:
-        OSError: The process has ended, or muster is not allowed to read the open files.
-    """
-    has_files = False
-    # Not a list: another user's process may have very many open files.
-    with os.scandir(f"/proc/{pid}/fd") as entries:
-        for entry in entries:
-            has_files = True
-            with suppress(OSError):
-                yield entry.path, os.readlink(entry.path)
-    if not has_files and (thread := _running_thread(pid)) is not None:
-        for name in os.listdir(f"{thread}/fd"):
-            with suppress(OSError):
-                yield f"{thread}/fd/{name}", os.readlink(f"{thread}/fd/{name}")
-
-
-def may_see_files(pid: int) -> bool:
-    """Returns whether muster may list the open files of a process."""
-    return os.access(f"/proc/{pid}/fd", os.R_OK | os.X_OK)
-
-
-def is_open_for_writing(link: str) -> bool:
-    """Returns whether a process has opened a file for writing.
-
-    Args:
-        link: The link of the open file, from `open_files`.
-
-    Raises:
-        OSError: The file is closed, or muster is not allowed to read the file's flags.
-        ValueError: The kernel reports no flags.
-    """
-    folder, number = os.path.split(link)
-    for line in _read(f"{folder}info/{number}", LARGEST).split(b"\n"):
-        if line.startswith(b"flags:"):
-            return int(line.split()[1], 8) & os.O_ACCMODE != os.O_RDONLY
-    raise ValueError(f"{folder}info/{number} has no flags")
-
-
-def listening_socket(pid: int) -> UnixSocket | None:
-    """Returns the first socket with a path at which a process listens.
-
-    Returns:
-        The socket, with an absolute path. None if the process has no such socket, or if muster is
-        not allowed to see the open files of the process.
-    """
-    with suppress(OSError):
-        links = (target for _, target in open_files(pid))
-        inodes = {link[len("socket:[") : -1] for link in links if link.startswith("socket:[")}
-        table = read(pid, "net/unix", _SOCKETS_AT_MOST)
-        for unix_socket in parse_unix_sockets(table):
-            if unix_socket.listens and unix_socket.inode in inodes:
-                # The path may be relative to the working directory.
-                path = os.path.join(os.readlink(f"/proc/{pid}/cwd"), unix_socket.path)
-                return unix_socket._replace(path=path)
-    return None
-
-
-def listening_path(pid: int) -> Path | None:
-    """Returns the absolute path of `listening_socket`; None without such a socket."""
-    unix_socket = listening_socket(pid)
-    return None if unix_socket is None else Path(unix_socket.path)
-
-
 def has_our_mounts(pid: int) -> bool:
     """Returns whether every path leads a process and muster to the same file.
 
@@ -657,10 +432,3 @@ def has_our_mounts(pid: int) -> bool:
     if not os.path.samefile(f"/proc/{pid}/ns/mnt", "/proc/self/ns/mnt"):
         return False
     return os.path.samefile(f"/proc/{pid}/root", "/proc/self/root")
-
-
-def listens(pid: int) -> bool | None:
-    """Returns whether a process listens at a socket with a path; None if that cannot be known."""
-    if listening_path(pid) is not None:
-        return True
-    return False if may_see_files(pid) else None

@@ -11,7 +11,8 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 
 from registry.dataclass import dataclass
 from tui.host.process.claims import ROOT
-from tui.host.process.procfs import INIT, PaneEnvironment, Stat, Users
+from tui.host.process.pane_environment import PaneEnvironment
+from tui.host.process.procfs import INIT, Stat, Users
 from tui.host.tmux_types import SERVER_NAME
 
 UsersOf = Callable[[int], Users | None]

@@ -15,7 +15,7 @@ from tests.support.real_tmux import SLEEP, RealTmux, runs
 from tests.support.waiting import until
 from tests.support.zoo import KINDS, Zoo
 from tui.host import host_name
-from tui.host.process import process_tree, procfs
+from tui.host.process import pane_environment, process_tree, procfs
 from tui.host.process.process_kill import end, survivors
 from tui.host.process.process_tree import (
     Origin,
@@ -271,7 +271,7 @@ def test_a_large_environment_is_read_to_where_it_names_the_pane(
     until(lambda: comm.read_text() == "sleep\n", "its program")
 
     def environment() -> bytes:
-        return procfs.read(pid, "environ", procfs.WHOLE_ENVIRONMENT)
+        return procfs.read(pid, "environ", pane_environment.WHOLE_ENVIRONMENT)
 
     # The kernel names the program before it has its environment.
     until(lambda: len(environment()) > procfs.LARGEST, "its environment")
@@ -285,7 +285,7 @@ def test_what_is_beyond_the_bound_is_unknown_and_not_nothing(
     note = tmp_path / "pid"
     start = f"setsid env -i A={'x' * 2000} sh -c 'echo $$ > {note}; {SLEEP}'"
     pid = daemon_of(server, note, start)
-    monkeypatch.setattr(procfs, "WHOLE_ENVIRONMENT", 1000)
+    monkeypatch.setattr(pane_environment, "WHOLE_ENVIRONMENT", 1000)
     assert pid in look().unread
     # Those of other tests have more as well.
     monkeypatch.setattr("tui.host.process.process_tree._NAMED", 1_000)

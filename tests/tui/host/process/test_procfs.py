@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from tests.support.waiting import until
-from tui.host.process import procfs
+from tui.host.process import descriptors, pane_environment, procfs
+from tui.host.process.pane_environment import PaneEnvironment
 from tui.host.process.pane_origin import pane_origin
 from tui.host.process.process_paths import directories_of, directories_touched
 from tui.host.process.process_tree import processes_with_argument
-from tui.host.process.procfs import PaneEnvironment
 
 # struct prctl_mm_map of <linux/prctl.h>; no privilege is needed for it.
 _HUGE = """
@@ -107,9 +107,9 @@ def test_a_process_lives_as_long_as_one_of_its_threads(tmp_path: Path) -> None:
 
         until(lambda: stat().state == "Z", "the first thread to end")
         assert not stat().is_ended
-        assert procfs.pane_said_by(process.pid) == PaneEnvironment("/s", 7, "$3", "%4")
-        opened = {target: link for link, target in procfs.open_files(process.pid)}
-        assert procfs.is_open_for_writing(opened[str(tmp_path / "log")])
+        assert pane_environment.pane_said_by(process.pid) == PaneEnvironment("/s", 7, "$3", "%4")
+        opened = {target: link for link, target in descriptors.open_files(process.pid)}
+        assert descriptors.is_open_for_writing(opened[str(tmp_path / "log")])
         process.kill()
         until(lambda: stat().is_ended, "the other thread to end")
 

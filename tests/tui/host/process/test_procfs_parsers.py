@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tui.host.process import procfs
-from tui.host.process.procfs import LARGEST, PaneEnvironment, Stat, Users
+from tui.host.process import descriptors, pane_environment, procfs
+from tui.host.process.pane_environment import PaneEnvironment
+from tui.host.process.procfs import LARGEST, Stat, Users
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
@@ -86,13 +87,13 @@ def test_of_what_a_process_was_given_only_whole_words_are_read(
 def test_a_pane_at_the_bound_is_not_taken_for_another() -> None:
     before, after = b"TMUX=/s,7,3\0X=", b"\0TMUX_PANE=%1"
     text = before + b"x" * (LARGEST - len(before) - len(after)) + after + b"2\0"
-    said = procfs.parse_pane(procfs.whole_words(text[:LARGEST]))
+    said = pane_environment.parse_pane(procfs.whole_words(text[:LARGEST]))
     assert said == PaneEnvironment("/s", 7, "$3", "")
 
 
 @given(st.binary(max_size=60))
 def test_no_environment_confuses(text: bytes) -> None:
-    said = procfs.parse_pane(text)
+    said = pane_environment.parse_pane(text)
     assert said is None or said.pane == "" or said.pane.startswith("%")
     assert all(name.find("=") == -1 for name in procfs.parse_environment(text))
 
@@ -105,14 +106,16 @@ def test_what_tmux_says_is_read_whatever_its_socket_is_called(
     socket: str, pid: int, session: int, pane: int
 ) -> None:
     text = f"A=1\0TMUX={socket},{pid},{session}\0TMUX_PANE=%{pane}\0".encode()
-    assert procfs.parse_pane(text) == PaneEnvironment(socket, pid, f"${session}", f"%{pane}")
+    assert pane_environment.parse_pane(text) == PaneEnvironment(
+        socket, pid, f"${session}", f"%{pane}"
+    )
 
 
 @pytest.mark.parametrize(
     "tmux", ["", "/s", "/s,1", "/s,x,1", "/s,1,x", "/s,-1,1", "/s,1," + "9" * 19, "/s,1,1\n"]
 )
 def test_an_environment_unlike_tmuxs_names_no_pane(tmux: str) -> None:
-    assert procfs.parse_pane(f"TMUX={tmux}\0TMUX_PANE=%1\0".encode()) is None
+    assert pane_environment.parse_pane(f"TMUX={tmux}\0TMUX_PANE=%1\0".encode()) is None
 
 
 def status(name: bytes, real: int, effective: int, saved: int) -> bytes:
@@ -168,5 +171,5 @@ def test_sockets_are_read_by_their_paths() -> None:
         b"0: 00000002 00000000 00000000 0001 03 13 rel\n"
         b"0: nonsense 0 zz 0001 03 13 /x\n\n"
     )
-    found = [tuple(each) for each in procfs.parse_unix_sockets(text)]
+    found = [tuple(each) for each in descriptors.parse_unix_sockets(text)]
     assert found == [("11", True, "/a b\xa0"), ("13", False, "rel")]

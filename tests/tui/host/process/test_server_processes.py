@@ -23,7 +23,8 @@ from tests.support.workspaces import Files, entry, row_of, take
 from tui.actions.execute import carry_out
 from tui.actions.footprint import weighed_kill
 from tui.actions.outcome import Result
-from tui.host.process import procfs
+from tui.host.process import descriptors, pane_environment, procfs
+from tui.host.process.pane_environment import PaneEnvironment
 from tui.host.process.process_tree import (
     Origin,
     look,
@@ -32,7 +33,7 @@ from tui.host.process.process_tree import (
     processes_of,
     session_processes,
 )
-from tui.host.process.procfs import PaneEnvironment, Stat, Users
+from tui.host.process.procfs import Stat, Users
 from tui.host.process.socket_path import is_socket
 from tui.host.tmux_servers import servers_of
 
@@ -195,7 +196,11 @@ def start_wrapper(server: RealTmux, directory: Path, user: int, *, listens: bool
 
     def helper_says() -> bool:
         stats = procfs.all_stats()
-        said = [procfs.pane_said_by(each.pid) for each in stats.values() if each.parent == pid]
+        said = [
+            pane_environment.pane_said_by(each.pid)
+            for each in stats.values()
+            if each.parent == pid
+        ]
         return [each.server_pid for each in said if each is not None] == [pid]
 
     until(helper_says, "what its helper says")
@@ -327,7 +332,7 @@ def listener(tmp_path: Path) -> Iterator[Path]:
 
 
 def test_whether_a_process_listens_is_seen(listener: Path) -> None:
-    assert procfs.listens(os.getpid()) is True
+    assert descriptors.listens(os.getpid()) is True
     with subprocess.Popen(["sleep", "1000"]) as other:
-        assert procfs.listens(other.pid) is False
+        assert descriptors.listens(other.pid) is False
         other.kill()

@@ -12,9 +12,9 @@ from collections.abc import Iterable
 from registry.agent_output import output_files
 from registry.errors import RegistryError
 from tui.actions.plan import Step
-from tui.host.process import process_tree, procfs
-from tui.host.process.agent_processes import look_up
-from tui.host.strays import Watched, written_by
+from tui.host.output_writers import Watched, written_by
+from tui.host.process import descriptors, process_tree, procfs
+from tui.host.process.agent_processes import NO_PROC, look_up
 from tui.host.tmux_advice import user_name
 from tui.model.evidence import ProcessEvidence
 from tui.model.policy import Policy
@@ -79,7 +79,7 @@ def _why_not_its_own(step: Step) -> str | None:
         return None
     pid = process.pid
     if not procfs.numbers_are_ours():
-        return "/proc belongs to another container (PID namespace); run muster in that container"
+        return NO_PROC
     stat = procfs.stat_of(pid)
     if stat is None or stat.is_ended or stat.identity != process.identity:
         return f"its process {pid} has ended meanwhile; repeat the action"
@@ -98,7 +98,8 @@ def _why_not_its_own(step: Step) -> str | None:
         return None
     return (
         f"it is not certain that process {pid} belongs to the agent: the process does not write "
-        "the agent's output, and its command line does not name the agent; end it by hand"
+        "the agent's output, and its command line does not name the agent. If it belongs to the "
+        "agent, end it by hand"
     )
 
 
@@ -111,6 +112,6 @@ def _writes_output(step: Step, pid: int) -> bool:
         watched = Watched(
             frozenset({agent}), dict.fromkeys(output.files, agent), {output.folder: agent[0]}
         )
-        return agent in written_by(pid, watched, procfs.open_files(pid))[0]
+        return agent in written_by(pid, watched, descriptors.open_files(pid))[0]
     except (RegistryError, OSError):
         return False

@@ -15,13 +15,15 @@ from pathlib import Path
 
 from registry.agent_output import FINDINGS, PROGRESS, STREAM_LOG, Identity, output_files
 from registry.audit import EndedSession
-from registry.dataclass import dataclass, replace
+from registry.dataclass import replace
 from registry.errors import RegistryError
 from registry.storage import outsider_of, writers_of
 from registry.text import command_line, shown_name
+from tui.actions.evidence.action_evidence import Leftover
 from tui.actions.plan import Plan, Step
+from tui.host.output_writers import Agent, Watched
 from tui.host.process.claims import ROOT
-from tui.host.strays import Agent, Stray, Watched, find_strays
+from tui.host.strays import Stray, find_strays
 from tui.host.tmux_advice import user_name
 from tui.host.tmux_types import TmuxSnapshot, TmuxState
 from tui.model.policy import Policy
@@ -43,20 +45,6 @@ _NOT_KNOWN = "it is not known whether its processes still run"
 _OWN_PROCESSES = (
     "its session is gone, but its processes run; end these processes; set its status to terminated"
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Leftover:
-    """The running processes that may belong to an agent whose session is gone.
-
-    Attributes:
-        session: The former session of these processes. None if it is not certain that all these
-            processes belong to the agent.
-        why: A message: why the agent must not get a terminal status, and what the operator can do.
-    """
-
-    session: EndedSession | None
-    why: str
 
 
 def find_leftovers(

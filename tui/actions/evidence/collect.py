@@ -11,12 +11,13 @@ from registry.errors import BusyRegistryError, CorruptRegistryError, RegistryErr
 from registry.schema import is_active
 from registry.snapshots import when_free
 from registry.sources import TaskSource
-from tui.actions.leftovers import find_leftovers
+from tui.actions.evidence.action_evidence import ActionEvidence, TaskEvidence
+from tui.actions.evidence.leftovers import find_leftovers
+from tui.actions.evidence.record_permission import denied_records
+from tui.actions.evidence.reported_ends import ends_now
+from tui.actions.evidence.running_processes import find_running
 from tui.actions.plan import Plan, Step, Verb
-from tui.actions.preconditions import ActionEvidence, TaskEvidence, session_now, takes_for_dead
-from tui.actions.record_permission import denied_records
-from tui.actions.reported_ends import ends_now
-from tui.actions.running_processes import find_running
+from tui.actions.preconditions import session_now, takes_for_dead
 from tui.host.process import process_tree
 from tui.host.process.pane_origin import PaneOrigins, moved_among, unknown_among
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
@@ -130,7 +131,7 @@ def looked_at(plan: Plan, evidence: ActionEvidence) -> ActionEvidence:
     )
     if any(step.row is not None and step.row.record.pid is not None for step in plan.steps):
         # Imported late, because most plans have no such agents.
-        from tui.actions.agent_process import why_not_as_planned
+        from tui.actions.evidence.agent_process import why_not_as_planned
 
         ended = plan.steps if plan.verb is Verb.KILL else _dead(plan.steps)
         evidence = replace(evidence, processes=why_not_as_planned(ended))

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from registry.text import shown_name
-from tui.actions.leftovers import Leftover, completing, find_leftovers
+from tui.actions.evidence.action_evidence import Leftover
+from tui.actions.evidence.leftovers import completing, find_leftovers
 from tui.actions.plan import Step
 from tui.host.process import process_tree
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState

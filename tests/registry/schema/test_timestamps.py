@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from registry.storage import Instant
+from registry.schema import Instant
 
 
 @pytest.mark.parametrize("set_by", [-3600.0, 3600.0])

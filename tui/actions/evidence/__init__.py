@@ -1,0 +1,1 @@
+"""The evidence for an action: what tmux, the processes, the files and the registries say now."""
