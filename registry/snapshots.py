@@ -30,7 +30,12 @@ from registry.schema.records import (
 from registry.storage import metrics
 from registry.storage.codec import MAX_BYTES, Json, check_size, decode
 from registry.storage.files.descriptor import close_read
-from registry.storage.files.file_age import is_ahead, is_in_the_making, seconds_since_write
+from registry.storage.files.file_age import (
+    is_ahead,
+    is_in_the_making,
+    is_settled,
+    seconds_since_write,
+)
 from registry.storage.files.interruption import hand_on
 from registry.storage.files.safe_open import look, open_file, read_all
 from registry.storage.shared_lock import nobody_writes
@@ -46,10 +51,6 @@ _PAUSE = 0.003
 # No further attempt starts after this many seconds: the wait for a lease may be long.
 _PATIENCE = 0.5
 
-# Linux updates mtime once per tick (at most 10 ms). So two contents of the same size that are
-# written in one tick can have the same mtime.
-_YOUNG = 0.012
-
 # A writer may hold the lock for long without writing. A file that was not changed for this
 # many seconds is read in spite of the lock.
 _UNTOUCHED = 1.0
@@ -63,8 +64,8 @@ class Signature:
     """The metadata of a file, to find out later whether the file has changed.
 
     Attributes:
-        settled: Whether the last write is older than 12 ms. If not, the file may change again
-            although its metadata stays the same.
+        settled: Whether the file is settled; see `registry.storage.files.file_age.is_settled`. If
+            not, the file may change again although its metadata stays the same.
         owner: The user id of the file's owner.
         beside: The states of further files with a part of the content.
     """
@@ -109,13 +110,9 @@ def _signature_of(status: os.stat_result) -> Signature:
         size=status.st_size,
         mtime_ns=status.st_mtime_ns,
         ctime_ns=status.st_ctime_ns,
-        settled=_is_settled(status),
+        settled=is_settled(status),
         owner=status.st_uid,
     )
-
-
-def _is_settled(status: os.stat_result) -> bool:
-    return seconds_since_write(status) > _YOUNG
 
 
 def changed_since(path: Path, signature: Signature) -> bool:
@@ -133,7 +130,7 @@ def signature_of(path: Path, opened: int | None = None) -> Signature | None:
         opened: A descriptor of the registry's directory; see `folder_of`.
 
     Returns:
-        None if the file cannot be examined, or if its last write is not older than 12 ms.
+        None if the file cannot be examined, or is not settled.
     """
     try:
         now = _signature_of(look(path, opened))
@@ -198,7 +195,7 @@ def _read_open(fd: int, path: Path, largest: int) -> _Text | None:
         return None
     if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):
         return None
-    certain = _is_settled(after) and (rests or quiet is not None)
+    certain = is_settled(after) and (rests or quiet is not None)
     if not certain and read_all(fd, path, largest) != data:
         return None
     return _Text(data, after, quiet is not None)

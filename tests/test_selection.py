@@ -130,4 +130,4 @@ def test_nothing_of_the_user_and_its_terminal_is_inherited(
     monkeypatch.delenv("HOME")
     seclude()
     assert "of the user" not in os.environ.values()
-    assert os.environ["HOME"] == os.environ["XDG_CONFIG_HOME"] == "/nonexistent"
+    assert os.environ["HOME"] == os.environ["XDG_CONFIG_HOME"] == "/proc/nonexistent"

@@ -109,6 +109,39 @@ _locks: WeakValueDictionary[tuple[int, int], _Reading] = WeakValueDictionary()
 _choosing = Lock()
 
 
+# How long, in seconds, a fork waits for the readings of other threads.
+_FORK_WAITS = 1.0
+
+_held_for_fork: list[Lock] = []
+
+
+def _wait_for_readings() -> None:
+    """Waits before a fork: a child never gets a mutex of SQLite that another thread holds."""
+    give_up_at = time.monotonic() + _FORK_WAITS
+    # The forking thread may itself be reading, so the wait has a limit.
+    _held_for_fork.extend(
+        lock
+        for lock in (_choosing, *[reading_now.lock for reading_now in [*_locks.values()]])
+        if lock.acquire(timeout=max(0.0, give_up_at - time.monotonic()))
+    )
+
+
+def _go_on() -> None:
+    while _held_for_fork:
+        _held_for_fork.pop().release()
+
+
+def _begin_anew() -> None:
+    """Forgets the locks in a child process: other threads of the parent may hold them."""
+    global _choosing
+    _choosing = Lock()
+    _locks.clear()
+    _held_for_fork.clear()
+
+
+os.register_at_fork(before=_wait_for_readings, after_in_parent=_go_on, after_in_child=_begin_anew)
+
+
 class _Reading:
     """A lock that threads hold during the reading of one database."""
 

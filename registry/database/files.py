@@ -12,8 +12,9 @@ import fcntl
 import os
 import stat
 import struct
-from collections.abc import Iterator
+from collections import Counter
 from pathlib import Path
+from threading import Lock
 from typing import Self
 
 from registry.dataclass import dataclass
@@ -27,8 +28,8 @@ from registry.errors import (
     UnreadableDatabaseError,
     UnwritableDatabaseError,
 )
-from registry.storage.files.descriptor import Descriptor
-from registry.storage.files.file_age import seconds_since_write
+from registry.storage.files.descriptor import Descriptor, close_read
+from registry.storage.files.file_age import is_settled
 from registry.storage.files.interruption import hand_on, tolerating
 from registry.storage.files.permissions import Access, why_unbelievable
 from registry.storage.files.safe_open import (
@@ -40,9 +41,13 @@ from registry.storage.files.safe_open import (
 )
 from registry.storage.files.writers import controlled_access
 
-# The identity and the descriptor of each database that this process has used; without locks
-# between the uses. Nothing asks about an old descriptor, as its file system may not answer.
-_kept: dict[Path, tuple[tuple[int, int], Descriptor]] = {}
+KEPT_AT_MOST = 32
+"""The largest number of descriptors of unused databases that a process keeps."""
+
+# The databases that this process has used, the latest one last; without locks between the uses.
+# Nothing asks about an old descriptor, as its file system may not answer.
+_kept: dict[tuple[int, int], _Kept] = {}
+_keeping = Lock()
 
 # SQLite locks bytes at 1 GiB: a pending byte, a reserved byte, and then 510 shared bytes.
 _SHARED_LOCK = struct.pack("@hhqqi", fcntl.F_RDLCK, os.SEEK_SET, 0x40000002, 510, 0)
@@ -56,10 +61,6 @@ _WHOLE_INDEX = 32 * 1024
 
 # The header of a database has the numbers of its file format here; 2 is a write-ahead log.
 _MODE_AT, _WAL_MODE = 18, b"\2\2"
-
-# Linux updates mtime once per tick (at most 10 ms). So two states of the same size that are
-# written in one tick can have the same mtime.
-_YOUNG = 0.012
 
 
 class UnpairedFilesError(UnreadableDatabaseError):
@@ -103,8 +104,8 @@ class DatabaseStamp:
         log: The write-ahead log; None if the file does not exist.
         changed_ns: The time of the last change of the database's metadata, in nanoseconds since
             the epoch.
-        settled: Whether the last write of both files is older than 12 ms. If not, a further write
-            can change the content without changing the other fields.
+        settled: Whether both files are settled; see `registry.storage.files.file_age.is_settled`.
+            If not, a further write can change the content without changing the other fields.
         owner: The user id of the database's owner.
     """
 
@@ -242,9 +243,9 @@ def _beside(path: Path, end: str) -> Path:
 
 
 def _stamp(main: os.stat_result, log: os.stat_result | None) -> DatabaseStamp:
-    young = any(seconds_since_write(status) <= _YOUNG for status in (main, log) if status)
+    settled = all(is_settled(status) for status in (main, log) if status)
     state = None if log is None else FileState.of(log)
-    return DatabaseStamp(FileState.of(main), state, main.st_ctime_ns, not young, main.st_uid)
+    return DatabaseStamp(FileState.of(main), state, main.st_ctime_ns, settled, main.st_uid)
 
 
 def _check_users(folder: int, path: Path, has_log: bool, has_index: bool) -> None:
@@ -281,35 +282,108 @@ def _untrusted(path: Path, why: str) -> UnreadableDatabaseError:
     )
 
 
-def _kept_of(files: DatabaseFiles) -> Descriptor:
-    """Opens a database; returns the descriptor that is kept for this file, if there is one.
+class _Kept:
+    """An open database, which stays open between its uses.
+
+    Attributes:
+        identity: The device and inode of the file.
+        file: The descriptor.
+        is_used: Whether a thread uses the database. An interruption may leave this, and the lock,
+            until the next use.
+    """
+
+    __slots__ = ("file", "identity", "is_used")
+
+    def __init__(self, file: Descriptor) -> None:
+        self.identity = FileState.of(os.fstat(file.fileno())).identity
+        self.file = file
+        self.is_used = True
+
+
+def _kept_of(files: DatabaseFiles) -> _Kept:
+    """Opens a database for one use; or returns what is kept of this file.
 
     Raises:
+        BusyRegistryError: The database was replaced at this moment.
         RegistryError: The database cannot be opened.
     """
-    known = _kept.get(files.path)
-    if known is not None and known[0] == files.stamp.main.identity:
-        return known[1]
-    opened = open_file(files.path, os.O_RDONLY)
-    # This closes the descriptor of a file that was at this path before.
-    _kept[files.path] = FileState.of(os.fstat(opened.fileno())).identity, opened
-    return opened
+    with _keeping:
+        kept = _kept.pop(files.stamp.main.identity, None)
+        if kept is not None:
+            kept.is_used = True
+            _kept[kept.identity] = kept
+            return kept
+    # Without the lock, because the file system may not answer.
+    kept = _Kept(open_file(files.path, os.O_RDONLY))
+    if kept.identity != files.stamp.main.identity:
+        raise BusyRegistryError(files.path)
+    with _keeping:
+        _close_old()
+        _kept[kept.identity] = kept
+    return kept
 
 
-# A lock of the parent process would also be a lock of the child, and end with the child's.
-os.register_at_fork(after_in_child=_kept.clear)
+def _close_old() -> None:
+    """Closes the descriptors of deleted databases, and of the oldest ones beyond a number.
+
+    A descriptor stays open if this process has the file open a second time: SQLite may hold locks.
+    """
+    if not _kept:
+        return
+    targets = {fd: _target(fd) for fd in _descriptors()}
+    counts = Counter(targets.values())
+    unused = {
+        identity: targets.get(kept.file.fileno(), "")
+        for identity, kept in _kept.items()
+        if not kept.is_used
+    }
+    single = [identity for identity, target in unused.items() if counts[target] == 1]
+    deleted = [identity for identity in single if unused[identity].endswith(" (deleted)")]
+    too_many = max(0, len(_kept) - KEPT_AT_MOST + 1)
+    for identity in {*deleted, *single[:too_many]}:
+        # The traceback of an error may still refer to it.
+        close_read(_kept.pop(identity).file)
 
 
-def _open_files(own: int) -> Iterator[tuple[int, tuple[int, int]]]:
-    """Yields the descriptors of this process, except for one, with the identities of their files.
+def _descriptors() -> list[int]:
+    return [int(name) for name in os.listdir("/proc/self/fd")]
+
+
+def _target(fd: int) -> str:
+    with tolerating(OSError):
+        return os.readlink(f"/proc/self/fd/{fd}")
+    return ""
+
+
+def _begin_anew() -> None:
+    """Forgets the descriptors in a child process.
+
+    A lock of the parent process would also be a lock of the child, and end with the child's.
+    """
+    global _keeping
+    _keeping = Lock()
+    _kept.clear()
+
+
+os.register_at_fork(after_in_child=_begin_anew)
+
+
+def _other_modes(own: int) -> dict[tuple[int, int], set[int]]:
+    """Returns the files that this process has open, except for one descriptor of them.
 
     Args:
         own: The descriptor that is left out.
+
+    Returns:
+        Maps the device and inode of each file to the access modes of its descriptors.
     """
-    for name in os.listdir("/proc/self/fd"):
-        if int(name) != own:
+    modes: dict[tuple[int, int], set[int]] = {}
+    for fd in _descriptors():
+        if fd != own:
             with tolerating(OSError):
-                yield int(name), FileState.of(os.fstat(int(name))).identity
+                mode = fcntl.fcntl(fd, fcntl.F_GETFL) & os.O_ACCMODE
+                modes.setdefault(FileState.of(os.fstat(fd)).identity, set()).add(mode)
+    return modes
 
 
 class HeldDatabase:
@@ -321,8 +395,8 @@ class HeldDatabase:
 
     Use it as a context manager, around the use of the database by SQLite. Closing any descriptor
     of the database drops all of SQLite's locks in this process, also those of connections that
-    the caller of this library has opened. So this descriptor is never closed while the database
-    exists (see `_kept`), and only one thread of a process may use one database at a time.
+    the caller of this library has opened. So this descriptor stays open (see `_close_old`), and
+    only one thread of a process may use one database at a time.
 
     Args:
         files: The database.
@@ -335,25 +409,30 @@ class HeldDatabase:
     """
 
     def __init__(self, files: DatabaseFiles, *, always: bool = False) -> None:
-        path = files.path
-        self._opened = _kept_of(files)
+        self._path = files.path
+        self._kept = _kept_of(files)
+        self._fd = self._kept.file.fileno()
         try:
             if files.is_in_use or always:
-                fcntl.fcntl(self._opened.fileno(), fcntl.F_OFD_SETLK, _SHARED_LOCK)
+                fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _SHARED_LOCK)
         except OSError as error:
             hand_on(error)
+            self._end()
             if error.errno in (errno.EAGAIN, errno.EACCES):
-                raise BusyRegistryError(path) from error
-            raise InaccessibleRegistryError(path, error, "read") from error
-        self._path = path
+                raise BusyRegistryError(self._path) from error
+            raise InaccessibleRegistryError(self._path, error, "read") from error
+
+    def _end(self) -> None:
+        # A file system that has been unmounted has no lock left.
+        with tolerating(OSError):
+            fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _NO_LOCK)
+        self._kept.is_used = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        # A file system that has been unmounted has no lock left.
-        with tolerating(OSError):
-            fcntl.fcntl(self._opened.fileno(), fcntl.F_OFD_SETLK, _NO_LOCK)
+        self._end()
 
     def check_mode(self) -> None:
         """Requires that the database uses a write-ahead log.
@@ -363,7 +442,7 @@ class HeldDatabase:
             BusyRegistryError: The file cannot be read at this moment.
         """
         try:
-            header = os.pread(self._opened.fileno(), len(_WAL_MODE), _MODE_AT)
+            header = os.pread(self._fd, len(_WAL_MODE), _MODE_AT)
         except OSError as error:
             hand_on(error)
             raise BusyRegistryError(self._path) from error
@@ -384,14 +463,9 @@ class HeldDatabase:
         Raises:
             BusyRegistryError: Another file was at the path when the file was locked or opened.
         """
-        own = self._opened.fileno()
-        held = FileState.of(os.fstat(own)).identity
-        modes = [
-            fcntl.fcntl(number, fcntl.F_GETFL) & os.O_ACCMODE
-            for number, identity in _open_files(own)
-            if identity == held
-        ]
-        if held != files.stamp.main.identity or os.O_RDWR not in modes:
+        identity = files.stamp.main.identity
+        modes = _other_modes(self._fd).get(identity, ())
+        if self._kept.identity != identity or os.O_RDWR not in modes:
             raise BusyRegistryError(self._path)
 
     def check_opened(self, files: DatabaseFiles) -> None:
@@ -400,6 +474,5 @@ class HeldDatabase:
         Raises:
             BusyRegistryError: An examined file is not open.
         """
-        opened = {identity for _, identity in _open_files(self._opened.fileno())}
-        if not files.identities <= opened:
+        if not files.identities <= _other_modes(self._fd).keys():
             raise BusyRegistryError(self._path)

@@ -27,10 +27,10 @@ PLACES = ("/var/tmp", MEMORY)
 
 ENVIRONMENT = {
     # HOME decides the default workspaces, and an orchestrator may list any session there.
-    "HOME": "/nonexistent",
+    "HOME": "/proc/nonexistent",
     "LC_ALL": "C.UTF-8",
     "TZ": "UTC",
-    "XDG_CONFIG_HOME": "/nonexistent",
+    "XDG_CONFIG_HOME": "/proc/nonexistent",
 }
 """Variables that replace the user's values."""
 

@@ -68,7 +68,8 @@ def end_sessions(
     other_servers = describe_servers(known[step] for step in ended)
     survivors: Mapping[Step, str] = {}
     if ended:
-        survivors = find_survivors({step: targets[step].ending for step in ended}, tmux.ask())
+        endings = {step: targets[step].ending for step in ended}
+        survivors = find_survivors(endings, tmux.ask(), plan.spared)
     for step in ended:
         checked = _checked(step, targets[step], known, left)
         doubt = survivors.get(step, "")

@@ -7,7 +7,7 @@ it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -257,6 +257,12 @@ class Plan:
         else:
             note += f"; frees about {size(footprint.memory)}, the sum of their resident memory."
         return f"{note} This cannot be undone."
+
+
+def processes_without_session(rows: Iterable[AgentRow]) -> frozenset[tuple[int, int]]:
+    """Returns the pids and start times of the processes of agents that run without a session."""
+    identities = (row.process.identity for row in rows if row.process is not None)
+    return frozenset(each for each in identities if each is not None)
 
 
 def agent_step(

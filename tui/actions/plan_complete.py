@@ -11,7 +11,7 @@ from registry.schema import SESSION_PREFIX, is_active, spellings
 from tui.actions.evidence.action_evidence import ActionEvidence
 from tui.actions.evidence.collect import evidence_of_roll, looked_at
 from tui.actions.evidence.reported_ends import ends_of
-from tui.actions.plan import EndStatus, Plan, Step, Verb, agent_step
+from tui.actions.plan import EndStatus, Plan, Step, Verb, agent_step, processes_without_session
 from tui.actions.preconditions import (
     COMPLETE,
     checked,
@@ -100,6 +100,7 @@ def plan_complete(
         answer.server_pid,
         server_started=answer.server_started,
         set_aside=roll.evidence.set_aside,
+        known_processes=processes_without_session(roll.agents()),
     )
     return with_questions(plan, roll)
 

@@ -10,7 +10,14 @@ from registry.dataclass import dataclass
 from registry.schema import is_active, spellings
 from registry.text import shown_name
 from tui.actions.evidence.collect import evidence_of_roll
-from tui.actions.plan import Plan, Step, Verb, agent_step, usual_session
+from tui.actions.plan import (
+    Plan,
+    Step,
+    Verb,
+    agent_step,
+    processes_without_session,
+    usual_session,
+)
 from tui.actions.preconditions import FROM_ROLL, first_reason
 from tui.actions.questions import with_questions
 from tui.host.process.socket_path import is_logged_socket
@@ -91,11 +98,7 @@ def plan_kill(
         server_started=answer.server_started,
         nearby=NearbyWorkspaces(own, roll.nearby_workspaces),
         set_aside=roll.evidence.set_aside,
-        known_processes=frozenset(
-            identity
-            for row in roll.agents()
-            if row.process is not None and (identity := row.process.identity) is not None
-        ),
+        known_processes=processes_without_session(roll.agents()),
     )
     return with_questions(plan, roll)
 

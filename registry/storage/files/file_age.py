@@ -18,6 +18,10 @@ from registry.storage.files.interruption import tolerating
 _first_seen: dict[tuple[int, int], tuple[tuple[int, int], float, float]] = {}
 _SEEN_AT_MOST = 65_536
 
+# The time in seconds in which writes can have the same mtime, with some reserve.
+_TICK = 0.012
+_COARSE_TICK = 2.1
+
 # For this many seconds after its last write, a file with an incomplete text, or an empty file,
 # may be being written. After this time the file counts as corrupt.
 _IN_THE_MAKING = 0.1
@@ -38,6 +42,20 @@ def seconds_since_write(status: os.stat_result) -> float:
     if not is_ahead(status):
         return (time.time_ns() - status.st_mtime_ns) / 1e9
     return time.monotonic() - _seen(status)[0]
+
+
+def is_settled(status: os.stat_result) -> bool:
+    """Returns whether a further write to a file would certainly change the file's mtime.
+
+    Two states of the same size that are written in one tick can have the same mtime. Linux updates
+    mtime once per tick, at most 10 ms. Some file systems round mtime down to whole seconds, or to
+    two seconds (ext4 with small inodes, FAT, some network file systems).
+
+    Args:
+        status: The present status of the file.
+    """
+    is_whole = status.st_mtime_ns % 1_000_000_000 == 0
+    return seconds_since_write(status) > (_COARSE_TICK if is_whole else _TICK)
 
 
 def is_in_the_making(status: os.stat_result) -> bool:

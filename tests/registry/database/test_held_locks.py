@@ -7,13 +7,15 @@ the file.
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
+from types import FrameType
 
 import pytest
 
@@ -139,11 +141,137 @@ def test_a_child_process_does_not_share_the_lock(built: Database) -> None:
     os.close(theirs)
 
 
-def test_a_database_that_was_replaced_is_not_kept(built: Database) -> None:
+def _databases(folder: Path, count: int) -> list[Path]:
+    made = [Database(folder / str(number)) for number in range(count)]
+    for each in made:
+        each.task()
+    return [each.path for each in made]
+
+
+def _opened(paths: list[Path]) -> list[int]:
+    """Returns how many descriptors this process has of each file; also if a file is deleted."""
+    targets = []
+    for fd in os.listdir("/proc/self/fd"):
+        with suppress(FileNotFoundError):
+            targets.append(os.readlink(f"/proc/self/fd/{fd}").removesuffix(" (deleted)"))
+    return [targets.count(str(path)) for path in paths]
+
+
+def test_a_deleted_database_is_closed_when_another_is_read(tmp_path: Path) -> None:
+    deleted, used, other = paths = _databases(tmp_path, 3)
+    for path in (deleted, used):
+        read_rows(path)
+    # A connection of the caller would lose its locks.
+    with closing(sqlite3.connect(used, isolation_level=None)) as own:
+        own.execute("UPDATE tasks SET status = 'ACTIVE'")
+        deleted.unlink()
+        used.unlink()
+        read_rows(other)
+        assert _opened(paths) == [0, 2, 1]
+
+
+def test_only_so_many_databases_stay_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_kept", {})
+    monkeypatch.setattr(files, "KEPT_AT_MOST", 3)
+    first, *others = paths = _databases(tmp_path, 6)
+    for path in others:
+        read_rows(first)
+        read_rows(path)
+    # The ones that were used last.
+    assert _opened(paths) == [1, 0, 0, 0, 1, 1]
+
+
+def test_what_is_in_use_stays_open(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_kept", {})
+    monkeypatch.setattr(files, "KEPT_AT_MOST", 1)
+    first, second = paths = _databases(tmp_path, 2)
+    with writing(first, 1.0) as transaction:
+        transaction.execute("UPDATE tasks SET status = 'ACTIVE'")
+        read_rows(second)
+        assert _opened(paths) == [2, 1]
+        transaction.commit()
+
+
+def test_a_child_of_a_process_that_reads_can_read(built: Database) -> None:
+    with writing(built.path, 1.0) as transaction:
+        transaction.execute("UPDATE agents SET progress = 50")
+        pid = os.fork()
+        if not pid:
+            # The lock of a thread that the child does not have.
+            signal.alarm(20)
+            found = len(read_rows(built.path).agents)
+            os._exit(40 + found)
+        _, status = os.waitpid(pid, 0)
+        transaction.commit()
+    assert os.waitstatus_to_exitcode(status) == 41
+
+
+def test_children_of_a_process_whose_threads_read_can_read(built: Database) -> None:
     read_rows(built.path)
-    (_, opened), number = files._kept[built.path], len(files._kept)
-    built.path.rename(built.path.with_name("before"))
-    other = Database(built.workspace)
-    other.task()
-    read_rows(other.path)
-    assert len(files._kept) == number and files._kept[built.path][1] is not opened
+    is_over = threading.Event()
+
+    def read() -> None:
+        while not is_over.is_set():
+            read_rows(built.path)
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    codes = []
+    for _ in range(20):
+        pid = os.fork()
+        if not pid:
+            # Without this, a child that waits for a lock of the other thread waits forever.
+            signal.alarm(20)
+            os._exit(len(read_rows(built.path).agents))
+        codes.append(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]))
+    is_over.set()
+    reader.join()
+    assert codes == [1] * 20
+
+
+class _Interruption(BaseException):
+    pass
+
+
+def _interrupted(do: Callable[[], object], point: int) -> bool:
+    """Interrupts at a call inside of the library; returns whether this point was reached."""
+    count = 0
+
+    def trace(frame: FrameType, event: str, _: object) -> None:
+        nonlocal count
+        if event in ("call", "c_return") and "/registry/" in frame.f_code.co_filename:
+            count += 1
+            if count == point:
+                raise _Interruption
+
+    sys.setprofile(trace)
+    try:
+        do()
+    except _Interruption:
+        return True
+    finally:
+        sys.setprofile(None)
+    assert count < point, "an interruption was swallowed"
+    return False
+
+
+@pytest.mark.parametrize("do", [read_rows, _written])
+def test_an_interruption_leaves_no_lock_and_no_descriptor(
+    built: Database, do: Callable[[Path], object]
+) -> None:
+    with closing(sqlite3.connect(built.path, isolation_level=None)) as own:
+        own.execute("UPDATE tasks SET status = 'ACTIVE'")
+        do(built.path)
+        before, inode = _opened([built.path]), built.path.stat().st_ino
+        point = 1
+        while _interrupted(lambda: do(built.path), point):
+            do(built.path)
+            assert f":{inode} " not in "".join(_locks_of_descriptors()), point
+            point += 9
+        assert point > 900
+        # SQLite closes one of its descriptors late, because it holds a lock.
+        assert _opened([built.path])[0] <= before[0] + 1
+
+
+def _locks_of_descriptors() -> list[str]:
+    return [line for line in Path("/proc/locks").read_text().splitlines(True) if "OFDLCK" in line]

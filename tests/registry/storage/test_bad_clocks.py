@@ -18,10 +18,13 @@ from registry import (
     read_registry,
     recover_registry,
 )
+from registry.database import stamp_of
 from registry.schema.layout import last_reports
 from registry.snapshots import changed_since, read_task
 from registry.storage.files import file_age
+from tests.support.databases import Database
 from tests.support.hot_journal import cut_off_update
+from tests.support.one_agent import built as built
 from tests.support.registries import load
 
 _YEAR = 365 * 86400
@@ -109,6 +112,34 @@ def test_what_is_written_at_once_with_the_same_time_and_size_is_not_missed(
     clocks.sleep(0.02)
     assert changed_since(task, found.signature)
     assert read_task(task).record.task_id == "TASK-2"
+
+
+def test_times_of_whole_seconds_hide_no_write(task: Path, clocks: Clocks) -> None:
+    """Some file systems round all times down: ext4 with small inodes, FAT, and others."""
+    clocks.now = int(clocks.now) + 0.1
+    times = (int(clocks.now) * 10**9,) * 2
+    os.utime(task, ns=times)
+    clocks.sleep(0.1)
+    found = read_task(task)
+    assert changed_since(task, found.signature)
+    clocks.sleep(0.7)
+    task.write_bytes(task.read_bytes().replace(b"TASK-1", b"TASK-2"))
+    os.utime(task, ns=times)
+    found = read_task(task)
+    assert found.record.task_id == "TASK-2"
+    clocks.sleep(3)
+    assert changed_since(task, found.signature)
+    assert not changed_since(task, read_task(task).signature)
+
+
+def test_times_of_whole_seconds_hide_no_commit(built: Database, clocks: Clocks) -> None:
+    clocks.now = int(clocks.now) + 0.1
+    times = (int(clocks.now) * 10**9,) * 2
+    os.utime(built.path, ns=times)
+    clocks.sleep(0.7)
+    assert stamp_of(built.path) is None
+    clocks.sleep(3)
+    assert stamp_of(built.path) is not None
 
 
 def test_a_broken_text_does_not_keep_a_commit_from_being_finished(

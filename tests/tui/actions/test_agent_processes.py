@@ -303,10 +303,14 @@ def test_no_pid_of_a_file_is_too_odd(server: RealTmux, processes: Background) ->
 
 
 def nested(
-    server: RealTmux, processes: Background, session: str, leaves: str = "os.setsid(); "
+    server: RealTmux,
+    processes: Background,
+    session: str,
+    leaves: str = "os.setsid(); ",
+    logs: bool = True,
 ) -> int:
     """Starts a process of an agent below the session of another agent; returns its pid."""
-    log = processes.log("inner")
+    log = processes.log("inner") if logs else processes.directory.parent.parent / "output"
     log.parent.mkdir(parents=True, exist_ok=True)
     code = f"import os, time; {leaves}print(os.getpid(), flush=True); time.sleep(600)"
     line = f"{sys.executable} -c {shlex.quote(code)} inner > {shlex.quote(str(log))} & sleep 600"
@@ -315,10 +319,11 @@ def nested(
     return int(log.read_text())
 
 
+@pytest.mark.parametrize("logs", [True, False])
 def test_a_kill_of_the_parent_spares_a_child_that_is_an_agent_itself(
-    server: RealTmux, processes: Background
+    server: RealTmux, processes: Background, logs: bool
 ) -> None:
-    pid = nested(server, processes, "agent_outer")
+    pid = nested(server, processes, "agent_outer", logs=logs)
     outer = {"tmux_session": "agent_outer"}
     written(processes, outer=outer, inner={"cursor_pid": pid, "parent": "outer"})
     outcome = killed(processes, server, "outer")
@@ -328,6 +333,29 @@ def test_a_kill_of_the_parent_spares_a_child_that_is_an_agent_itself(
     assert row_of(roll, "inner").verdict is Verdict.LIVE
     assert [each.result for each in killed(processes, server, "inner").steps] == [Result.DONE]
     assert row_of(roll_of(processes, server), "inner").verdict is Verdict.FINISHED
+
+
+def test_an_agent_that_outlives_its_parents_session_is_no_doubt_about_the_parent(
+    server: RealTmux, processes: Background
+) -> None:
+    server.start("agent_keeper")
+    pid = nested(server, processes, "agent_outer", logs=False)
+    server.kill("agent_outer")
+    outer, keeper = {"tmux_session": "agent_outer"}, {"tmux_session": "agent_keeper"}
+    written(processes, outer=outer, keeper=keeper)
+    roll = roll_of(processes, server)
+    row = row_of(roll, "outer")
+    assert row.verdict is Verdict.ZOMBIE
+    doubted = weighed_kill(roll, [row])
+    assert f"({pid})" in refusals(doubted) and "may belong to the agent" in refusals(doubted)
+    written(processes, outer=outer, keeper=keeper, inner={"cursor_pid": pid, "parent": "outer"})
+    roll = roll_of(processes, server)
+    plan = checked_complete(roll, [row_of(roll, "outer")], by_verdict=True)
+    outcome = carry_out(plan, server.client(), "")
+    assert [each.result for each in outcome.steps] == [Result.DONE], plan.refused
+    assert status_of(processes, "outer") == "completed"
+    assert row_of(roll_of(processes, server), "inner").verdict is Verdict.LIVE
+    assert [each.result for each in killed(processes, server, "inner").steps] == [Result.DONE]
 
 
 @pytest.mark.parametrize("leaves", ["", "os.setpgid(0, 0); "])

@@ -420,7 +420,7 @@ def test_without_an_answer_after_the_kill_nobody_is_written_down(
     monkeypatch.setattr(
         kill,
         "find_survivors",
-        lambda ended, answer: real(ended, replace(answer, state=TmuxState.UNKNOWN)),
+        lambda ended, answer, spared: real(ended, replace(answer, state=TmuxState.UNKNOWN)),
     )
     (step,) = carry_out(plan, server.client(), "").steps
     assert step.result is Result.FAILED

@@ -113,11 +113,11 @@ def looked_at(plan: Plan, evidence: ActionEvidence) -> ActionEvidence:
         if (now := session_now(step, evidence))
     }
     asked = [step for step in plan.steps if not step.may_run]
-    leftovers = find_leftovers(asked, snapshot)
+    leftovers = find_leftovers(asked, snapshot, plan.spared)
     if plan.verb is Verb.COMPLETE:
         # A kill ends these processes anyway, and afterwards searches for further ones.
         of_steps = {step: now for step in asked if (now := session_now(step, evidence))}
-        leftovers |= find_running(of_steps, snapshot)
+        leftovers |= find_running(of_steps, snapshot, plan.spared)
     ends = {} if snapshot.state is TmuxState.UNKNOWN else ends_now(_gone(plan, evidence))
     at = time.time()
     ending = frozenset(step for step, end in ends.items() if end and is_ending(end, at))

@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import os
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 
 from registry.agent_output import FINDINGS, PROGRESS, STREAM_LOG, Identity, output_files
@@ -22,6 +22,7 @@ from registry.text import command_line, shown_name
 from tui.actions.evidence.action_evidence import Leftover
 from tui.actions.plan import Plan, Step
 from tui.host.output_writers import Agent, Watched
+from tui.host.process import process_tree
 from tui.host.process.claims import ROOT
 from tui.host.strays import Stray, find_strays
 from tui.host.tmux_advice import user_name
@@ -48,7 +49,11 @@ _OWN_PROCESSES = (
 
 
 def find_leftovers(
-    steps: Iterable[Step], answer: TmuxSnapshot, *, in_sessions: bool = False
+    steps: Iterable[Step],
+    answer: TmuxSnapshot,
+    spared: Collection[process_tree.Identity] = (),
+    *,
+    in_sessions: bool = False,
 ) -> dict[Step, Leftover]:
     """Finds running processes that may belong to zombies among the agents of a plan.
 
@@ -58,6 +63,7 @@ def find_leftovers(
     Args:
         steps: The steps of a plan.
         answer: The latest snapshot of tmux. If the state of tmux is unknown, the result is empty.
+        spared: The processes of other agents; see `Plan.spared`.
         in_sessions: Which zombies are examined: True for zombies whose session exists, False for
             zombies whose session is gone.
     """
@@ -73,7 +79,7 @@ def find_leftovers(
     watched, whys = _watched(gone)
     leftovers = {step: Leftover(None, why) for step, why in whys.items()}
     try:
-        strays = find_strays(answer, watched)
+        strays = _strays(answer, watched, spared)
     except OSError as error:
         return {step: Leftover(None, _unknown(error)) for step in gone}
     for step in gone:
@@ -84,12 +90,17 @@ def find_leftovers(
     return leftovers
 
 
-def find_survivors(ended: Mapping[Step, EndedSession], answer: TmuxSnapshot) -> dict[Step, str]:
+def find_survivors(
+    ended: Mapping[Step, EndedSession],
+    answer: TmuxSnapshot,
+    spared: Collection[process_tree.Identity] = (),
+) -> dict[Step, str]:
     """Finds processes that still run after a kill, and that may belong to a killed agent.
 
     Args:
         ended: Maps each step to the session that the kill ended; orphans are ignored.
         answer: A snapshot of tmux that was taken after the kill.
+        spared: The processes of other agents; see `Plan.spared`.
 
     Returns:
         A message for each agent with such processes. If the processes cannot be examined, a
@@ -104,7 +115,7 @@ def find_survivors(ended: Mapping[Step, EndedSession], answer: TmuxSnapshot) -> 
     while True:
         watched, messages = _watched(ended)
         try:
-            strays = find_strays(answer, watched)
+            strays = _strays(answer, watched, spared)
         except OSError as error:
             return dict.fromkeys(ended, _unknown(error))
         for step, session in ended.items():
@@ -115,6 +126,22 @@ def find_survivors(ended: Mapping[Step, EndedSession], answer: TmuxSnapshot) -> 
         if not messages or time.monotonic() >= give_up_at:
             return messages
         time.sleep(_PAUSE)
+
+
+def _strays(
+    answer: TmuxSnapshot, watched: Watched, spared: Collection[process_tree.Identity]
+) -> list[Stray]:
+    """Returns the processes whose pane is gone, without those of agents that have no session.
+
+    Such an agent may have been started in a pane, but its processes belong to this agent alone. A
+    process that may write the output of a watched agent is not left out.
+
+    Raises:
+        OSError: The processes cannot be listed.
+    """
+    strays = list(find_strays(answer, watched))
+    others = process_tree.look().of_agents(spared) if spared and strays else ()
+    return [each for each in strays if each.may_write_for or each.process.pid not in others]
 
 
 def _unknown(error: Exception) -> str:

@@ -185,7 +185,7 @@ class Look:
         # A session without a server's pid is recognized by the socket alone.
         own |= {self.panes[pid].server_pid for pid in believed_pids}
 
-        of_others = self._of_agents({one for origin in origins for one in origin.spared}, roots)
+        of_others = self.of_agents({one for origin in origins for one in origin.spared}, roots)
 
         def is_spared(pid: int) -> bool:
             if pid <= INIT or pid in self.ourselves or pid in servers:
@@ -207,11 +207,15 @@ class Look:
             pids |= with_descendants(more, self.children, is_spared)
         return pids
 
-    def _of_agents(self, processes: Collection[Identity], roots: Collection[int]) -> set[int]:
+    def of_agents(self, processes: Collection[Identity], roots: Collection[int] = ()) -> set[int]:
         """Returns the pids of all processes of agents that run without a session.
 
         These are the given processes, their descendants, and the members of the process sessions
         that they lead. The processes below `roots` are left out.
+
+        Args:
+            processes: The pids and the start times of the agents' processes.
+            roots: The pids of other processes.
         """
         agents = {pid for pid, started in processes if self._is_started(pid, started)}
         if not agents:
