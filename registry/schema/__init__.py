@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from registry.schema.places import nearest_places as nearest_places
     from registry.schema.records import ACTIVE_STATUSES as ACTIVE_STATUSES
     from registry.schema.records import DATABASE_STATUSES as DATABASE_STATUSES
+    from registry.schema.records import FAILED_STATUSES as FAILED_STATUSES
     from registry.schema.records import ORCHESTRATOR as ORCHESTRATOR
     from registry.schema.records import TERMINAL_STATUSES as TERMINAL_STATUSES
     from registry.schema.records import AgentRecord as AgentRecord
@@ -91,6 +92,7 @@ else:
             "records": (
                 "ACTIVE_STATUSES",
                 "DATABASE_STATUSES",
+                "FAILED_STATUSES",
                 "AgentRecord",
                 "Deployment",
                 "GlobalRecord",

@@ -71,7 +71,7 @@ def test_the_json_has_what_the_lines_stand_for(roll: RollCall) -> None:
     row = row_of(roll, "b")
     document = about_json(about(roll, row, MORE), NOW)
     assert set(document) == {
-        "schema", "id", "verdict", "note", "started", "updated", "workspace", "task", "entry",
+        "schema", "id", "verdict", "ended_as", "note", "started", "updated", "workspace", "task",
         "listed", "session", "taken_by", "processes", "parent", "children", "files", "progress",
         "findings", "audit", "problems",
     }  # fmt: skip
