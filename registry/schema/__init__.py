@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from registry.schema.session_names import spellings as spellings
     from registry.schema.statuses import ACTIVE_STATUSES as ACTIVE_STATUSES
     from registry.schema.statuses import DATABASE_STATUSES as DATABASE_STATUSES
+    from registry.schema.statuses import FAILED_STATUSES as FAILED_STATUSES
     from registry.schema.statuses import TERMINAL_STATUSES as TERMINAL_STATUSES
     from registry.schema.statuses import is_active as is_active
     from registry.schema.statuses import is_terminal as is_terminal
@@ -112,6 +113,7 @@ else:
             "statuses": (
                 "ACTIVE_STATUSES",
                 "DATABASE_STATUSES",
+                "FAILED_STATUSES",
                 "TERMINAL_STATUSES",
                 "is_active",
                 "is_terminal",

@@ -18,6 +18,9 @@ ACTIVE_STATUSES = frozenset({"running", "working", "blocked"})
 TERMINAL_STATUSES = frozenset({"completed", "error", "failed", "terminated"})
 """The statuses of agents that have ended. The library writes only these."""
 
+FAILED_STATUSES = frozenset({"error", "failed"})
+"""The terminal statuses of agents that did not succeed."""
+
 _ACTIVE_OF_ORCHESTRATORS = {"reviewing": "working"}
 
 _TERMINAL_OF_ORCHESTRATORS = {"phase_completed": "completed", "killed": "terminated"}

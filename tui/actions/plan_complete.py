@@ -74,7 +74,7 @@ def plan_complete(
         says = _says(row, change, doubt)
         step = agent_step(row, tasks[row.key.registry], True, says, end=end)
         why = first_reason(_FROM_ROLL, step, evidence)
-        if row.verdict in (Verdict.FINISHED, Verdict.LEAKED):
+        if row.verdict is Verdict.LEAKED or row.verdict.is_over:
             why = f"its status is already {row.record.status!r}"
         elif why is not None:
             pass

@@ -71,9 +71,9 @@ def plan_kill(
     skipped: list[tuple[str, str]] = []
     drafts = (*map(killing.draft, chosen), *map(killing.draft_orphan, orphans))
     for step in drafts:
-        if _is_finished(step):
+        if _is_over(step):
             finished = skipped if whole else refused
-            finished.append((step.label, _why_finished(step)))
+            finished.append((step.label, _why_over(step)))
         elif (why := first_reason(FROM_ROLL, step, evidence)) is not None:
             refused.append((step.label, why))
         else:
@@ -103,15 +103,20 @@ def plan_kill(
     return with_questions(plan, roll)
 
 
-def _is_finished(step: Step) -> bool:
-    finished = step.row is not None and step.row.verdict is Verdict.FINISHED
-    return finished and step.earlier is None
+def _is_over(step: Step) -> bool:
+    over = step.row is not None and step.row.verdict.is_over
+    return over and step.earlier is None
 
 
-def _why_finished(step: Step) -> str:
+def _why_over(step: Step) -> str:
     if step.row is not None and step.row.note == JUST_ENDED:
         return f"{JUST_ENDED}; kill it when it is leaked"
-    return "is finished; there is nothing to kill"
+    state = (
+        "has failed"
+        if step.row is not None and step.row.verdict is Verdict.FAILED
+        else "is finished"
+    )
+    return f"{state}; there is nothing to kill"
 
 
 _NAMED = 6
@@ -181,7 +186,8 @@ class _Killing:
         return True, says + _TERMINATE + self._descendants(row)
 
     def _earlier(self, row: AgentRow) -> EndedSession | None:
-        if row.verdict not in (Verdict.ZOMBIE, Verdict.FINISHED) or not row.record.tmux_session:
+        gone = row.verdict is Verdict.ZOMBIE or row.verdict.is_over
+        if not gone or not row.record.tmux_session:
             return None
         if row.session is not None:
             return None
@@ -198,7 +204,7 @@ class _Killing:
         """Returns a text about the agent's descendants whose sessions the plan does not end."""
         count = sum(
             (agent.session is not None or agent.process is not None)
-            and agent.verdict is not Verdict.FINISHED
+            and not agent.verdict.is_over
             and agent.key not in self.chosen
             for agent in descendants_of(self.tasks[row.key.registry], row)
         )

@@ -62,7 +62,7 @@ def same_session(session: Session, snapshot: TmuxSnapshot) -> Session | None:
 
 def takes_for_dead(step: Step) -> bool:
     """Returns whether a step assumes that the session is gone."""
-    gone = step.row is None or step.row.verdict in (Verdict.ZOMBIE, Verdict.FINISHED)
+    gone = step.row is None or step.row.verdict is Verdict.ZOMBIE or step.row.verdict.is_over
     return gone and step.session is None
 
 
@@ -152,7 +152,7 @@ def is_listed_once(step: Step, evidence: ActionEvidence) -> str | None:
             row is not None
             and other.key.id == row.key.id
             and other.record.tmux_session != row.record.tmux_session
-            and other.verdict is not Verdict.FINISHED
+            and not other.verdict.is_over
         ):
             return "its id is in the registry twice, with different sessions"
     return None

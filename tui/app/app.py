@@ -28,7 +28,7 @@ from tui.app.terminal.driver import ClearingDriver
 from tui.app.terminal.job_control import keep_no_drawings, stop, take_stops
 from tui.app.terminal.key_queue import Followed, TypeAhead
 from tui.app.terminal.picture import CellsUpdate, Picture
-from tui.app.theme import OURS
+from tui.app.theme import FAILED, OURS
 from tui.app.widgets.ascii_filter import ascii_filters
 from tui.app.widgets.contrast_filter import ContrastFilter
 from tui.app.widgets.progress_line import opening_workers
@@ -158,6 +158,10 @@ class MusterApp(App[None]):
         self._homes = tuple(workspace.path for workspace in workspaces)
         self._notifier = Notifier(self, self._settings.notify)
         self.roll_screen = RollScreen(workspaces, live, self._settings, self._notifier.see)
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        """Returns the colours of muster that Textual's themes do not define."""
+        return {"failed": FAILED}
 
     def get_default_screen(self) -> Screen[None]:
         """Returns the main screen, which is below all other screens."""

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from textual.theme import Theme
 
+FAILED = "#e08000"
+"""The colour `$failed` of themes that do not define it."""
+
 # Each of these colours maps to a different ANSI colour (bright green, yellow, red, magenta,
-# cyan, blue), so that a terminal with 16 colours shows the verdicts differently.
+# cyan, blue, and dark yellow for `FAILED`), so that a terminal with 16 colours shows the verdicts
+# differently.
 MUSTER = Theme(
     name="muster",
     primary="#5f87ff",
@@ -24,6 +28,7 @@ MUSTER = Theme(
         "footer-key-foreground": "#ffd75f",
         "border": "#5f87ff",
         "block-cursor-background": "#264f78",
+        "failed": FAILED,
     },
 )
 
@@ -45,6 +50,7 @@ MUSTER_LIGHT = Theme(
         "footer-key-foreground": "#8a5a00",
         "border": "#0040b0",
         "block-cursor-background": "#bcd4f0",
+        "failed": "#984000",
     },
 )
 

@@ -9,12 +9,15 @@ from registry.audit import MISSING
 from registry.checks import Issue
 from registry.text import WHOLE_AT_MOST, shown_name
 from tui.cli.format_plan import refused_and_files
-from tui.cli.format_roll import SCHEMA, mass_death_json
+from tui.cli.format_roll import mass_death_json
 from tui.cli.output import DONE
 from tui.doctor.describe import by_file, description, propose_fix, repair
 from tui.doctor.examine import Examination
 from tui.model.warnings import notices
 from tui.text.sanitize import harmless, some
+
+SCHEMA = 1
+"""The version of the JSON; increased when a field changes its meaning or is removed."""
 
 FINDINGS = 1
 """The exit code if everything could be examined, and there are findings."""

@@ -12,7 +12,7 @@ from tui.model.verdicts import VERDICTS
 from tui.model.warnings import notices, workspace_place
 from tui.text.sanitize import age, fit, harmless, named, some, width
 
-SCHEMA = 1
+SCHEMA = 2
 """The version of the JSON; increased when a field changes its meaning or is removed."""
 
 # The deepest level that is indented. Ten thousand levels would make lines too wide.
@@ -116,6 +116,7 @@ def _agent_json(row: AgentRow) -> dict[str, Any]:
         "depth": record.depth,
         "status": record.status,
         "verdict": row.verdict.value,
+        "ended_as": row.ended_as,
         "note": row.note or None,
         "tmux_session": record.tmux_session,
         "pid": record.cursor_pid,

@@ -87,7 +87,11 @@ def agent_fields(
     yield Field(
         "verdict",
         row.verdict.value + note,
-        data={"verdict": row.verdict.value, "note": row.note or None},
+        data={
+            "verdict": row.verdict.value,
+            "ended_as": row.ended_as,
+            "note": row.note or None,
+        },
     )
     progress = "" if record.progress is None else f", {record.progress:g} %"
     yield Field("status", f"{harmless(record.status or '-', 80)}{progress}")

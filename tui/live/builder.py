@@ -53,8 +53,8 @@ class _LastRoll:
 
     def may_change_by_time(self) -> bool:
         """Returns whether a verdict may change only because time passes."""
-        finished = self.roll.counts[Verdict.FINISHED] == len(self.roll.agents)
-        return not finished or any(fact is not None for fact in self.seen)
+        over = sum(self.roll.counts[verdict] for verdict in Verdict if verdict.is_over)
+        return over != len(self.roll.agents) or any(fact is not None for fact in self.seen)
 
 
 class Content(Protocol):

@@ -6,11 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from registry.dataclass import dataclass, field
-from registry.schema import is_terminal
+from registry.schema import FAILED_STATUSES, is_terminal
 from registry.text import shown_name
 from tui.model.roll import AgentKey, AgentRow, RollCall, TaskRoll, Verdict
-
-_FAILED = frozenset({"error", "failed"})
 
 _NAMED = 3
 
@@ -54,7 +52,7 @@ def kind_of(row: AgentRow) -> str | None:
 
     Returns None if the verdict is unknown.
     """
-    if row.record.meaning in _FAILED:
+    if row.record.meaning in FAILED_STATUSES:
         return "failed"
     if row.verdict is Verdict.UNKNOWN:
         return None

@@ -77,7 +77,7 @@ def _row(place: Place, judgement: Judgement, reported: float, state: TaskState) 
         note = f"{note}; {MAY_BE_STALE}"
     key, agent, level, children = place
     last_activity = agent.updated
-    if verdict in (Verdict.LIVE, Verdict.STALLED):
+    if verdict in (Verdict.LIVE, Verdict.BLOCKED, Verdict.STALLED):
         last_activity = max(agent.updated or agent.started or 0.0, reported) or None
     return AgentRow(
         key,

@@ -8,7 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.dataclass import dataclass
-from registry.schema import AgentRecord, TaskRecord, UnreadDatabase
+from registry.schema import (
+    FAILED_STATUSES,
+    AgentRecord,
+    TaskRecord,
+    UnreadDatabase,
+    is_terminal,
+)
 from registry.sources import Dialect
 from registry.text import shown_name
 from tui.host.tmux_types import Session, TmuxSnapshot
@@ -27,12 +33,19 @@ class Verdict(StrEnum):
     """The verdict on an agent or a session; explained in `tui.model.verdicts.VERDICTS`."""
 
     LIVE = "live"
+    BLOCKED = "blocked"
     STALLED = "stalled"
     ZOMBIE = "zombie"
+    FAILED = "failed"
     LEAKED = "leaked"
     ORPHAN = "orphan"
     UNKNOWN = "unknown"
     FINISHED = "finished"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the agent has ended, and has no known session or process."""
+        return self in (Verdict.FINISHED, Verdict.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +138,17 @@ class AgentRow:
     children: int
     name_reused_by: Session | None = None
     process: AgentProcess | None = None
+
+    @property
+    def ended_as(self) -> str | None:
+        """How the agent ended: ``completed``, ``failed`` or ``terminated``; None if it is active.
+
+        The words of orchestrators are translated: ``error`` is ``failed``.
+        """
+        meaning = self.record.meaning
+        if not is_terminal(meaning):
+            return None
+        return "failed" if meaning in FAILED_STATUSES else meaning
 
 
 def place_of(row: AgentRow) -> str:

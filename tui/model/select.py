@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from registry.text import choices, quoted_name, shown_name
 from tui.model.hierarchy import descendants_of
-from tui.model.roll import AgentKey, AgentRow, RollCall, TaskRoll, Verdict
+from tui.model.roll import AgentKey, AgentRow, RollCall, TaskRoll
 
 
 def subtrees(roll: RollCall, rows: Iterable[AgentRow]) -> list[AgentRow]:
@@ -22,7 +22,7 @@ def subtrees(roll: RollCall, rows: Iterable[AgentRow]) -> list[AgentRow]:
 def rows_of(roll: RollCall, ids: Sequence[str]) -> tuple[list[AgentRow], list[str]]:
     """Returns the agents with exactly these ids.
 
-    If several entries of a registry have the same id, the first one that is not finished is
+    If several entries of a registry have the same id, the first one that has not ended is
     chosen.
 
     Returns:
@@ -44,7 +44,7 @@ def rows_of(roll: RollCall, ids: Sequence[str]) -> tuple[list[AgentRow], list[st
             name = quoted_name(agent_id)
             problems.append(f"{name} is in more than one task: choose with -w one of {listed}")
         else:
-            unfinished = [row for row in entries if row.verdict is not Verdict.FINISHED]
+            unfinished = [row for row in entries if not row.verdict.is_over]
             rows.append((unfinished or entries)[0])
     return rows, problems
 

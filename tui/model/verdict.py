@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from registry.schema import (
     END_DELAY,
+    FAILED_STATUSES,
     AgentRecord,
     is_active,
     is_terminal,
@@ -92,7 +93,7 @@ def judge(
     """
     judgement = _judge(record, evidence, policy, now, reported)
     if may_linger and judgement.verdict is Verdict.LEAKED and _just_ended(record, policy, now):
-        return judgement._replace(verdict=Verdict.FINISHED, note=JUST_ENDED)
+        return judgement._replace(verdict=_end_of(record), note=JUST_ENDED)
     if (
         judgement.verdict is Verdict.ZOMBIE
         and end is not None
@@ -132,16 +133,16 @@ def _judge(
     session = answer.sessions.get(name) if name and certain else None
     if session is not None and (why := why_not_its_own(record, session, policy, now)) is not None:
         # The agent is not called a zombie, because it may use another clock or time zone.
-        verdict = Verdict.FINISHED if is_terminal(record.meaning) else Verdict.UNKNOWN
+        verdict = _end_of(record) if is_terminal(record.meaning) else Verdict.UNKNOWN
         return Judgement(verdict, None, why, session)
     ended = session.ended if session is not None else None
     if is_terminal(record.meaning):
         if session is not None and ended is not None and not session.pids:
-            return Judgement(Verdict.FINISHED, session)
+            return Judgement(_end_of(record), session)
         if session is not None:
             note = "the agent has a terminal status, but its session still exists"
             return Judgement(Verdict.LEAKED, session, note)
-        return Judgement(Verdict.FINISHED)
+        return Judgement(_end_of(record))
     if answer.state is TmuxState.UNKNOWN:
         return Judgement(Verdict.UNKNOWN, note=answer.why)
     if name is None:
@@ -178,9 +179,8 @@ def _judge(
         )
         silent = seconds_between(last, now, evidence.jumps)
         if silent > policy.stall_timeout:
-            note = f"no report and no output for {_silence(silent)}"
-            return Judgement(Verdict.STALLED, session, note)
-        return Judgement(Verdict.LIVE, session, _renamed(session, name))
+            return Judgement(Verdict.STALLED, session, _why_stalled(record, silent))
+        return Judgement(_at_work(record), session, _renamed(session, name))
     return _missing(record, name, evidence, policy, now)
 
 
@@ -191,7 +191,7 @@ def _judge_by_process(
     state, why, process = judge_process(record, evidence.processes, policy, now)
     if is_terminal(record.meaning):
         if process is None:
-            return Judgement(Verdict.FINISHED)
+            return Judgement(_end_of(record))
         note = f"the agent has a terminal status, but its process {process.pid} still runs"
         return Judgement(Verdict.LEAKED, note=note, process=process)
     if state is ProcessState.UNKNOWN or not is_active(record.meaning):
@@ -204,9 +204,23 @@ def _judge_by_process(
     last = max(record.updated or 0.0, record.started or 0.0, reported)
     silent = seconds_between(last, now, evidence.jumps)
     if silent > policy.stall_timeout:
-        note = f"no report and no output for {_silence(silent)}"
-        return Judgement(Verdict.STALLED, note=note, process=process)
-    return Judgement(Verdict.LIVE, process=process)
+        return Judgement(Verdict.STALLED, note=_why_stalled(record, silent), process=process)
+    return Judgement(_at_work(record), process=process)
+
+
+def _at_work(record: AgentRecord) -> Verdict:
+    """Returns the verdict on an active agent that has its session or process, and reports."""
+    return Verdict.BLOCKED if record.meaning == "blocked" else Verdict.LIVE
+
+
+def _end_of(record: AgentRecord) -> Verdict:
+    """Returns the verdict on an agent with a terminal status and without a session."""
+    return Verdict.FAILED if record.meaning in FAILED_STATUSES else Verdict.FINISHED
+
+
+def _why_stalled(record: AgentRecord, silent: float) -> str:
+    blocked = "blocked; " if record.meaning == "blocked" else ""
+    return f"{blocked}no report and no output for {_silence(silent)}"
 
 
 def _silence(seconds: float) -> str:

@@ -9,15 +9,12 @@ from typing import Any
 from tui.model.roll import AgentRow, Verdict
 from tui.model.verdicts import VERDICTS
 
-# The rank of blocked agents: after stalled agents, and before agents with the next verdict.
-_BLOCKED = 2 * VERDICTS[Verdict.STALLED].urgency + 1
-
 
 class Order(StrEnum):
     """The sort orders of agents."""
 
     URGENCY = "urgency"
-    """The most urgent verdict comes first; blocked agents come directly after stalled agents."""
+    """The most urgent verdict comes first; of the failed agents, the one that ended last."""
     AGE = "age"
     """The agent that started first comes first."""
     PROGRESS = "progress"
@@ -27,29 +24,32 @@ class Order(StrEnum):
 
 def urgency(row: AgentRow) -> int:
     """Returns an agent's rank; the lowest rank is the most urgent."""
-    if row.record.meaning == "blocked" and row.verdict is Verdict.LIVE:
-        return _BLOCKED
     return urgency_of(row.verdict)
 
 
 def urgency_of(verdict: Verdict) -> int:
     """Returns a verdict's rank; the lowest rank is the most urgent."""
-    # Even numbers only, so that blocked agents have a rank between two verdicts.
-    return 2 * VERDICTS[verdict].urgency
+    return VERDICTS[verdict].urgency
 
 
 def urgency_words() -> tuple[str, ...]:
-    """Returns the verdicts and "blocked", the most urgent first."""
-    ranks = {verdict.value: urgency_of(verdict) for verdict in VERDICTS}
-    ranks["blocked"] = _BLOCKED
-    return tuple(sorted(ranks, key=ranks.__getitem__))
+    """Returns the verdicts, the most urgent first."""
+    return tuple(verdict.value for verdict in sorted(VERDICTS, key=urgency_of))
 
 
 _UNKNOWN = float("inf")
 
 
+def _within_urgency(row: AgentRow) -> float:
+    """Returns an agent's rank among the agents of the same urgency; the lowest comes first."""
+    if row.verdict is Verdict.FAILED:
+        # Old failures stay in the registry, so the newest one is what the operator looks for.
+        return -(row.record.recorded or row.record.started or 0.0)
+    return row.record.started or _UNKNOWN
+
+
 _KEYS: dict[Order, Callable[[AgentRow], tuple[Any, ...]]] = {
-    Order.URGENCY: lambda row: (urgency(row), row.record.started or _UNKNOWN),
+    Order.URGENCY: lambda row: (urgency(row), _within_urgency(row)),
     Order.AGE: lambda row: (row.record.started or _UNKNOWN,),
     Order.PROGRESS: lambda row: (
         _UNKNOWN if row.record.progress is None else row.record.progress,

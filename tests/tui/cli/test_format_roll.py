@@ -84,7 +84,7 @@ def test_the_names_of_the_rolls_fields_are_a_promise() -> None:
 
 def test_the_json_of_the_roll_has_its_promised_shape() -> None:
     shape = roll_json(ROLL)
-    assert shape["schema"] == 1
+    assert shape["schema"] == 2
     assert shape["tmux"] | {"detail": ""} == {
         "state": "answered",
         "advice": None,
@@ -107,6 +107,7 @@ def test_the_json_of_the_roll_has_its_promised_shape() -> None:
         "depth": 1,
         "status": "running",
         "verdict": "live",
+        "ended_as": None,
         "note": None,
         "tmux_session": "agent_a-1",
         "pid": None,
@@ -126,7 +127,10 @@ def test_the_json_of_the_roll_has_its_promised_shape() -> None:
         "finished": 1,
         "unknown": 0,
         "orphan": 1,
+        "failed": 0,
+        "blocked": 0,
     }
+    assert task["agents"][1]["ended_as"] == "completed"
 
 
 def test_the_json_names_agents_in_the_order_of_the_tree() -> None:

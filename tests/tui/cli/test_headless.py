@@ -70,7 +70,7 @@ def test_a_list_can_be_filtered_and_says_so(files: Files, crew: RealTmux) -> Non
         "where": ["-verdict:finished", "task:task-1"],
         "hide_finished": False,
     }
-    assert roll["counts"]["zombie"] == 1 and roll["schema"] == 1
+    assert roll["counts"]["zombie"] == 1 and roll["schema"] == 2
     text = muster(files, "list", "-S", crew.socket, "--where", "zombie").stdout
     assert "shown: 1 agent; zombie" in text
     assert "dead" in text and "agent_top" not in text
@@ -125,7 +125,7 @@ def test_everything_about_an_agent_is_shown(files: Files, crew: RealTmux) -> Non
     assert (done.returncode, done.stderr) == (0, "")
     for text in (
         "leaked: the agent has a terminal status", "completed", "planner", "TASK-1",
-        "sub (live, blocked)", "old (finished, completed)", "agent_top",
+        "sub (blocked, blocked)", "old (finished, completed)", "agent_top",
         "(less than a minute ago)",
         "Plan it\n  well", "half way", "high: a hole", "why: trial", "does not exist", "processes",
         str(files.registry()),
@@ -138,7 +138,7 @@ def test_everything_about_an_agent_is_there_as_json(files: Files, crew: RealTmux
     about = decoded(muster(files, "show", "sub", "--json", "-S", crew.socket))
     assert about["entry"] == files.agent("sub")
     assert about["listed"] == files.listed("sub")
-    assert (about["verdict"], about["schema"], about["problems"]) == ("live", 1, [])
+    assert (about["verdict"], about["schema"], about["problems"]) == ("blocked", 2, [])
     assert about["parent"] == {"id": "top", "verdict": "live", "status": "running"}
     assert about["session"]["pids"] and about["session"]["panes"]
     assert about["processes"]["count"] >= 1 and about["processes"]["memory"] > 0
@@ -295,7 +295,11 @@ def test_every_change_is_a_line(files: Files, crew: RealTmux) -> None:
         atomic_update_agent_status(files.registry(), "sub", "working", progress=50)
         (changed,) = events(lines_until(watch, "agent-changed"))
         assert (changed["agent"], changed["task"], changed["verdict"]) == ("sub", "TASK-1", "live")
-        assert changed["changed"] == {"status": ["blocked", "working"], "progress": [10.0, 50.0]}
+        assert changed["changed"] == {
+            "verdict": ["blocked", "live"],
+            "status": ["blocked", "working"],
+            "progress": [10.0, 50.0],
+        }
         crew.start("agent_new")
         atomic_add_agent(files.registry(), entry("new"), "top")
         came = events(lines_until(watch, "agent-came"))[-1]

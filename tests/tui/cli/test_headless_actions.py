@@ -48,7 +48,7 @@ def test_the_roll_is_of_the_nearest_workspace_and_the_named_socket(
     assert [each["path"] for each in roll["workspaces"]] == [str(files.path.resolve())]
     assert roll["counts"] == {
         "live": 3, "stalled": 0, "zombie": 1, "leaked": 1,
-        "finished": 0, "unknown": 0, "orphan": 0,
+        "finished": 0, "unknown": 0, "orphan": 0, "failed": 0, "blocked": 0,
     }  # fmt: skip
 
 

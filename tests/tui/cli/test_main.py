@@ -50,7 +50,7 @@ def test_list_shows_all_tasks_and_agents_and_a_zombie_when_no_server_runs(
     workspace: Path, nobody: Path
 ) -> None:
     roll = _roll(run_muster("list", "--json", "-S", nobody, workspace))
-    assert roll["schema"] == 1
+    assert roll["schema"] == 2
     assert roll["tmux"]["state"] == "no-server"
     assert len(roll["workspaces"][0]["tasks"]) == 5
     agents = _agents(roll)
@@ -59,7 +59,7 @@ def test_list_shows_all_tasks_and_agents_and_a_zombie_when_no_server_runs(
     assert agents[ZOMBIE]["verdict"] == "zombie"
     assert roll["counts"] == {
         "live": 0, "stalled": 0, "zombie": 1, "leaked": 0,
-        "finished": 26, "unknown": 0, "orphan": 0,
+        "finished": 26, "unknown": 0, "orphan": 0, "failed": 0, "blocked": 0,
     }  # fmt: skip
 
 

@@ -46,6 +46,16 @@ def verdict_of(record: AgentRecord, answer: TmuxSnapshot) -> Verdict:
     return roll.agents[0].verdict
 
 
+def ended(status: str) -> Verdict:
+    """The verdict on an agent with this terminal status and without a session."""
+    return Verdict.FAILED if status in ("error", "failed") else Verdict.FINISHED
+
+
+def at_work(status: str) -> Verdict:
+    """The verdict on an agent with this active status and with a session."""
+    return Verdict.BLOCKED if status == "blocked" else Verdict.LIVE
+
+
 ACTIVE = sorted(ACTIVE_STATUSES)
 TERMINAL = sorted(TERMINAL_STATUSES)
 NAME = "agent_tester-120000-abcdef"
@@ -66,7 +76,8 @@ NAME = "agent_tester-120000-abcdef"
 def test_an_active_agent_lives_or_dies_with_its_session(
     status: str, answer: TmuxSnapshot, verdict: Verdict
 ) -> None:
-    assert verdict_of(agent(status=status), answer) is verdict
+    expected = {Verdict.LIVE: at_work(status)}.get(verdict, verdict)
+    assert verdict_of(agent(status=status), answer) is expected
 
 
 DEAD = DeadPane(7, int(NOW) - 100, "%1", 3)
@@ -98,7 +109,7 @@ def test_a_report_after_the_end_counts_if_there_is_another_pane(
 @pytest.mark.parametrize("status", TERMINAL)
 def test_what_has_ended_is_leaked_only_with_another_pane(status: str) -> None:
     own = replace(session(), pids=(), dead=(DEAD,), ended=DEAD)
-    assert verdict_of(agent(status=status), answered(own)) is Verdict.FINISHED
+    assert verdict_of(agent(status=status), answered(own)) is ended(status)
     assert verdict_of(agent(status=status), answered(replace(own, pids=(8,)))) is Verdict.LEAKED
 
 
@@ -175,16 +186,49 @@ def test_a_session_of_either_hour_may_be_a_renamed_one(hour_again: float) -> Non
     ("answer", "verdict"),
     [
         (answered(session()), Verdict.LEAKED),
-        (answered(), Verdict.FINISHED),
-        (no_server(), Verdict.FINISHED),
-        (cannot_tell(), Verdict.FINISHED),
+        (answered(), None),
+        (no_server(), None),
+        (cannot_tell(), None),
     ],
     ids=["there", "missing", "no server", "cannot tell"],
 )
-def test_an_agent_that_is_through_is_finished_or_leaked(
-    status: str, answer: TmuxSnapshot, verdict: Verdict
+def test_an_agent_that_is_through_is_finished_failed_or_leaked(
+    status: str, answer: TmuxSnapshot, verdict: Verdict | None
 ) -> None:
-    assert verdict_of(agent(status=status), answer) is verdict
+    assert verdict_of(agent(status=status), answer) is (verdict or ended(status))
+
+
+@pytest.mark.parametrize(
+    ("status", "how"),
+    [
+        ("completed", "completed"),
+        ("phase_completed", "completed"),
+        ("failed", "failed"),
+        ("error", "failed"),
+        ("ERROR", "failed"),
+        ("terminated", "terminated"),
+        ("killed", "terminated"),
+        ("running", None),
+        ("blocked", None),
+        ("whatever", None),
+        ("", None),
+    ],
+)
+def test_a_row_tells_how_its_agent_ended(status: str, how: str | None) -> None:
+    (row,) = called(task_state(agent(status=status)), answer=answered())[0].agents
+    assert row.ended_as == how
+    assert row.verdict.is_over is (how is not None)
+    assert (row.verdict is Verdict.FAILED) is (how == "failed")
+
+
+@pytest.mark.parametrize("silent", [False, True])
+def test_a_blocked_agent_that_is_silent_for_long_is_stalled(silent: bool) -> None:
+    heard = NOW - POLICY.stall_timeout - 60 if silent else NOW - 60
+    own = replace(session(created=NOW - 9000), activity=int(heard))
+    record = agent(status="blocked", started=NOW - 9000, updated=heard)
+    judgement = judge(record, Evidence(answered(own)), POLICY, NOW)
+    assert judgement.verdict is (Verdict.STALLED if silent else Verdict.BLOCKED)
+    assert judgement.note == ("blocked; no report and no output for 16 min" if silent else "")
 
 
 @pytest.mark.parametrize("answer", [answered(), no_server(), cannot_tell()])
@@ -465,7 +509,7 @@ def test_a_name_taken_again_after_the_end_is_no_leak(status: str) -> None:
     record = replace(agent(status=status, started=NOW - 3 * HOUR), ended=NOW - 2 * HOUR)
     record = replace(record, updated=NOW - 2 * HOUR)
     found = judged(record, NOW - HOUR)
-    assert (found.verdict, found.session) == (Verdict.FINISHED, None)
+    assert (found.verdict, found.session) == (ended(status), None)
     assert found.name_reused_by is not None
     assert (
         found.note

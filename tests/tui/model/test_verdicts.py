@@ -12,7 +12,8 @@ from tui.app.widgets.roll_list import RollView
 from tui.cli.commands.list import PAGE
 from tui.cli.format_roll import roll_json
 from tui.model.roll import Verdict
-from tui.model.verdicts import VERDICTS, verdict_lines
+from tui.model.verdicts import TERMINATED, VERDICTS, verdict_lines
+from tui.text.ascii import ascii_only
 from tui.text.sanitize import width
 from tui.view.sort import urgency_words
 
@@ -26,20 +27,26 @@ def test_the_table_has_every_verdict_in_one_order() -> None:
 
 def test_every_verdict_has_a_glyph_of_its_own() -> None:
     for glyphs in (
-        [entry.glyph for entry in VERDICTS.values()],
-        [entry.ascii_glyph for entry in VERDICTS.values()],
+        [*(entry.glyph for entry in VERDICTS.values()), TERMINATED],
+        [*(entry.ascii_glyph for entry in VERDICTS.values()), ascii_only(TERMINATED)],
     ):
-        assert len(set(glyphs)) == len(VERDICTS)
+        assert len(set(glyphs)) == len(VERDICTS) + 1
         assert all(width(glyph) == 1 for glyph in glyphs)
 
 
-def test_keys_follow_the_table() -> None:
-    actions = [
-        binding.action
+def test_every_verdict_has_its_key() -> None:
+    keys = {
+        binding.action: binding.key
         for binding in ROLL_KEYS
         if isinstance(binding, Binding) and binding.action.startswith("only")
-    ]
-    assert actions == [f"only('{verdict}')" for verdict in VERDICTS]
+    }
+    assert keys == {f"only('{verdict}')": entry.key for verdict, entry in VERDICTS.items()}
+    assert sorted(keys.values()) == [str(number) for number in range(1, len(VERDICTS) + 1)]
+
+
+def test_the_keys_of_before_stay() -> None:
+    of_before = ("live", "stalled", "zombie", "leaked", "orphan", "unknown", "finished")
+    assert [VERDICTS[Verdict(word)].key for word in of_before] == list("1234567")
 
 
 def test_counts_follow_the_table() -> None:
@@ -64,6 +71,7 @@ def test_the_most_urgent_comes_first() -> None:
         "zombie",
         "stalled",
         "blocked",
+        "failed",
         "leaked",
         "orphan",
         "unknown",

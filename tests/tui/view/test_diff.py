@@ -71,7 +71,7 @@ def test_agents_come_and_go() -> None:
         ("agent-came", "b-2"),
         ("agent-went", "b-2"),
     ]
-    assert change_words(came) == "b-2 (TASK-1): came: finished, failed"
+    assert change_words(came) == "b-2 (TASK-1): came: failed, failed"
 
 
 def test_entries_with_the_same_id_are_distinguished() -> None:

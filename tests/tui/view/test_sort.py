@@ -55,7 +55,7 @@ def test_without_a_filter_the_roll_stays_as_it_is() -> None:
 
 
 def test_only_matching_agents_remain_and_the_counts_are_of_the_whole() -> None:
-    left = select(ROLL, parse("verdict:live"))
+    left = select(ROLL, parse("verdict:live,blocked"))
     assert ids(left) == ["mid", "low"]
     assert [row.level for row in left.agents()] == [0, 1]
     assert [task.task_id for task in left.tasks()] == ["TASK-1"]
@@ -70,8 +70,8 @@ def test_a_remaining_agent_is_below_its_nearest_remaining_ancestor() -> None:
 
 def test_finished_agents_can_be_hidden_and_orphans_stay() -> None:
     left = select(ROLL, parse(""), hide_finished=True)
-    assert ids(left) == ["mid", "low", "gone"]
-    assert [task.task_id for task in left.tasks()] == ["TASK-1", "TASK-3"]
+    assert ids(left) == ["mid", "low", "gone", "z"]
+    assert [task.task_id for task in left.tasks()] == ["TASK-1", "TASK-2", "TASK-3"]
     assert len(left.orphans) == 1
 
 

@@ -114,7 +114,8 @@ def test_unreadable_registries_are_above_the_sorted_lines() -> None:
         (View(only=Verdict.STALLED), ["still"]),
         (View(only=Verdict.ORPHAN), ["lost"]),
         # The one above leads there.
-        (View(only=Verdict.LIVE), ["done", "kid", "shy"]),
+        (View(only=Verdict.LIVE), ["done", "kid"]),
+        (View(only=Verdict.BLOCKED), ["shy"]),
         (View(only=Verdict.LIVE, query="kid"), ["done", "kid"]),
         (View(hide_finished=True), ["done", "kid", "gone", "shy", "still", "over", "lost"]),
         (View(hide_finished=True, sort=Sort.AGE), names(outline(ROLL, (), View(sort=Sort.AGE)))),

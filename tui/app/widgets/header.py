@@ -76,10 +76,9 @@ class Summary(Static):
         if self._roll is None or not cells:
             return
         note = _marked(*self._marks)
-        counts, self._counters = _counts(self._roll, self._only, cells)
-        if note and counts.cell_length + width(note) >= cells:
-            # The number of marks must be visible, because a key acts on all marked agents.
-            counts, self._counters = _counts(self._roll, self._only, 0)
+        # The number of marks must be visible, because a key acts on all marked agents.
+        room = cells - (1 + width(note) if note else 0)
+        counts, self._counters = _counts(self._roll, self._only, room)
         if note:
             gap = max(1, cells - counts.cell_length - width(note))
             counts = Content.assemble(counts, " " * gap, (note, "$warning bold"))
@@ -149,10 +148,30 @@ def _counts(
 ) -> tuple[Content, tuple[tuple[int, int, Verdict], ...]]:
     """Returns the line of counters, and the start, the end and the verdict of each counter.
 
+    With little room, the counters of 0 are left out. With less room, the words are left out, too.
+
     Args:
         roll: The roll call.
         only: The verdict whose counter is highlighted, or None.
-        cells: The width of the line; 0 makes a short line with glyphs and numbers only.
+        cells: The width of the line.
+    """
+    for zeros, words in ((True, True), (False, True), (False, False)):
+        line, places = _counters(roll, only, zeros=zeros, words=words)
+        if line.cell_length <= cells:
+            break
+    return line, places
+
+
+def _counters(
+    roll: RollCall, only: Verdict | None, *, zeros: bool, words: bool
+) -> tuple[Content, tuple[tuple[int, int, Verdict], ...]]:
+    """Returns the line of counters; see `_counts`.
+
+    Args:
+        roll: The roll call.
+        only: The verdict whose counter is highlighted, or None.
+        zeros: Whether to show the counters of 0.
+        words: Whether to show the names of the verdicts.
     """
     parts: list[tuple[str, str]] = []
     places: list[tuple[int, int, Verdict]] = []
@@ -160,18 +179,19 @@ def _counts(
     if roll.unreadable:
         parts.append((f"! {roll.unreadable} unreadable{_BETWEEN}", "$error bold"))
         at = width(parts[0][0])
-    # With little room, leave out the verdicts with a count of 0.
     for verdict, entry in VERDICTS.items():
         count = roll.counts[verdict]
         unknown = verdict is Verdict.ORPHAN and not roll.orphans_known
-        if not (count or unknown or verdict is only or cells >= 100):
+        if not (count or unknown or verdict is only or zeros):
             continue
         text = f"{entry.glyph} {'?' if unknown else count}"
-        text += f" {verdict.value}" if cells else ""
+        text += f" {verdict.value}" if words else ""
         style = entry.style if count and not unknown else "dim"
-        parts += [(text, f"{style} reverse" if verdict is only else style), (_BETWEEN, "")]
+        between = _BETWEEN if places else ""
+        parts += [(between, ""), (text, f"{style} reverse" if verdict is only else style)]
+        at += width(between)
         places.append((at, at + width(text), verdict))
-        at += width(text + _BETWEEN)
+        at += width(text)
     return Content.assemble(*(parts or [("no agents", "dim")])), tuple(places)
 
 

@@ -12,13 +12,16 @@ def _hidden(key: str, action: str, does: str, id_: str, tooltip: str = "") -> Bi
     return Binding(key, action, does, show=False, tooltip=tooltip, id=f"roll.{id_}")
 
 
-def _counter(number: int, verdict: Verdict) -> Binding:
+_BY_KEY = sorted(VERDICTS, key=lambda verdict: VERDICTS[verdict].key)
+
+
+def _counter(verdict: Verdict) -> Binding:
     return _hidden(
-        str(number),
+        VERDICTS[verdict].key,
         f"only('{verdict.value}')",
         f"Only {verdict.value}",
         f"only-{verdict.value}",
-        f"Only {', '.join(VERDICTS)}",
+        f"Only {', '.join(_BY_KEY)}",
     )
 
 
@@ -46,7 +49,7 @@ _TRIAGE = (
     _hidden(
         "h", "hide_finished", "Hide finished", "hide-finished", "Hide or show finished agents"
     ),
-    *(_counter(number, verdict) for number, verdict in enumerate(VERDICTS, 1)),
+    *map(_counter, _BY_KEY),
 )
 
 _MARKING = (

@@ -19,7 +19,7 @@ from tui.app.widgets.styled_text import (
 from tui.host.process.usage import Load
 from tui.host.tmux_types import Session
 from tui.model.roll import REVIEWER, AgentRow, TaskRoll, Verdict, place_of
-from tui.model.verdicts import VERDICTS
+from tui.model.verdicts import VERDICTS, glyph_of
 from tui.text.sanitize import age, fit, fit_id, harmless, named, short_percent, short_size, width
 from tui.view.filter import Filter
 from tui.view.outline import EVERYTHING, Key, Line
@@ -98,11 +98,11 @@ def _mark(shown: AgentCells | OrphanCells, wide: int) -> list[Piece]:
 
 
 def _agent_verdict(shown: AgentCells, wide: int) -> list[Piece]:
-    return _verdict(shown.row.verdict, wide, shown.wanted)
+    return _verdict(shown.row.verdict, glyph_of(shown.row), wide, shown.wanted)
 
 
-def _verdict(verdict: Verdict, wide: int, wanted: Filter) -> list[Piece]:
-    text = fit(f"{VERDICTS[verdict].glyph} {verdict.value}", wide)
+def _verdict(verdict: Verdict, glyph: str, wide: int, wanted: Filter) -> list[Piece]:
+    text = fit(f"{glyph} {verdict.value}", wide)
     return highlighted(text, verdict.value, wanted, "verdict")
 
 
@@ -125,7 +125,15 @@ def _agent_name(shown: AgentCells, wide: int) -> list[Piece]:
 
 def _agent_status(shown: AgentCells, wide: int) -> list[Piece]:
     status = fit(harmless(shown.row.record.status or "-", 40), wide - 1)
-    return [(" ", ""), *highlighted(status, shown.quiet, shown.wanted, "status")]
+    style = _status_style(shown.row) if not shown.quiet else shown.quiet
+    return [(" ", ""), *highlighted(status, style, shown.wanted, "status")]
+
+
+def _status_style(row: AgentRow) -> str:
+    """Returns the style of a status that matters, whatever the verdict: failed or blocked."""
+    if row.ended_as == "failed":
+        return "failed"
+    return "blocked" if row.record.meaning == "blocked" else ""
 
 
 def _agent_progress(shown: AgentCells, wide: int) -> list[Piece]:
@@ -252,7 +260,9 @@ def _limits(record: TaskRecord | None) -> str:
 
 
 def _orphan_verdict(shown: OrphanCells, wide: int) -> list[Piece]:
-    return _verdict(Verdict.ORPHAN, wide, shown.drawing.view.wanted)
+    return _verdict(
+        Verdict.ORPHAN, VERDICTS[Verdict.ORPHAN].glyph, wide, shown.drawing.view.wanted
+    )
 
 
 def _orphan_name(shown: OrphanCells, wide: int) -> list[Piece]:
