@@ -398,6 +398,53 @@ def test_an_agent_that_is_unknown_does_not_end_with_another(
     assert "agent_outer" in server.names()
 
 
+@pytest.mark.parametrize("error", [PermissionError, OSError])
+def test_a_process_whose_data_cannot_be_read_is_not_gone(
+    server: RealTmux,
+    processes: Background,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[OSError],
+) -> None:
+    server.start("keeper")
+    pid = processes.start("one")
+    written(processes, one=pid)
+    real = procfs._beginning
+
+    def read(number: int, name: str) -> bytes:
+        if number == pid and name == "stat":
+            raise error("no permission, or too many open files")
+        return real(number, name)
+
+    monkeypatch.setattr(procfs, "_beginning", read)
+    roll = roll_of(processes, server)
+    row = row_of(roll, "one")
+    assert row.verdict is Verdict.UNKNOWN and "cannot read its data" in row.note
+    known = [Process(pid, 1, "one", 0)]
+    assert process_kill.survivors(known) == tuple(known)
+
+
+def test_a_second_kill_spares_what_the_first_one_spares(
+    server: RealTmux, processes: Background
+) -> None:
+    """The first kill is interrupted after the end of the session."""
+    server.start("agent_keeper")
+    pid = nested(server, processes, "agent_outer")
+    outer, keeper = {"tmux_session": "agent_outer"}, {"tmux_session": "agent_keeper"}
+    written(processes, outer=outer, keeper=keeper, inner={"cursor_pid": pid})
+    plan = planned(processes, server, "outer")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(process_kill, "end", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            carry_out(plan, server.client(), "")
+    assert "agent_outer" not in server.names()
+    plan = planned(processes, server, "outer")
+    assert plan.steps[0].earlier is not None
+    carry_out(plan, server.client(), "")
+    assert runs(pid)
+    assert row_of(roll_of(processes, server), "inner").verdict is Verdict.LIVE
+    assert status_of(processes, "outer") == "terminated"
+
+
 def test_a_leaked_process_that_an_unknown_agent_has_too_is_not_ended(
     server: RealTmux, processes: Background
 ) -> None:

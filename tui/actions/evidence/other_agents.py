@@ -12,6 +12,7 @@ from pathlib import Path
 from registry.dataclass import dataclass
 from registry.schema import is_terminal
 from registry.text import shown_name
+from tui.actions.evidence.origins import origins_of
 from tui.actions.plan import Plan, Step
 from tui.host.process import process_tree, procfs
 from tui.host.process.descriptors import terminals_held
@@ -67,15 +68,24 @@ def why_others_would_end(
         return {}
     by_step = {**sessions, **started}
     families = process_tree.families_of(tuple(by_step.values()), answer)
+    ended = {step: families[session] for step, session in by_step.items()}
+    # Of sessions that have ended, processes may be left.
+    left = {
+        step: origin
+        for step, origin in origins_of(plan, answer, frozenset()).items()
+        if step not in ended
+    }
+    for step, held in process_tree.processes_of(left).items() if left else ():
+        ended[step] = frozenset(process.pid for process in held.processes)
     spared = process_tree.look().of_agents(plan.spared) if plan.spared else set()
     terminals = dict(_terminals(spared))
     whys: dict[Step, str] = {}
-    for step, session in by_step.items():
-        family = families[session]
-        if pids := family & listed.keys():
-            whys[step] = f"{listed[min(pids)]} would end with it; first end or complete that agent"
-        ended = family - spared
-        if (pid := _hung_up(ended, terminals)) is not None:
+    for step, pids in ended.items():
+        if others := pids & listed.keys():
+            whys[step] = (
+                f"{listed[min(others)]} would end with it; first end or complete that agent"
+            )
+        if (pid := _hung_up(pids - spared, terminals)) is not None:
             whys[step] = (
                 f"process {pid} of another agent runs in a terminal that would be closed; first "
                 "end that agent, or kill both together"
