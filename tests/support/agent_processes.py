@@ -82,6 +82,11 @@ class Background:
         """Returns the path of an agent's log."""
         return self.directory / "logs" / f"{agent_id}_stream.jsonl"
 
+    def adopt(self, pid: int) -> int:
+        """Ends a process with the others, although something else started it; returns its pid."""
+        self._pids.add(pid)
+        return pid
+
     def running(self) -> set[int]:
         """Returns the pids of the processes that have not ended."""
         return {pid for pid in self._pids if _runs(pid)}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import math
-import os
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 
@@ -11,16 +9,16 @@ from registry.audit import EndedSession, log_in, read_logs
 from registry.dataclass import replace
 from registry.errors import RegistryError
 from registry.sources import TaskSource
-from registry.storage import outsider_of, status_of
+from registry.storage import outsider_of
 from tui.actions.evidence.collect import evidence_of_roll, looked_at
 from tui.actions.evidence.leftovers import with_leftovers
+from tui.actions.evidence.origins import origins_of
 from tui.actions.plan import Footprint, Plan, Step
 from tui.actions.plan_kill import plan_kill
 from tui.actions.preconditions import KILL, checked
 from tui.actions.questions import trusted_users, with_questions
 from tui.host.process import process_tree
-from tui.host.process.claims import ROOT, Claim, users_believed
-from tui.host.process.process_tree import Origin
+from tui.host.process.claims import ROOT
 from tui.host.process.socket_path import is_logged_socket
 from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.model.roll import AgentRow, RollCall
@@ -136,7 +134,7 @@ def with_footprints(plan: Plan, answer: TmuxSnapshot) -> Plan:
 
     If muster cannot see the processes of the tmux server, the plan is returned unchanged.
     """
-    origins = _origins(plan, answer)
+    origins = origins_of(plan, answer, plan.spared)
     roots = {
         step: step.process.identity
         for step in plan.ending
@@ -215,75 +213,3 @@ def _left_alone_by(step: Step, held: process_tree.Held) -> str:
 
 def _footprint(processes: Iterable[process_tree.Process]) -> Footprint:
     return sum((Footprint(1, process.memory) for process in processes), Footprint(0, 0))
-
-
-def _origins(plan: Plan, answer: TmuxSnapshot) -> dict[Step, Origin]:
-    """Maps each step that ends processes to the features by which the processes are found."""
-    origins = {}
-    for step in plan.ending:
-        if step.session is not None:
-            origin = process_tree.origin_of(step.session, answer)
-            origins[step] = replace(origin, spared=plan.spared)
-        elif step.earlier is not None:
-            origins[step] = origin_of_ended(step.earlier, answer, owner_of(plan, step))
-    return origins
-
-
-def owner_of(plan: Plan, step: Step) -> int | None:
-    """Returns the owner of an agent's registry; for an orphan, the owner of `Plan.home`.
-
-    Returns:
-        The user id; None if the owner cannot be known.
-    """
-    if step.row is not None:
-        # Another user may have replaced the file after muster read it.
-        return step.owner
-    if plan.home is None:
-        return None
-    try:
-        return status_of(plan.home).st_uid
-    except (RegistryError, OSError):
-        return None
-
-
-def origin_of_ended(ended: EndedSession, answer: TmuxSnapshot, owner: int | None = None) -> Origin:
-    """Returns the features by which the remaining processes of an ended session are found.
-
-    These features do not include a pane of an existing session. Because a pane id is unique only
-    on one server, the pid and the start time of the server are compared, too.
-
-    Args:
-        ended: The session that was ended.
-        answer: The latest snapshot of tmux.
-        owner: The user id of the owner of the session's registry; None if the owner is not known.
-    """
-    same_pid = ended.server_pid == answer.server_pid
-    # Each server numbers its panes from %0, so the ids of another server may be the same.
-    sessions = answer.sessions.values() if same_pid else ()
-    alive = {pane for session in sessions for pane in session.panes}
-    panes = tuple(pane for pane in ended.panes if pane not in alive)
-    if ended.server_pid is None or (same_pid and ended.server_started != answer.server_started):
-        panes = ()
-    claim = None
-    if ended.told_by is not None:
-        users = users_believed(ended.told_by, owner, os.geteuid())
-        since = max(ended.created, ended.server_started)
-        # Without the end time, no process can prove that it started before the session ended.
-        claim = Claim(users, since, -math.inf if ended.ended_at is None else ended.ended_at)
-    # The session's own server may still run.
-    same = same_pid and ended.server_started == answer.server_started
-    began = answer.server_began if same else None
-    # The session's id may now be the id of an existing session, or of another server's session.
-    known = same or not same_pid
-    exists = same and ended.id in {session.id for session in sessions}
-    session_id = ended.id if known and panes and not exists else None
-    return Origin(
-        (),
-        panes,
-        Path(ended.socket),
-        ended.server_pid,
-        claim,
-        began,
-        session_id,
-        is_listed=same,
-    )

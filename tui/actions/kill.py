@@ -16,7 +16,8 @@ from registry.text import shown_name
 from tui.actions.evidence.action_evidence import ActionEvidence
 from tui.actions.evidence.collect import evidence_now
 from tui.actions.evidence.leftovers import find_survivors, why_not_recorded
-from tui.actions.footprint import describe_servers, left_alone, origin_of_ended, owner_of
+from tui.actions.evidence.origins import origin_of_ended, owner_of
+from tui.actions.footprint import describe_servers, left_alone
 from tui.actions.kill_record import KillRecord
 from tui.actions.outcome import Result, StepOutcome
 from tui.actions.plan import Plan, Step
@@ -148,7 +149,7 @@ def _target(plan: Plan, step: Step, evidence: ActionEvidence) -> _Target | None:
     if session is None:
         if step.earlier is None:
             return None
-        origin = origin_of_ended(step.earlier, snapshot, owner_of(plan, step))
+        origin = origin_of_ended(step.earlier, snapshot, owner_of(plan, step), plan.spared)
         return _Target(None, origin, step.earlier)
     now = session_now(step, evidence)
     last = now or session
@@ -165,7 +166,8 @@ def _target(plan: Plan, step: Step, evidence: ActionEvidence) -> _Target | None:
     )
     if now is None:
         # Processes that detached from the session may still run.
-        return _Target(None, origin_of_ended(ending, snapshot), ending)
+        origin = origin_of_ended(ending, snapshot, spared=plan.spared)
+        return _Target(None, origin, ending)
     origin = replace(process_tree.origin_of(now, snapshot), spared=plan.spared)
     return _Target(now, origin, ending)
 

@@ -324,6 +324,11 @@ def panes_were_made_in_it(step: Step, evidence: ActionEvidence) -> str | None:
     return evidence.mixed.get(now.id) if now is not None else None
 
 
+def ends_no_other_agent(step: Step, evidence: ActionEvidence) -> str | None:
+    """Requires that the step ends no agent without a session that the plan does not end."""
+    return evidence.others.get(step)
+
+
 def is_not_claimed(step: Step, evidence: ActionEvidence) -> str | None:
     """Requires that no registry near the session lists the session for another agent."""
     now = session_now(step, evidence)
@@ -396,6 +401,7 @@ KILL: tuple[tuple[Check, Result], ...] = (
     (is_not_our_session, Result.LEFT),
     (panes_are_its_own, Result.LEFT),
     (panes_were_made_in_it, Result.LEFT),
+    (ends_no_other_agent, Result.LEFT),
     (is_not_claimed, Result.LEFT),
 )
 """The checks that run when a kill is planned, and again before its first session is ended."""

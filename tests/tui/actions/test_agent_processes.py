@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
@@ -16,7 +17,7 @@ from registry.audit import read_log
 from registry.schema.layout import Workspace
 from registry.sources import workspace_source
 from tests.support.agent_processes import Background, background, write_agents
-from tests.support.real_tmux import RealTmux
+from tests.support.real_tmux import RealTmux, runs
 from tests.support.waiting import until
 from tests.support.workspaces import QUICK, read, row_of, stamp
 from tui.actions.audit_text import entry_details
@@ -308,15 +309,25 @@ def nested(
     session: str,
     leaves: str = "os.setsid(); ",
     logs: bool = True,
+    folder: Path | None = None,
 ) -> int:
-    """Starts a process of an agent below the session of another agent; returns its pid."""
+    """Starts a process of an agent below the session of another agent; returns its pid.
+
+    Args:
+        server: The tmux server.
+        processes: The processes of agents.
+        session: The name of the session.
+        leaves: What the process does first.
+        logs: Whether the process writes the log of agent ``inner``.
+        folder: The directory of the session.
+    """
     log = processes.log("inner") if logs else processes.directory.parent.parent / "output"
     log.parent.mkdir(parents=True, exist_ok=True)
     code = f"import os, time; {leaves}print(os.getpid(), flush=True); time.sleep(600)"
     line = f"{sys.executable} -c {shlex.quote(code)} inner > {shlex.quote(str(log))} & sleep 600"
-    server.start(session, line)
+    server.start(session, line if folder is None else f"cd {shlex.quote(str(folder))}; {line}")
     until(lambda: log.exists() and log.read_text().strip(), "the inner agent")
-    return int(log.read_text())
+    return processes.adopt(int(log.read_text()))
 
 
 @pytest.mark.parametrize("logs", [True, False])
@@ -355,7 +366,6 @@ def test_an_agent_that_outlives_its_parents_session_is_no_doubt_about_the_parent
     assert [each.result for each in outcome.steps] == [Result.DONE], plan.refused
     assert status_of(processes, "outer") == "completed"
     assert row_of(roll_of(processes, server), "inner").verdict is Verdict.LIVE
-    assert [each.result for each in killed(processes, server, "inner").steps] == [Result.DONE]
 
 
 @pytest.mark.parametrize("leaves", ["", "os.setpgid(0, 0); "])
@@ -370,6 +380,172 @@ def test_an_agent_in_the_terminal_of_another_session_does_not_end_with_it(
     outcome = killed(processes, server, "outer", "inner")
     assert [each.result for each in outcome.steps] == [Result.DONE] * 2, outcome.steps
     assert "agent_outer" not in server.names()
+
+
+@pytest.mark.parametrize(
+    "start",
+    [{"started_at": stamp(-3600)}, {"started_at": stamp(3600)}, {"started_at": None}],
+    ids=["earlier", "later", "no start"],
+)
+def test_an_agent_that_is_unknown_does_not_end_with_another(
+    server: RealTmux, processes: Background, start: dict[str, object]
+) -> None:
+    pid = nested(server, processes, "agent_outer")
+    inner = {"cursor_pid": pid, **start}
+    written(processes, outer={"tmux_session": "agent_outer"}, inner=inner)
+    assert row_of(roll_of(processes, server), "inner").verdict is Verdict.UNKNOWN
+    assert f"process {pid} of agent inner" in refusals(planned(processes, server, "outer"))
+    assert "agent_outer" in server.names()
+
+
+@pytest.mark.parametrize("error", [PermissionError, OSError])
+def test_a_process_whose_data_cannot_be_read_is_not_gone(
+    server: RealTmux,
+    processes: Background,
+    monkeypatch: pytest.MonkeyPatch,
+    error: type[OSError],
+) -> None:
+    server.start("keeper")
+    pid = processes.start("one")
+    written(processes, one=pid)
+    real = procfs._beginning
+
+    def read(number: int, name: str) -> bytes:
+        if number == pid and name == "stat":
+            raise error("no permission, or too many open files")
+        return real(number, name)
+
+    monkeypatch.setattr(procfs, "_beginning", read)
+    roll = roll_of(processes, server)
+    row = row_of(roll, "one")
+    assert row.verdict is Verdict.UNKNOWN and "cannot read its data" in row.note
+    known = [Process(pid, 1, "one", 0)]
+    assert process_kill.survivors(known) == tuple(known)
+
+
+def test_a_second_kill_spares_what_the_first_one_spares(
+    server: RealTmux, processes: Background
+) -> None:
+    """The first kill is interrupted after the end of the session."""
+    server.start("agent_keeper")
+    pid = nested(server, processes, "agent_outer")
+    outer, keeper = {"tmux_session": "agent_outer"}, {"tmux_session": "agent_keeper"}
+    written(processes, outer=outer, keeper=keeper, inner={"cursor_pid": pid})
+    plan = planned(processes, server, "outer")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(process_kill, "end", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            carry_out(plan, server.client(), "")
+    assert "agent_outer" not in server.names()
+    plan = planned(processes, server, "outer")
+    assert plan.steps[0].earlier is not None
+    carry_out(plan, server.client(), "")
+    assert runs(pid)
+    assert row_of(roll_of(processes, server), "inner").verdict is Verdict.LIVE
+    assert status_of(processes, "outer") == "terminated"
+
+
+def test_a_leaked_process_that_an_unknown_agent_has_too_is_not_ended(
+    server: RealTmux, processes: Background
+) -> None:
+    pid = processes.start("done")
+    done = {"cursor_pid": pid, "status": "completed", "completed_at": stamp(-300)}
+    written(processes, done=done, other={"cursor_pid": pid, "started_at": None})
+    roll = roll_of(processes, server)
+    assert row_of(roll, "other").verdict is Verdict.UNKNOWN
+    assert f"process {pid} of agent other" in refusals(planned(processes, server, "done"))
+
+
+def test_an_agent_that_is_registered_after_the_plan_does_not_end_with_another(
+    server: RealTmux, processes: Background
+) -> None:
+    pid = nested(server, processes, "agent_outer")
+    written(processes, outer={"tmux_session": "agent_outer"}, inner={"cursor_pid": pid})
+    registry = processes.directory / "AGENT_REGISTRY.json"
+    both = json.loads(registry.read_text())
+    without = {**both, "agents": [each for each in both["agents"] if each["id"] == "outer"]}
+    registry.write_text(json.dumps(without))
+    plan = planned(processes, server, "outer")
+    assert plan.steps
+    registry.write_text(json.dumps(both))
+    (step,) = carry_out(plan, server.client(), "").steps
+    assert step.result is Result.LEFT and f"process {pid} of agent inner" in step.detail
+    assert "agent_outer" in server.names()
+
+
+@pytest.mark.parametrize("of_agent", [True, False], ids=["an agent's session", "an orphan"])
+def test_an_agent_of_a_workspace_near_the_session_does_not_end_with_it(
+    server: RealTmux, processes: Background, tmp_path: Path, of_agent: bool
+) -> None:
+    near = tmp_path / "near"
+    near.mkdir()
+    pid = nested(server, processes, "agent_outer", folder=near)
+    write_agents(near, "json", inner={"cursor_pid": pid})
+    written(processes, **({"outer": {"tmux_session": "agent_outer"}} if of_agent else {"one": 1}))
+    roll = roll_of(processes, server)
+    if of_agent:
+        plan = weighed_kill(roll, [row_of(roll, "outer")])
+    else:
+        (session,) = roll.answer.sessions.values()
+        plan = weighed_kill(roll, [], [session])
+    assert f"process {pid} of agent inner" in refusals(plan) and str(near) in refusals(plan)
+    assert "agent_outer" in server.names()
+
+
+_IN_TERMINAL = """
+import os, pty, time
+pid, _ = pty.fork()
+if not pid:
+    print(os.getpid(), file=open({file!r}, "w"), flush=True)
+    time.sleep(600)
+time.sleep(600)
+"""
+
+
+def test_an_agent_whose_terminal_another_agent_holds_does_not_end_with_it(
+    server: RealTmux, processes: Background
+) -> None:
+    file = processes.directory / "pid"
+    processes.directory.mkdir(parents=True, exist_ok=True)
+    code = _IN_TERMINAL.format(file=str(file))
+    server.start("agent_outer", f"exec {sys.executable} -c {shlex.quote(code)} inner")
+    until(lambda: file.exists() and file.read_text().strip(), "the inner agent")
+    pid = int(file.read_text())
+    outer = {"tmux_session": "agent_outer"}
+    written(processes, outer=outer, inner={"cursor_pid": pid})
+    assert row_of(roll_of(processes, server), "inner").verdict is Verdict.LIVE
+    said = refusals(planned(processes, server, "outer"))
+    assert f"process {pid} of another agent runs in a terminal" in said
+    assert runs(pid)
+    server.kill("agent_outer")
+
+
+def test_an_agent_in_a_terminal_that_another_agent_leads_does_not_end_with_it(
+    server: RealTmux, processes: Background
+) -> None:
+    """Both have no session of tmux: the outer one leads a process session with a terminal."""
+    server.start("keeper")
+    file = processes.directory / "pid"
+    processes.directory.mkdir(parents=True, exist_ok=True)
+    inner = f"import os, time; print(os.getpid(), file=open({str(file)!r}, 'w')); time.sleep(600)"
+    leader = (
+        "import subprocess, sys, time; "
+        f"subprocess.Popen([sys.executable, '-uc', {inner!r}, 'inner']); time.sleep(600)"
+    )
+    outer, theirs = os.forkpty()
+    if not outer:
+        os.execv(sys.executable, [sys.executable, "-c", leader, "outer"])
+    try:
+        until(lambda: file.exists() and file.read_text().strip(), "the inner agent")
+        pid = int(file.read_text())
+        written(processes, outer=outer, inner=pid)
+        said = refusals(planned(processes, server, "outer"))
+        assert f"process {pid} of another agent runs in a terminal" in said
+        outcome = killed(processes, server, "outer", "inner")
+        assert [each.result for each in outcome.steps] == [Result.DONE] * 2, outcome.steps
+    finally:
+        os.close(theirs)
+        os.waitpid(outer, 0)
 
 
 def test_a_kill_of_both_ends_both(server: RealTmux, processes: Background) -> None:

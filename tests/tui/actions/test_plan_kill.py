@@ -22,7 +22,7 @@ from tests.support.rolls import (
     task_state,
 )
 from tui.actions import footprint
-from tui.actions.footprint import origin_of_ended
+from tui.actions.evidence.origins import origin_of_ended
 from tui.actions.plan import Footprint, Plan
 from tui.actions.plan_complete import plan_complete
 from tui.actions.plan_kill import plan_kill

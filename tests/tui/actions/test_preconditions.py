@@ -109,6 +109,10 @@ def reported_again(known: ActionEvidence) -> ActionEvidence:
     return replace(known, ends=dict.fromkeys(steps, replace(END, message="again")))
 
 
+def ends_another(known: ActionEvidence) -> ActionEvidence:
+    return replace(known, others=dict.fromkeys(KILLS.steps, "ends another agent"))
+
+
 def denied(known: ActionEvidence) -> ActionEvidence:
     steps = (*KILLS.steps, *COMPLETES.steps)
     return replace(known, denied=dict.fromkeys(steps, "no permission"))
@@ -145,6 +149,7 @@ SPOILED: dict[str, tuple[str, Spoil]] = {
     "is_not_our_session": ("live", lambda e: replace(e, holding_us=frozenset({LIVE.id}))),
     "panes_are_its_own": ("live", lambda e: replace(e, sharing={LIVE.id: "view"})),
     "panes_were_made_in_it": ("live", lambda e: replace(e, mixed={LIVE.id: "mixed"})),
+    "ends_no_other_agent": ("live", ends_another),
     "is_not_claimed": ("agent_lost", lambda e: replace(e, claims={LOST.id: "listed"})),
 }
 

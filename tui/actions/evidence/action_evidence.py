@@ -69,9 +69,9 @@ class ActionEvidence:
             may have it.
         leftovers: Maps a step to the running processes that may belong to its agent, although the
             agent's session is gone.
-        mixed: Maps a session's id to the message that panes were moved into or out of the session,
-            or that another agent runs in its terminal.
+        mixed: Maps a session's id to the message that panes were moved into or out of the session.
         claims: Maps a session's id to the reason why the session may belong to another agent.
+        others: Maps a step to the reason why it would also end another agent.
         holding_us: The ids of the sessions in which muster itself runs.
         rows: Maps the path of a registry to its agents in the roll call.
         holders: Maps a session's id to the agents in the roll call that have, or may have, this
@@ -96,6 +96,7 @@ class ActionEvidence:
     leftovers: Mapping[Step, Leftover] = field(default_factory=dict)
     mixed: Mapping[str, str] = field(default_factory=dict)
     claims: Mapping[str, str] = field(default_factory=dict)
+    others: Mapping[Step, str] = field(default_factory=dict)
     holding_us: frozenset[str] = frozenset()
     rows: Mapping[Path, Sequence[AgentRow]] = field(default_factory=dict)
     holders: Mapping[str, Sequence[AgentRow]] = field(default_factory=dict)

@@ -13,6 +13,7 @@ from registry.snapshots import when_free
 from registry.sources import TaskSource
 from tui.actions.evidence.action_evidence import ActionEvidence, TaskEvidence
 from tui.actions.evidence.leftovers import find_leftovers
+from tui.actions.evidence.other_agents import why_others_would_end
 from tui.actions.evidence.record_permission import denied_records
 from tui.actions.evidence.reported_ends import ends_now
 from tui.actions.evidence.running_processes import find_running
@@ -101,8 +102,8 @@ def evidence_now(plan: Plan, snapshot: TmuxSnapshot) -> ActionEvidence:
 def looked_at(plan: Plan, evidence: ActionEvidence) -> ActionEvidence:
     """Adds data of this host to evidence.
 
-    These are `leftovers`, `processes`, `mixed`, `claims`, `ends`, `ending`, `unwritable` and
-    `denied`.
+    These are `leftovers`, `processes`, `mixed`, `claims`, `others`, `ends`, `ending`, `unwritable`
+    and `denied`.
 
     This function is called when the plan is made, and again before the plan is executed.
     """
@@ -138,10 +139,13 @@ def looked_at(plan: Plan, evidence: ActionEvidence) -> ActionEvidence:
     if plan.verb is not Verb.KILL or snapshot.state is TmuxState.UNKNOWN:
         return evidence
     nearby, sessions = plan.nearby or NearbyWorkspaces(), snapshot.sessions.values()
+    claims = claims_on(nearby, held, snapshot)
+    of_steps = {step: now for step in plan.ending if (now := session_now(step, evidence))}
     return replace(
         evidence,
-        mixed=_mixed(sessions) | _with_other_agents(plan, sessions),
-        claims={session.id: why for session, why in claims_on(nearby, held, snapshot).items()},
+        mixed=_mixed(sessions),
+        claims={session.id: why for session, why in claims.items()},
+        others=why_others_would_end(plan, of_steps, snapshot, nearby),
     )
 
 
@@ -167,30 +171,6 @@ def _gone(plan: Plan, evidence: ActionEvidence) -> Iterator[Step]:
         is_gone = step.process is None and (now is None or now.ended is not None)
         if step.row is not None and is_active(step.row.record.meaning) and is_gone:
             yield step
-
-
-def _with_other_agents(plan: Plan, sessions: Collection[Session]) -> dict[str, str]:
-    """Maps the ids of sessions in whose terminals other agents run to the reasons.
-
-    When tmux ends a session, the kernel ends the processes in the terminals of its panes.
-    """
-    if not plan.spared:
-        return {}
-    # Imported late, because most plans spare no process.
-    from tui.host.process import procfs
-
-    led: dict[int, int] = {}
-    for pid, started in plan.spared:
-        stat = procfs.stat_of(pid)
-        if stat is not None and stat.identity == (pid, started) and not stat.is_ended:
-            led[stat.session] = pid
-    return {
-        session.id: f"process {led[pane]} of another agent runs in the terminal of the session, "
-        "and would end with the session; first end that agent, or kill both together"
-        for session in sessions
-        for pane in session.pids
-        if pane in led
-    }
 
 
 def _mixed(sessions: Collection[Session]) -> dict[str, str]:

@@ -19,6 +19,11 @@ _IN_CONTAINER = (
     f"run muster on the host. {_ALONE}"
 )
 
+_UNREADABLE = (
+    "process {} exists, but muster cannot read its data in /proc; run muster as root, or, if you "
+    "know that the agent has ended, complete this agent alone"
+)
+
 
 @dataclass(frozen=True, slots=True)
 class AgentProcess:
@@ -74,6 +79,8 @@ def look_up(pids: Iterable[int], before: Mapping[int, AgentProcess]) -> Mapping[
             process = AgentProcess(pid, stat.started, procfs.begun_at(stat), words=_words(pid))
         elif why_all is not None:
             process = AgentProcess(pid, unseen=why_all)
+        elif stat is None and procfs.may_exist(pid):
+            process = AgentProcess(pid, unseen=_UNREADABLE.format(pid))
         elif known is not None and known.started is None and known.unseen is None:
             process = known
         else:

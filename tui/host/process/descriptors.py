@@ -10,6 +10,9 @@ from typing import NamedTuple
 
 from tui.host.process import procfs
 
+_PTY_MAJOR = 136
+"""The major device number of pseudo-terminals; see the kernel's list of devices."""
+
 _LISTENING = 0x10000  # __SO_ACCEPTCON, in the flags of /proc/PID/net/unix
 
 _SOCKETS_AT_MOST = 64 * 1024 * 1024
@@ -113,3 +116,38 @@ def listens(pid: int) -> bool | None:
     if listening_path(pid) is not None:
         return True
     return False if may_see_files(pid) else None
+
+
+def terminals_held(pid: int) -> frozenset[int]:
+    """Returns the numbers of the pseudo-terminals whose controlling end a process has open.
+
+    When the last process closes this end, the kernel hangs up the terminal. The numbers are those
+    of `procfs.Stat.terminal`. The result is empty if muster may not list the open files.
+    """
+    numbers = set()
+    with suppress(OSError):
+        for link, target in open_files(pid):
+            # Mounted at different places, and in a container below another name.
+            if target.endswith("/ptmx"):
+                with suppress(OSError, ValueError):
+                    numbers.add(_terminal_number(Path(link.replace("/fd/", "/fdinfo/"))))
+    return frozenset(numbers)
+
+
+def _terminal_number(info: Path) -> int:
+    """Returns the device number of the terminal that belongs to an open /dev/ptmx.
+
+    Raises:
+        OSError: The file is closed.
+        ValueError: The kernel does not tell.
+    """
+    for line in info.read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == "tty-index":
+            return _device_number(_PTY_MAJOR, int(value))
+    raise ValueError(f"no tty-index in {info}")
+
+
+def _device_number(major: int, minor: int) -> int:
+    """Returns a device number as /proc/PID/stat has it; see proc_pid_stat(5)."""
+    return (minor & 0xFF) | (major << 8) | ((minor & ~0xFF) << 12)

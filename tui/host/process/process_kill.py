@@ -23,8 +23,8 @@ _ROUNDS = 50
 
 
 def survivors(known: Iterable[Process]) -> tuple[Process, ...]:
-    """Returns the given processes that have not ended."""
-    return tuple(process for process in known if _is_same(process))
+    """Returns the given processes that have not certainly ended."""
+    return tuple(process for process in known if _is_same(process) or _is_unreadable(process))
 
 
 def end(
@@ -95,6 +95,10 @@ def _since(seen: Iterable[Process], origins: Collection[Origin]) -> tuple[Proces
 def _is_same(process: Process) -> bool:
     stat = procfs.stat_of(process.pid)
     return stat is not None and stat.identity == process.identity and not stat.is_ended
+
+
+def _is_unreadable(process: Process) -> bool:
+    return procfs.stat_of(process.pid) is None and procfs.may_exist(process.pid)
 
 
 def _is_still_of(process: Process) -> bool:

@@ -419,7 +419,7 @@ class Look:
             The pids of the processes that meet the conditions, and a map from the pid of each
             other process to the reason.
         """
-        spared = self.ourselves | {0, INIT} | self.servers
+        spared = self.ourselves | {0, INIT} | self.servers | self.of_agents(origin.spared)
         facts = {}
         for pid in self.said_to_be_of(origin) - spared:
             users = self.users_of(pid)

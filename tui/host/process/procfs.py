@@ -265,6 +265,21 @@ def stat_of(pid: int) -> Stat | None:
         return None
 
 
+def may_exist(pid: int) -> bool:
+    """Returns whether a process may exist, although `stat_of` returns nothing.
+
+    Without a permission (SELinux), or if the system has no memory or no free descriptor, the data
+    of an existing process cannot be read.
+    """
+    try:
+        os.lstat(f"/proc/{pid}")
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    except OSError:
+        return True
+    return True
+
+
 def all_stats() -> dict[int, Stat]:
     """Maps the pids of all visible processes to the data of these processes.
 
