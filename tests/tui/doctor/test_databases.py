@@ -142,9 +142,7 @@ def test_an_unknown_word_in_json_is_not_judged_as_in_a_database(tmp_path: Path) 
     workspaces = [Workspace(files.path.resolve())]
     found = examine(workspaces, take_roll(workspaces, TMUX, POLICY), settled=0.0)
     (says,) = [each.says for each in found.findings if each.kind.value == "unknown_status"]
-    assert says.endswith(
-        "so it treats such an agent as active; the counters in JSON registries do not count it"
-    )
+    assert says.endswith("so it treats such an agent as active")
 
 
 def test_the_files_of_a_database_are_named_in_text_and_json(built: Database) -> None:
