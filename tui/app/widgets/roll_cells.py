@@ -133,8 +133,9 @@ def _agent_progress(shown: AgentCells, wide: int) -> list[Piece]:
 
 
 def _load_of(shown: AgentCells) -> Load | None:
-    # The load of an ended session stays in `loads` until the next measurement.
-    return shown.drawing.loads.get(shown.line.key) if shown.row.session is not None else None
+    # The load of an ended session or process stays in `loads` until the next measurement.
+    runs = shown.row.session is not None or shown.row.process is not None
+    return shown.drawing.loads.get(shown.line.key) if runs else None
 
 
 def _agent_cpu(shown: AgentCells, wide: int) -> list[Piece]:
