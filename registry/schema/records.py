@@ -225,6 +225,8 @@ class TaskRecord:
         phases: Maps the number of each phase to the phase.
         other_sessions: Older data of agents in `agents` that name another session for the agent.
             Either session may be the agent's.
+        is_whole: Whether all agents of the task are known; False if a further file that may list
+            agents could not be read.
     """
 
     task_id: str | None
@@ -243,6 +245,7 @@ class TaskRecord:
     phase: int | None = None
     phases: Mapping[int, Phase] = field(default_factory=dict)
     other_sessions: tuple[AgentRecord, ...] = ()
+    is_whole: bool = True
 
     # Cached, because every change of any registry causes a new use of these values.
 

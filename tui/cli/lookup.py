@@ -43,7 +43,7 @@ def tasks_in(
             if unread is not None:
                 unread[source.directory] = error
             continue
-        yield from (task for task in tasks if task.problem is None)
+        yield from (task for task in tasks if task.is_readable)
 
 
 def find_task(workspaces: tuple[Workspace, ...], task_id: str | None) -> TaskSource:

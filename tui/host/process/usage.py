@@ -1,7 +1,8 @@
 """Measures the CPU time and the memory that all processes of a session, or of an agent, use.
 
-These are the processes that a kill would end (`tui.host.process.process_tree`). Each measurement reads ``/proc/PID/stat`` of every process. It
-reads the environment of a process only once for each program that the process runs. Linux only.
+These are the processes that a kill would end (`tui.host.process.process_tree`). Each measurement
+reads ``/proc/PID/stat`` of every process. It reads the environment of a process only once for each
+program that the process runs. Linux only.
 """
 
 from __future__ import annotations
