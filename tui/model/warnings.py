@@ -79,7 +79,7 @@ def mass_death_warning(death: MassDeath, socket: Path) -> str:
 def doubts_of(roll: RollCall) -> Mapping[str, str]:
     """Maps the name of a missing session to the reason why the session may still exist.
 
-    A session is left out if its agent reported its end a moment ago: then it has most likely ended.
+    A session is left out if its agent reported its end a moment ago: it has most likely ended.
     """
     doubts = roll.evidence.doubts
     if not doubts:
