@@ -155,7 +155,9 @@ def test_a_list_says_that_its_agents_are_not_read(
     assert run(today, "list", "--json") == 0
     roll = printed(capsys)
     assert (roll["orphans"], roll["orphans_known"], roll["counts"]["orphan"]) == ([], False, 0)
+    assert roll["agents_known"] is False
     (workspace,) = roll["workspaces"]
+    assert not any(task["agents_known"] for task in workspace["tasks"])
     path = str(today.path / "registry" / "state.sqlite3")
     assert workspace["database"]["path"] == path
     assert workspace["database"]["readable"] is False

@@ -200,6 +200,8 @@ def _task_head(shown: TaskCells, wide: int) -> list[Piece]:
     head = task_id_pieces(shown, wide - len(phase) if phase else None)
     if record is not None and record.warnings:
         head.append((f"  ! {harmless(record.warnings[0], 200)}", "error"))
+    elif _are_agents_unknown(shown.task):
+        head.append(("  ! agents unknown", "error"))
     if phase:
         head.append((phase, "finished"))
     if state.description:
@@ -208,9 +210,15 @@ def _task_head(shown: TaskCells, wide: int) -> list[Piece]:
     return exactly(head, wide)
 
 
+def _are_agents_unknown(task: TaskRoll) -> bool:
+    """Returns whether all agents of a task may be in a database that muster cannot read."""
+    return not task.agents and not task.agents_known
+
+
 def _task_status(shown: TaskCells, wide: int) -> list[Piece]:
     record = shown.task.state.record
-    status = fit(harmless((record.status if record else "") or "-", 40), wide - 1)
+    written = "?" if _are_agents_unknown(shown.task) else record.status if record else ""
+    status = fit(harmless(written or "-", 40), wide - 1)
     return [(" ", ""), *highlighted(status, "finished", shown.drawing.view.wanted, "status")]
 
 
@@ -220,7 +228,8 @@ def _task_progress(shown: TaskCells, wide: int) -> list[Piece]:
 
 def _task_completed(shown: TaskCells, wide: int) -> list[Piece]:
     task = shown.task
-    done = f"{task.completed}/{len(task.agents)}" if task.agents else "-"
+    done = "?" if _are_agents_unknown(task) else "-"
+    done = f"{task.completed}/{len(task.agents)}" if task.agents else done
     return [(fit(f" {done:>{wide - 1}}", wide), "finished")]
 
 
