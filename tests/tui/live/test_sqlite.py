@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -224,6 +226,21 @@ def test_an_agent_of_a_task_without_a_directory_is_judged_and_never_changed(
     assert "AGENT_REGISTRY.json" not in said.out + said.err
     assert "agent_lone" in server.names()
     assert agent_row(built, "agents", "lost") == before
+    assert agent_row(built, "agents", "gone")["status"] == "completed"
+
+
+def test_a_zombie_without_a_directory_can_be_completed_alone_and_the_doctor_says_so(
+    built: Database, server: RealTmux, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(built.workspace / "TASK-1")
+    assert run("doctor", "-S", str(server.socket)) == 1
+    said = capsys.readouterr().out
+    assert "it is not known whether its processes still run: no registry at" in said
+    (command,) = re.findall("If the agent has ended, run `muster ([^`]*)`", said)
+    assert main([*shlex.split(command), "--yes"]) == 1
+    said = capsys.readouterr()
+    assert "done: gone (running -> completed)" in said.out
+    assert "nothing was changed" not in said.out + said.err
     assert agent_row(built, "agents", "gone")["status"] == "completed"
 
 
