@@ -100,9 +100,8 @@ def _unread(workspace: WorkspaceRoll) -> str | None:
     database = workspace.database
     if database is None:
         return None
-    why = f": {database.problem}" if database.problem is not None else ""
-    cause = f"{database.path.name}{why}"
-    return "agents unknown" if workspace.error == cause else f"agents unknown: {cause}"
+    is_said = workspace.error == database.cause
+    return "agents unknown" if is_said else f"agents unknown: {database.cause}"
 
 
 def _orphan(line: Line, session: Session, drawing: Drawing, marked: bool) -> list[Piece]:
