@@ -9,7 +9,7 @@ from typing import Any
 from registry.checks.hierarchy import FIELD, set_places
 from registry.checks.issue import Issue, IssueKind
 from registry.schema import counters, edits
-from registry.schema.records import agent_entries, counts_as_active
+from registry.schema.records import agent_entries, counts_as_active, is_certainly_active
 from registry.storage.codec import Json
 
 
@@ -70,7 +70,7 @@ class ReturnedAgents:
         if isinstance(hierarchy, dict):
             task[FIELD] = _copied(hierarchy)
         self._appender = edits.Appender(task)
-        self._all, self._active = counters.count_all(task), counters.count_active(task)
+        self._all, self._actives = counters.count_all(task), counters.active_range(task)
         self._least, self._most = counters.completed_range(task)
 
     def add(self, entry: Mapping[str, Any]) -> None:
@@ -84,21 +84,22 @@ class ReturnedAgents:
         """
         task, names = self._task, counters.counter_names(self._task)
         added = self._appender.append(entry, entry["parent"])
-        is_active = counts_as_active(task, added)
+        is_active = int(counts_as_active(task, added))
+        is_sure = int(is_certainly_active(task, added))
         self._adapt(names.total, self._all, self._all, 1)
-        self._adapt(names.active, self._active, self._active, int(is_active))
+        self._adapt(names.active, *self._actives, is_active)
         if names.completed is not None:
             by = int(counters.ended_by_itself(added))
             self._adapt(names.completed, self._least, self._most, by)
         least, most = counters.completions_of(added)
         self._all += 1
-        self._active += is_active
+        self._actives = self._actives[0] + is_sure, self._actives[1] + is_active
         self._least += least
         self._most += most
 
     def _adapt(self, counter: str, least: int, most: float, by: int) -> None:
         value = self._task.get(counter)
-        if counters.is_count(value) and least <= value <= most:
+        if counters.is_within(value, least, most):
             self._task[counter] = value + by
 
 

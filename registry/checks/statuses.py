@@ -48,8 +48,6 @@ def _unknown(word: str, found: list[WrittenStatus]) -> Issue:
     meaning = "it treats such an agent as active"
     if any(written.file.name == DATABASE for written in found):
         meaning += ", but as completed in a database with a progress of 100 %"
-    if any(written.file.name != DATABASE for written in found):
-        meaning += "; the counters in JSON registries do not count it"
     subject = f"{agents} has" if count == 1 else f"one of {agents} has"
     return Issue(
         IssueKind.UNKNOWN_STATUS,

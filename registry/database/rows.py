@@ -63,6 +63,9 @@ _WANTED_REPORTS: Mapping[str, tuple[str, ...]] = {
     _REPORTS: ("task_id", "agent_id", "timestamp", "status", "progress", "message"),
 }
 
+# The first orchestrators with a database wrote the time of a report nowhere else.
+_REPORT_TIMES = ("task_id", "agent_id", "timestamp", "status")
+
 _NEEDED: Mapping[str, tuple[str, ...]] = {
     "tasks": ("task_id",),
     "agents": AGENTS_NEED,
@@ -183,6 +186,8 @@ def _all_rows(
     transaction: Transaction, wanted: Mapping[str, tuple[str, ...]], before: Rows | None
 ) -> Rows:
     check_schema(transaction)
+    if "last_update" not in transaction.columns("agents"):
+        wanted = {_REPORTS: _REPORT_TIMES, **wanted}
     values = {table: _values(transaction, table, columns) for table, columns in wanted.items()}
     present = {table: found for table, found in values.items() if found is not None}
     return Rows(

@@ -27,7 +27,8 @@ class Rows:
         tasks, agents, agent_hierarchy, phases, task_config: The rows of these tables, in the order
             of the table; empty if the table does not exist.
         absent: The names of the tables that do not exist, or lack a column that is needed.
-        agent_progress_latest: The rows of this table; empty unless `read_rows` was asked for them.
+        agent_progress_latest: The rows of this table; empty unless `read_rows` was asked for them,
+            or unless the table `agents` has no column `last_update`.
         values: Maps the name of each table to its columns, and to the values of each row.
     """
 

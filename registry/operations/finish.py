@@ -20,7 +20,7 @@ from registry.schema.arguments import (
     path_or_none,
     timestamp,
 )
-from registry.schema.records import Deployment, agent_entries, has_not_ended
+from registry.schema.records import Deployment, agent_entries, counts_as_active
 from registry.schema.statuses import is_terminal, meaning_of
 from registry.schema.zombies import ended_just_now
 from registry.storage.codec import Json
@@ -279,7 +279,7 @@ def _finish(
         status, fields = ends.of(agent_id)
         return status, {**extra, **fields}
 
-    in_task = edits.finish_each(task, end_of_wanted, has_not_ended)
+    in_task = edits.finish_each(task, end_of_wanted, counts_as_active)
     ours = {change.agent_id for change in in_task}
     in_global = _follow(task, global_, wanted, ours, ends, judged) if global_ is not None else []
     entries = {id_: entry for id_, entry in agent_entries(task) if id_}
@@ -290,7 +290,7 @@ def _finish(
         if id_ not in changed
     }
     ended = frozenset(
-        id_ for id_ in untouched if id_ in entries and not has_not_ended({}, entries[id_])
+        id_ for id_ in untouched if id_ in entries and not counts_as_active({}, entries[id_])
     )
     return FinishReport(tuple(changed.values()), untouched, (), (), ended)
 
@@ -307,7 +307,7 @@ def _is_judged(agent_id: str | None, entry: Json, judged: Judged) -> bool:
 
 def _why_untouched(entry: Json) -> str:
     status = entry.get("status")
-    if has_not_ended({}, entry):
+    if counts_as_active({}, entry):
         return f"was deployed again meanwhile; its status stays {status!r}"
     return f"is already {status!r}"
 
@@ -347,4 +347,4 @@ def _follow(
             return ends.of(agent_id) if _is_judged(agent_id, listed, judged) else None
         return end_of(entry) if agent_id in ours or not ended_just_now(entry, now) else None
 
-    return edits.finish_each(global_, end_in_task, has_not_ended)
+    return edits.finish_each(global_, end_in_task, counts_as_active)

@@ -7,7 +7,12 @@ from collections.abc import Mapping
 from typing import Any, TypeGuard
 
 from registry.dataclass import dataclass
-from registry.schema.records import agent_entries, counts_as_active, is_global
+from registry.schema.records import (
+    agent_entries,
+    counts_as_active,
+    is_certainly_active,
+    is_global,
+)
 from registry.schema.statuses import is_terminal_task
 from registry.storage.codec import Json
 
@@ -41,6 +46,16 @@ def counter_names(registry: Json) -> CounterNames:
 def count_active(registry: Json) -> int:
     """Returns the number of active agents in the registry."""
     return sum(counts_as_active(registry, entry) for _, entry in agent_entries(registry))
+
+
+def active_range(registry: Json) -> tuple[int, int]:
+    """Returns the least and the greatest correct value of the counter of active agents.
+
+    The two values differ by the agents with an unknown status: when the orchestrator repairs the
+    counter, it leaves them out.
+    """
+    least = sum(is_certainly_active(registry, entry) for _, entry in agent_entries(registry))
+    return least, count_active(registry)
 
 
 def is_completed(entry: Json) -> bool:
@@ -115,6 +130,11 @@ def is_count(value: object) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def is_within(value: object, least: int, most: float) -> TypeGuard[int]:
+    """Returns whether a value is an integer in a range of correct values of a counter."""
+    return is_count(value) and least <= value <= most
+
+
 def count_all(registry: Json) -> int:
     """Returns the number of agents in the registry."""
     return len(agent_entries(registry))
@@ -163,25 +183,24 @@ class CounterDrift:
 def counter_drifts(registry: Json) -> tuple[CounterDrift, ...]:
     """Returns the counters of a registry that have a wrong value, except the counters of tasks.
 
-    Every value of `completed_count` in the range `completed_range` is correct.
+    Every value in the ranges `active_range` and `completed_range` is correct.
 
     Args:
         registry: A task's registry or the global registry, decoded and checked by
             `edits.check_agents`.
     """
     names = counter_names(registry)
-    counted = {
-        names.active: count_active(registry),
-        names.total: count_all(registry),
-    }
-    drifts = [
-        CounterDrift(counter, registry.get(counter), count)
-        for counter, count in counted.items()
-        if not is_count(registry.get(counter)) or registry[counter] != count
+    least, active = active_range(registry)
+    total = count_all(registry)
+    ranges: list[tuple[str, int, float, int]] = [
+        (names.active, least, active, active),
+        (names.total, total, total, total),
     ]
     if names.completed is not None:
-        written = registry.get(names.completed)
-        least, most = completed_range(registry)
-        if not is_count(written) or not least <= written <= most:
-            drifts.append(CounterDrift(names.completed, written, count_completed(registry)))
-    return tuple(drifts)
+        fewest, most = completed_range(registry)
+        ranges.append((names.completed, fewest, most, count_completed(registry)))
+    return tuple(
+        CounterDrift(counter, registry.get(counter), count)
+        for counter, low, high, count in ranges
+        if not is_within(registry.get(counter), low, high)
+    )

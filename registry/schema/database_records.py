@@ -57,7 +57,7 @@ def workspace_record(rows: Rows, before: WorkspaceRecord | None = None) -> Works
         before: The record of an earlier reading, or None. The record of a task whose rows have not
             changed is the same object.
     """
-    agents = _by_task(rows.agents)
+    agents = _by_task(_with_report_times(rows))
     hierarchies, phases = _by_task(rows.agent_hierarchy), _by_task(rows.phases)
     configs = _by_task(rows.task_config)
     own = {task_id: entries[-1] for task_id, entries in _by_task(rows.tasks).items()}
@@ -83,6 +83,20 @@ def workspace_record(rows: Rows, before: WorkspaceRecord | None = None) -> Works
         for task_id, task in tasks.items()
     }
     return WorkspaceRecord(tasks, listed, of_task)
+
+
+def _with_report_times(rows: Rows) -> tuple[Row, ...]:
+    """Returns the rows of agents; without `last_update`, the time of the last report is added."""
+    if not rows.agents or not rows.agent_progress_latest or "last_update" in rows.agents[0]:
+        return rows.agents
+    times = {
+        (row.get("task_id"), row.get("agent_id")): row.get("timestamp")
+        for row in rows.agent_progress_latest
+    }
+    return tuple(
+        {**row, "last_update": times.get((row.get("task_id"), row.get("agent_id")))}
+        for row in rows.agents
+    )
 
 
 def _by_task(rows: tuple[Row, ...]) -> dict[str, list[Row]]:

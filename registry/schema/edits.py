@@ -8,6 +8,7 @@ from typing import Any
 from registry.dataclass import dataclass
 from registry.errors import AgentNotFoundError, DuplicateAgentError, WrongShapeError
 from registry.schema.counters import (
+    active_range,
     completed_range,
     count_active,
     count_all,
@@ -17,9 +18,15 @@ from registry.schema.counters import (
     ended_by_itself,
     is_count,
     is_reference,
+    is_within,
 )
-from registry.schema.records import ORCHESTRATOR, agent_entries, counts_as_active, is_global
-from registry.schema.statuses import is_active
+from registry.schema.records import (
+    ORCHESTRATOR,
+    agent_entries,
+    counts_as_active,
+    is_certainly_active,
+    is_global,
+)
 from registry.storage.codec import Json, kind_of
 
 
@@ -192,7 +199,7 @@ def remove_agent(
     entries = _entries(registry, agent_id, is_meant)
     if not entries:
         return False
-    was_right = _is_completed_right(registry)
+    right = _Right.of(registry)
     active = sum(counts_as_active(registry, entry) for entry in entries)
     completed = sum(ended_by_itself(entry) for entry in entries)
     take_out(registry, entries)
@@ -204,7 +211,7 @@ def remove_agent(
                 if not children:
                     del hierarchy[parent]
     _shift(registry, counter_names(registry).total, -len(entries), count_all)
-    _count(registry, -active, -completed, was_right)
+    _count(registry, -active, -completed, right)
     return True
 
 
@@ -295,38 +302,56 @@ def set_status(
     if not entries:
         raise AgentNotFoundError(agent_id)
     previous = entries[0].get("status")
-    was_right = _is_completed_right(registry)
+    right = _Right.of(registry)
     active = completed = 0
     for entry in entries:
         active -= counts_as_active(registry, entry)
         completed -= counts(entry)
         entry["status"] = status
         entry.update(fields)
-        active += is_active(status)
+        active += counts_as_active(registry, entry)
         completed += counts(entry)
-    _count(registry, active, completed, was_right)
+    _count(registry, active, completed, right)
     return StatusChange(agent_id, previous if isinstance(previous, str) else None, status)
 
 
-def _is_completed_right(registry: Json) -> bool:
-    counter = counter_names(registry).completed
-    if counter is None:
-        return False
-    value = registry.get(counter)
-    least, most = completed_range(registry)
-    return is_count(value) and least <= value <= most
+@dataclass(frozen=True, slots=True)
+class _Right:
+    """Which counters of a registry have a correct value before a change of agents.
+
+    Attributes:
+        active: Whether the counter of active agents is correct.
+        completed: Whether the counter of agents that ended by themselves exists and is correct.
+    """
+
+    active: bool
+    completed: bool
+
+    @classmethod
+    def of(cls, registry: Json) -> _Right:
+        """Returns which counters of a registry are correct now."""
+        names = counter_names(registry)
+        active = is_within(registry.get(names.active), *active_range(registry))
+        if names.completed is None:
+            return cls(active, completed=False)
+        return cls(active, is_within(registry.get(names.completed), *completed_range(registry)))
 
 
-def _count(registry: Json, active: int, completed: int, was_right: bool) -> None:
+def _count(registry: Json, active: int, completed: int, right: _Right) -> None:
+    """Adapts the counters to a change of agents; a correct counter stays correct."""
     names = counter_names(registry)
     _shift(registry, names.active, active, count_active)
+    if right.active:
+        # The counter may not have included an agent with an unknown status.
+        least, most = active_range(registry)
+        registry[names.active] = min(max(registry[names.active], least), most)
     if names.completed is None:
         return
     _shift(registry, names.completed, completed, count_completed)
-    if was_right:
+    if right.completed:
         # The counter may not have included an agent that failed.
-        least, most = completed_range(registry)
-        registry[names.completed] = min(max(registry[names.completed], least), most)
+        fewest, greatest = completed_range(registry)
+        registry[names.completed] = min(max(registry[names.completed], fewest), greatest)
 
 
 def shift_counters(registry: Json, *, active: int = 0, total: int = 0) -> None:
@@ -366,7 +391,7 @@ def finish(
 def finish_each(
     registry: Json,
     end_of: Callable[[str | None, Json], End | None],
-    may_end: Callable[[Json, Json], bool] = counts_as_active,
+    may_end: Callable[[Json, Json], bool] = is_certainly_active,
 ) -> list[StatusChange]:
     """Gives active agents a terminal status; `end_of` chooses the status of each agent.
 
@@ -380,7 +405,7 @@ def finish_each(
         One change for each changed entry, in file order.
     """
     changes = []
-    was_right = _is_completed_right(registry)
+    right = _Right.of(registry)
     active = completed = 0
     for agent_id, entry in agent_entries(registry):
         end = end_of(agent_id, entry) if may_end(registry, entry) else None
@@ -394,5 +419,5 @@ def finish_each(
         completed += ended_by_itself(entry)
         changes.append(StatusChange(agent_id or "", previous, status))
     if changes:
-        _count(registry, active, completed, was_right)
+        _count(registry, active, completed, right)
     return changes

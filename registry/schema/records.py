@@ -66,11 +66,11 @@ def agent_entries(registry: Json) -> list[tuple[str | None, Json]]:
     return entries
 
 
-def counts_as_active(registry: Json, entry: Json) -> bool:
-    """Returns whether the registry's counter of active agents includes this entry.
+def is_certainly_active(registry: Json, entry: Json) -> bool:
+    """Returns whether the status of an entry is a known word for an active agent.
 
-    In a global registry, an entry has no status until the agent's first update. Such an agent
-    counts as active.
+    In a global registry, an entry has no status until the agent's first update. Such an agent is
+    active.
     """
     status = entry.get("status")
     if status is None and is_global(registry):
@@ -78,15 +78,16 @@ def counts_as_active(registry: Json, entry: Json) -> bool:
     return is_active(status)
 
 
-def has_not_ended(registry: Json, entry: Json) -> bool:
-    """Returns whether the verdicts take the agent of this entry for active.
+def counts_as_active(registry: Json, entry: Json) -> bool:
+    """Returns whether the agent of an entry is active, for verdicts and for counters alike.
 
-    An agent with an unknown status is not counted by `counts_as_active`, but has not ended.
+    A status that is not a known word counts as active. The orchestrator counts an agent when it
+    deploys the agent, and a report with such a word leaves its counters as they are.
     """
     status = entry.get("status")
     if isinstance(status, str) and meaning_of(status) in ACTIVE_STATUSES:
         return True
-    return counts_as_active(registry, entry)
+    return is_certainly_active(registry, entry)
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,6 +225,8 @@ class TaskRecord:
         phases: Maps the number of each phase to the phase.
         other_sessions: Older data of agents in `agents` that name another session for the agent.
             Either session may be the agent's.
+        is_whole: Whether all agents of the task are known; False if a further file that may list
+            agents could not be read.
     """
 
     task_id: str | None
@@ -242,6 +245,7 @@ class TaskRecord:
     phase: int | None = None
     phases: Mapping[int, Phase] = field(default_factory=dict)
     other_sessions: tuple[AgentRecord, ...] = ()
+    is_whole: bool = True
 
     # Cached, because every change of any registry causes a new use of these values.
 

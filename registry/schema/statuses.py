@@ -109,7 +109,7 @@ def is_known(status: str) -> bool:
 
 
 def is_active(status: object) -> bool:
-    """Returns whether a status is active, as the counters of a registry count.
+    """Returns whether a status is a known word for an active agent.
 
     The result is False for an unknown word, and for a value that is not a string.
     """

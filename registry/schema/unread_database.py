@@ -33,6 +33,11 @@ class UnreadDatabase:
     path: Path
     problem: str | None = None
 
+    @property
+    def cause(self) -> str:
+        """The name of the database, and the problem if there is one; without the directory."""
+        return self.path.name + (f": {self.problem}" if self.problem is not None else "")
+
     def __str__(self) -> str:
         if self.problem is None:
             message = "agents are in a database, which this version of muster does not write"

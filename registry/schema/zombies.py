@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterable
 
 from registry.errors import WrongShapeError
 from registry.schema.arguments import strings
-from registry.schema.records import agent_entries, counts_as_active
+from registry.schema.records import agent_entries, is_certainly_active
 from registry.schema.session_names import is_tmux_name_certain, spellings
 from registry.schema.statuses import is_terminal
 from registry.schema.timestamps import Instant, parse_time
@@ -78,7 +78,7 @@ def zombies_in(
         started = parse_time(entry.get("started_at"))
         # This includes agents that were registered while this process waited for the lock.
         just_started = started is not None and as_of - grace < started < now + grace
-        if counts_as_active(registry, entry) and not just_started:
+        if is_certainly_active(registry, entry) and not just_started:
             zombies.append((agent_id, entry))
     return zombies
 

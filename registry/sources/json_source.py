@@ -138,6 +138,11 @@ class JsonTask(_JsonSource):
         return self.registry
 
     @property
+    def is_readable(self) -> bool:
+        """See `TaskSource.is_readable`."""
+        return self.problem is None
+
+    @property
     def directory(self) -> Path:
         """See `Source.directory`."""
         return self.registry.parent

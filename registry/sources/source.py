@@ -180,7 +180,11 @@ class TaskSource(Source, Protocol):
 
     @property
     def problem(self) -> str | None:
-        """Why the task must not be opened; None if it may be opened."""
+        """Why the files of the task must not be opened; None if they may be opened."""
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether `read` needs no file that must not be opened; see `problem`."""
 
     @property
     def audit_name(self) -> str:

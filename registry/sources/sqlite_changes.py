@@ -9,7 +9,13 @@ from typing import TYPE_CHECKING, Literal, NoReturn
 
 from registry import agent_output, database, operations
 from registry.dataclass import replace
-from registry.errors import NotSupportedError, RegistryError, RegistryNotFoundError
+from registry.errors import (
+    BusyRegistryError,
+    NotSupportedError,
+    RegistryError,
+    RegistryNotFoundError,
+    UnwritableDatabaseError,
+)
 from registry.schema.database_records import LastReport, newest_of
 from registry.schema.layout import GLOBAL_REGISTRY
 from registry.schema.records import ORCHESTRATOR, AgentRecord, TaskRecord
@@ -33,6 +39,9 @@ if TYPE_CHECKING:
     from registry.storage.codec import Json
 
 
+_BY_HAND = "Correct the row by hand, while no orchestrator runs"
+
+
 class SqliteChanges:
     """The part of `SqliteTask` that changes the task."""
 
@@ -51,6 +60,11 @@ class SqliteChanges:
         """The directory of the task."""
         raise NotImplementedError
 
+    @property
+    def problem(self) -> str | None:
+        """See `TaskSource.problem`."""
+        raise NotImplementedError
+
     def output(self, agent_id: str, kind: OutputKind[Line]) -> AgentFile[Line]:
         """See `TaskSource.output`."""
         raise NotImplementedError
@@ -60,6 +74,22 @@ class SqliteChanges:
         try:
             return read_task(self.path, largest)
         except RegistryNotFoundError as error:
+            hand_on(error)
+            return None
+
+    def _readable_beside(self) -> Snapshot[TaskRecord] | None:
+        """Returns the task's JSON registry; None if there is none, or if it cannot be read.
+
+        The database has the task's agents, so a damaged registry prevents no change of them.
+
+        Raises:
+            BusyRegistryError: Another process is writing the registry.
+        """
+        try:
+            return when_free(self._beside)
+        except BusyRegistryError:
+            raise
+        except RegistryError as error:
             hand_on(error)
             return None
 
@@ -97,10 +127,14 @@ class SqliteChanges:
         """The task, as the functions that change databases name it.
 
         Raises:
-            RegistryError: The task's JSON registry cannot be read.
+            BusyRegistryError: Another process is writing the task's JSON registry.
+            UnwritableDatabaseError: The task has no directory for the files of its agents.
         """
+        if self.problem is not None:
+            why = f"is not written for this task: {self.problem}"
+            raise UnwritableDatabaseError(self.database, why, _BY_HAND)
         # Read before the database is locked: for a moment, another process may write the file.
-        beside = when_free(self._beside)
+        beside = self._readable_beside()
         newest = partial(self._newest, None if beside is None else beside.record)
         return operations.DatabaseTask(self.database, self.task_id, newest)
 
@@ -123,6 +157,8 @@ class SqliteChanges:
 
     def why_unwritable(self) -> str | None:
         """See `TaskSource.why_unwritable`."""
+        if self.problem is not None:
+            return f"{self.problem}: correct the row by hand"
         return database.why_unwritable(self.database)
 
     def why_locked(self) -> str | None:
@@ -175,7 +211,7 @@ class SqliteChanges:
 
     def _only_in_json(self, agent_ids: Collection[str]) -> Mapping[str, AgentRecord]:
         """Returns the agents that the task's JSON registry lists and the database does not."""
-        beside = when_free(self._beside)
+        beside = self._readable_beside()
         if beside is None or not beside.record.agents:
             return {}
         wanted = [agent for agent in beside.record.agents if agent.id in agent_ids]

@@ -10,10 +10,11 @@ from registry import agent_output
 from registry import audit as auditing
 from registry.database import Limits
 from registry.dataclass import dataclass, field, replace
-from registry.errors import RegistryError, RegistryNotFoundError
+from registry.errors import BusyRegistryError, RegistryError, RegistryNotFoundError
 from registry.schema.database_records import newest_of
 from registry.schema.layout import (
     DATABASE,
+    TASK_REGISTRY,
     UnreadDatabase,
     Workspace,
     find_database,
@@ -116,6 +117,11 @@ class SqliteTask(SqliteChanges):
         name = shown_name(self.task_id, 80)
         return f"its task_id {name} in the database cannot be the name of a directory"
 
+    @property
+    def is_readable(self) -> bool:
+        """True: the task is in the database, not in the files of the task."""
+        return True
+
     def unread_database(self) -> UnreadDatabase | None:
         """See `Source.unread_database`."""
         return self.cache.unread()
@@ -144,8 +150,19 @@ class SqliteTask(SqliteChanges):
         record = state.record.tasks.get(self.task_id)
         if record is None:
             raise RegistryNotFoundError(self.path)
-        beside = self._beside(min(largest, MAX_BYTES))
         own = state.signatures[self.task_id]
+        if self.problem is not None:
+            warnings = (self.problem, *record.warnings)
+            return Snapshot(self.path, replace(record, warnings=warnings), own)
+        json = signature_of(self.path)
+        try:
+            beside = self._beside(min(largest, MAX_BYTES))
+        except BusyRegistryError:
+            raise
+        except RegistryError as error:
+            hand_on(error)
+            record = _without_json(record, error.reason or str(error))
+            return Snapshot(self.path, record, _signature(own, json))
         if beside is not None and beside.record.agents:
             self.cache.mixed.add(self.task_id)
             own = state.signature
@@ -303,6 +320,12 @@ class SqliteWorkspace(JsonWorkspace):
             record,
             _signature(state.signature, None if json is None else json.signature),
         )
+
+
+def _without_json(record: TaskRecord, why: str) -> TaskRecord:
+    """Returns the task in a database whose JSON registry exists, but cannot be read."""
+    warning = f"{TASK_REGISTRY} is not read, which may list further agents: {why}"
+    return replace(record, warnings=(warning, *record.warnings), is_whole=False)
 
 
 def _listed(

@@ -9,8 +9,13 @@ from typing import Any, TextIO
 Json = dict[str, Any]
 
 ACTIVE = ("running", "working", "blocked")
-COUNTED = (*ACTIVE, "reviewing")
 TERMINAL = ("completed", "error", "failed", "terminated")
+
+
+def is_counted(status: object) -> bool:
+    """Returns whether the counter of active agents includes an agent with this status."""
+    ended = (*TERMINAL, "phase_completed", "killed")
+    return isinstance(status, str) and bool(status) and status not in ended
 
 
 def agent(agent_id: str, status: str | None = "running", **fields: Any) -> Json:
@@ -32,7 +37,7 @@ def task_registry(*agents: Json, **fields: Any) -> Json:
         "agent_hierarchy": {"orchestrator": [each["id"] for each in agents]},
         "max_agents": 45,
         "total_spawned": len(agents),
-        "active_count": sum(status in COUNTED for status in statuses),
+        "active_count": sum(map(is_counted, statuses)),
         "completed_count": statuses.count("completed"),
     } | fields
 
@@ -48,7 +53,7 @@ def global_registry(*agents: Json, **fields: Any) -> Json:
         "total_tasks": 1,
         "active_tasks": 1,
         "total_agents_spawned": len(agents),
-        "active_agents": sum(each.get("status", "running") in COUNTED for each in agents),
+        "active_agents": sum(is_counted(each.get("status", "running")) for each in agents),
         "max_concurrent_agents": 20,
         "tasks": {"TASK-1": {"description": "a task", "status": "INITIALIZED"}},
         "agents": entries,
@@ -94,10 +99,10 @@ def assert_counters_match(registry: Json) -> None:
     statuses = [entry.get("status") for entry in entries]
     if "tasks" in registry:
         # An entry that was never updated has no status, and stands for an active agent.
-        active = sum(status is None or status in COUNTED for status in statuses)
+        active = sum(status is None or is_counted(status) for status in statuses)
         counted = {"active_agents": active, "total_agents_spawned": len(entries)}
     else:
-        active = sum(status in COUNTED for status in statuses)
+        active = sum(map(is_counted, statuses))
         counted = {"active_count": active, "total_spawned": len(entries)}
         # Some writers count a failed agent as completed, and others do not.
         least = statuses.count("completed")

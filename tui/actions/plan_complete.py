@@ -25,6 +25,7 @@ from tui.actions.preconditions import (
 from tui.actions.questions import with_questions
 from tui.host.tmux_types import TmuxState
 from tui.model.roll import AgentKey, AgentRow, RollCall, Verdict
+from tui.model.verdict import ENDING
 
 if TYPE_CHECKING:
     from registry.agent_output import ReportedEnd
@@ -78,6 +79,8 @@ def plan_complete(
             why = f"its status is already {row.record.status!r}"
         elif why is not None:
             pass
+        elif row.note == ENDING:
+            why = ENDING
         elif doubt is not None and not alone:
             why = f"its state is unknown: {row.note}{_remedy(row)}"
         elif row.verdict is Verdict.UNKNOWN and row.name_reused_by is None and doubt is None:

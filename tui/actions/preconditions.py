@@ -110,7 +110,7 @@ def verdict_is_known(step: Step, evidence: ActionEvidence) -> str | None:
     """Requires that the verdict on the agent is known."""
     if step.row is None or step.row.verdict is not Verdict.UNKNOWN:
         return None
-    return f"its state is unknown: {step.row.note}"
+    return ENDING if step.row.note == ENDING else f"its state is unknown: {step.row.note}"
 
 
 def session_is_not_shared(step: Step, evidence: ActionEvidence) -> str | None:

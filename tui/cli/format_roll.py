@@ -50,6 +50,7 @@ def roll_json(roll: RollCall, filtered: Mapping[str, Any] | None = None) -> dict
         "orphans": [
             {"session": session.name, "created": session.created} for session in roll.orphans
         ],
+        "agents_known": roll.agents_known,
         "orphans_known": roll.orphans_known,
         "databases_beside": [_database_json(database) for database in roll.nearby_databases],
         "mass_death": mass_death_json(roll),
@@ -90,6 +91,7 @@ def _task_json(task: TaskRoll) -> dict[str, Any]:
         "error": task.state.error,
         "cut_off": task.state.hot_journal,
         "warnings": list(record.warnings) if record else [],
+        "agents_known": task.agents_known,
         "agents": [_agent_json(row) for row in task.agents],
     }
 
@@ -147,7 +149,7 @@ def roll_table(
     counts = ", ".join(
         f"{roll.counts[verdict]} {verdict}" for verdict in VERDICTS if roll.counts[verdict]
     )
-    without = "no agents" if _knows_agents(roll) else "agents unknown"
+    without = "no agents" if roll.agents_known else "agents unknown"
     yield _cut(f"{harmless(roll.host)}: {counts or without}", columns)
     if roll.unreadable:
         yield _cut(f"! {some(roll.unreadable, 'registry', 'registries')} unreadable", columns)
@@ -196,17 +198,10 @@ def _cut(line: str, columns: int | None) -> str:
     return fit(line, columns).rstrip() if columns else line
 
 
-def _knows_agents(roll: RollCall) -> bool:
-    """Returns whether all agents are known: muster read each workspace and task."""
-    return not any(workspace.is_partly_unread for workspace in roll.workspaces) and all(
-        task.state.record is not None and task.state.database is None for task in roll.tasks()
-    )
-
-
 def _task_title(task: TaskRoll) -> str:
     description = task.state.description
     agents = some(len(task.agents), "agent") if task.state.record else "not readable"
-    if task.state.record and not task.agents and task.state.database is not None:
+    if task.state.record and not task.agents and not task.agents_known:
         # The agents may be in the database, which muster cannot read.
         agents = "agents unknown"
     title = f"{shown_name(task.task_id)}  {agents}"

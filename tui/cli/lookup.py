@@ -17,7 +17,7 @@ from tui.cli.output import DONE, NOT_ALL_DONE, complain
 from tui.errors import UsageError
 from tui.host.tmux_types import TmuxState
 from tui.model.roll import RollCall
-from tui.model.warnings import notices
+from tui.model.warnings import doubts_of, notices
 
 
 def tasks_in(
@@ -43,7 +43,7 @@ def tasks_in(
             if unread is not None:
                 unread[source.directory] = error
             continue
-        yield from (task for task in tasks if task.problem is None)
+        yield from (task for task in tasks if task.is_readable)
 
 
 def find_task(workspaces: tuple[Workspace, ...], task_id: str | None) -> TaskSource:
@@ -178,7 +178,7 @@ def exit_code_if_all_found(
     if unseen:
         complain(*unseen)
         return NOT_ALL_DONE
-    if what == "zombie" and roll.evidence.doubts:
+    if what == "zombie" and doubts_of(roll):
         for notice in notices(roll):
             complain(notice)
         return NOT_ALL_DONE

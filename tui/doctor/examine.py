@@ -45,6 +45,9 @@ if TYPE_CHECKING:
 SETTLED = 0.75
 """Seconds between the two readings. A writer finishes a change in less time."""
 
+_NAMED = 3
+"""The largest number of agents that one message names. Further agents are only counted."""
+
 _IS_DAMAGED = "muster does not write a damaged database: first restore a whole copy of it"
 
 
@@ -175,11 +178,14 @@ def _unsure(files: Iterable[Issue], roll: RollCall) -> Iterator[str]:
         if active:
             agents = f"{some(active, 'active agent')} {'lives' if active == 1 else 'live'}"
             yield f"unknown whether {agents}; tmux: {roll.answer.why}"
+    by_note: dict[str, list[str]] = {}
     for row in roll.agents():
         if roll.answer.state is TmuxState.UNKNOWN or row.note in (JUST_STARTED, ENDING):
             continue
         if row.verdict is Verdict.UNKNOWN and is_active(row.record.meaning):
-            yield f"unknown whether {shown_name(row.key.id)} lives: {row.note}"
+            by_note.setdefault(row.note, []).append(row.key.id)
+    for note, ids in by_note.items():
+        yield f"unknown whether {_named(ids)} {'lives' if len(ids) == 1 else 'live'}: {note}"
     unreadable_files = [finding for finding in files if finding.kind is IssueKind.UNREADABLE]
     listed = {finding.file for finding in unreadable_files}
     for database in dict.fromkeys((*roll.databases, *roll.nearby_databases)):
@@ -187,6 +193,12 @@ def _unsure(files: Iterable[Issue], roll: RollCall) -> Iterator[str]:
             yield f"not examined: {database}"
     for finding in unreadable_files:
         yield f"not examined: {shown_name(finding.file)} {finding.says}"
+
+
+def _named(ids: Sequence[str]) -> str:
+    """Returns the first of some ids, and the number of the others."""
+    names = ", ".join(map(shown_name, ids[:_NAMED]))
+    return names if len(ids) <= _NAMED else f"{names} and {len(ids) - _NAMED} more"
 
 
 def _look(workspaces: Sequence[Workspace], roll: RollCall, reader: TraceReader) -> Found:

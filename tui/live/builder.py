@@ -17,7 +17,7 @@ from tui.host.tmux_advice import socket_option
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
 from tui.live.nearby_workspaces import Judged, NearbyWorkspaces, identity
 from tui.live.registry_cache import Branch
-from tui.model.call import call_task, starts_of_zombies
+from tui.model.call import call_task, starts_of_missing
 from tui.model.evidence import Evidence, MissingSince, ProcessEvidence
 from tui.model.mass_death import find_mass_death
 from tui.model.orphans import find_orphans
@@ -346,7 +346,7 @@ class RollBuilder:
         before: TaskRoll | None,
     ) -> TaskRoll:
         # Progress files are read only of agents that would otherwise be stalled, and of agents
-        # that would otherwise be zombies.
+        # whose session is missing.
         roll = call_task(state, evidence, self._policy, now, before=before)
         reported: dict[str, float] = {}
         ends: dict[str, ReportedEnd] = {}
@@ -357,7 +357,8 @@ class RollBuilder:
                 reported = reports.ask(lambda: _last_activities(state, roll, silent))
             except NoAnswerError:
                 unread.add(Verdict.STALLED)
-        if roll.counts[Verdict.ZOMBIE] and (started := starts_of_zombies(roll)):
+        may_end = roll.counts[Verdict.ZOMBIE] or (evidence.doubts and roll.counts[Verdict.UNKNOWN])
+        if may_end and (started := starts_of_missing(roll, evidence)):
             since = _ending_since(evidence, now)
             asker = self._ends.setdefault(state.workspace, Asker(self._on_late))
             try:

@@ -341,7 +341,7 @@ class Registries:
 
     def _read_task(self, branch: _Branch, task: TaskSource, bounds: Bounds) -> None:
         file = self._file(task)
-        if task.problem is not None:
+        if not task.is_readable:
             file.error = task.problem
         elif not self._has_changed(file):
             file.known_until = Instant.now()
@@ -447,7 +447,7 @@ class Registries:
             # A global registry that was never read may list tasks in other directories.
             and not self._is_unread(branch.source)
             for branch in self._branches
-        )
+        ) and all(state.record is None or state.record.is_whole for state in self.states())
 
     def databases(self) -> tuple[UnreadDatabase, ...]:
         """Returns the databases with agents that are in no registry."""

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
+from registry.schema import END_DELAY
 from registry.sources import Dialect
 from tui.model.evidence import Evidence
 from tui.model.hierarchy import Place, places_of
 from tui.model.policy import Policy
 from tui.model.roll import AgentRow, TaskRoll, TaskState, Verdict
-from tui.model.verdict import Judgement, judge
+from tui.model.verdict import Judgement, is_doubted, judge
 
 if TYPE_CHECKING:
     from registry.agent_output import ReportedEnd
@@ -48,8 +49,8 @@ def call_task(
             epoch. Only agents that would otherwise be stalled need an entry.
         before: The previous roll of the task; None if a session of the task has changed after
             that roll. An unchanged agent keeps its row, unless it was stalled or unknown.
-        ends: Maps an agent's id to the end that the agent itself reported. Only agents that would
-            otherwise be zombies need an entry.
+        ends: Maps an agent's id to the end that the agent itself reported. Only the agents of
+            `starts_of_missing` need an entry.
     """
     rows: list[AgentRow] = []
     may_linger = state.source.dialect is Dialect.SQLITE
@@ -93,22 +94,35 @@ def _row(place: Place, judgement: Judgement, reported: float, state: TaskState) 
     )
 
 
-def starts_of_zombies(roll: TaskRoll) -> dict[str, float]:
-    """Maps the id of each zombie to its start, in seconds since the epoch.
+def starts_of_missing(roll: TaskRoll, evidence: Evidence) -> dict[str, float]:
+    """Maps the agents that may be ending now to their start, in seconds since the epoch.
 
-    A zombie is left out if its start is not known, or if entries with the same id have different
+    These are the zombies, and the agents whose session was first missing less than `END_DELAY`
+    before, and may still exist under another name or on another server.
+
+    An agent is left out if its start is not known, or if entries with the same id have different
     starts: then a report with this id may be the report of the other entry.
     """
-    zombies = {row.key.id for row in roll.agents if row.verdict is Verdict.ZOMBIE}
+    missing = {row.key.id for row in roll.agents if _may_be_ending(row, evidence)}
     starts: dict[str, set[float | None]] = {}
     for row in roll.agents:
-        if row.key.id in zombies:
+        if row.key.id in missing:
             starts.setdefault(row.key.id, set()).add(row.record.started)
     return {
         agent_id: start
         for agent_id, of_agent in starts.items()
         if len(of_agent) == 1 and (start := next(iter(of_agent))) is not None
     }
+
+
+def _may_be_ending(row: AgentRow, evidence: Evidence) -> bool:
+    if row.verdict is Verdict.ZOMBIE:
+        return True
+    if row.verdict is not Verdict.UNKNOWN or not is_doubted(row.record, row.note, evidence):
+        return False
+    # The orchestrator ends the session after the report.
+    since = evidence.missing_since.get(row.record.tmux_session or "")
+    return since is not None and evidence.snapshot.asked_at - since < END_DELAY
 
 
 def _mean_progress(rows: Sequence[AgentRow]) -> float | None:

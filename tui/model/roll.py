@@ -188,6 +188,12 @@ class TaskRoll:
         return f"phase {present} of {len(numbers)}"
 
     @property
+    def agents_known(self) -> bool:
+        """Whether `agents` has all agents; False if a file that may list agents was not read."""
+        state = self.state
+        return state.record is not None and state.record.is_whole and state.database is None
+
+    @property
     def task_id(self) -> str:
         """The task's id in the registry, or else the name of its directory."""
         record = self.state.record
@@ -288,6 +294,13 @@ class RollCall:
         of_tasks = (task.state.database for task in self.tasks())
         databases = (database for database in (*own, *of_tasks) if database is not None)
         return tuple(dict.fromkeys(databases))
+
+    @property
+    def agents_known(self) -> bool:
+        """Whether all agents are known: muster read each workspace and task."""
+        return not any(workspace.is_partly_unread for workspace in self.workspaces) and all(
+            task.agents_known for task in self.tasks()
+        )
 
     def task_of(self, key: AgentKey) -> TaskRoll | None:
         """Returns the task of an agent, or None if the task is not in the roll call."""

@@ -86,21 +86,31 @@ def judge(
         now: Seconds since the epoch.
         reported: When the agent's progress file was last changed, in seconds since the epoch; 0 if
             unknown.
-        end: The end that the agent itself reported. Only an agent that would otherwise be a zombie
-            needs it.
+        end: The end that the agent itself reported. Only an agent without a session needs it; see
+            `tui.model.call.starts_of_missing`.
         may_linger: Whether an agent's session normally exists for a moment after the agent has
             ended, as with the agents of a database.
     """
     judgement = _judge(record, evidence, policy, now, reported)
     if may_linger and judgement.verdict is Verdict.LEAKED and _just_ended(record, policy, now):
         return judgement._replace(verdict=_end_of(record), note=JUST_ENDED)
-    if (
-        judgement.verdict is Verdict.ZOMBIE
-        and end is not None
-        and is_ending(end, now, evidence.jumps)
-    ):
+    is_missing = judgement.verdict is Verdict.ZOMBIE or is_doubted(
+        record, judgement.note, evidence
+    )
+    if is_missing and end is not None and is_ending(end, now, evidence.jumps):
         return Judgement(Verdict.UNKNOWN, judgement.session, ENDING)
     return judgement
+
+
+def is_doubted(record: AgentRecord, note: str, evidence: Evidence) -> bool:
+    """Returns whether an agent is unknown only because its missing session may still exist.
+
+    Args:
+        record: The agent's entry in the registry.
+        note: The note on the agent.
+        evidence: The evidence.
+    """
+    return bool(note) and note == evidence.doubt(record.tmux_session or "")
 
 
 def _just_ended(record: AgentRecord, policy: Policy, now: float) -> bool:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from registry.sources import Dialect
 from registry.text import shown_name
 from tui.host.tmux_types import TmuxState
-from tui.model.evidence import Evidence
 from tui.model.roll import MassDeath, RollCall, WorkspaceRoll
+from tui.model.verdict import ENDING
 from tui.text.sanitize import fit_id, some, width
 
 _SHORTEST_PATH = 16
@@ -37,7 +37,7 @@ def notices(roll: RollCall) -> tuple[str, ...]:
     )
     warnings += (
         f"{some(count, 'agent')} may be alive: {reason}"
-        for reason, count in _doubts(roll.evidence).items()
+        for reason, count in Counter(doubts_of(roll).values()).items()
     )
     return tuple(warnings)
 
@@ -76,5 +76,13 @@ def mass_death_warning(death: MassDeath, socket: Path) -> str:
     )
 
 
-def _doubts(evidence: Evidence) -> Counter[str]:
-    return Counter(evidence.doubts.values())
+def doubts_of(roll: RollCall) -> Mapping[str, str]:
+    """Maps the name of a missing session to the reason why the session may still exist.
+
+    A session is left out if its agent reported its end a moment ago: it has most likely ended.
+    """
+    doubts = roll.evidence.doubts
+    if not doubts:
+        return doubts
+    ending = {row.record.tmux_session for row in roll.agents() if row.note == ENDING}
+    return {name: reason for name, reason in doubts.items() if name not in ending}

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from registry.dataclass import dataclass, field
+from registry.schema import UnreadDatabase
 from tui.host.tmux_types import Session, TmuxState
 from tui.model.roll import AgentKey, AgentRow, RollCall, TaskRoll
 from tui.view.filter import Fields, Filter, agent_fields, orphan_fields
@@ -96,28 +97,55 @@ def differences(before: RollCall, after: RollCall, wanted: Filter) -> Iterator[C
     yield from _orphans(before, after, wanted)
 
 
-def _errors(roll: RollCall) -> dict[Path, str | None]:
-    errors: dict[Path, str | None] = {
-        workspace.path: workspace.error for workspace in roll.workspaces
+def _errors(roll: RollCall) -> dict[Path, _Error]:
+    """Maps each workspace, database and task to its error."""
+    errors = {
+        workspace.path: _Error(workspace.error, workspace.database)
+        for workspace in roll.workspaces
     }
     databases = (*roll.databases, *roll.nearby_databases)
-    errors |= {database.path: str(database) for database in databases}
-    return errors | {task.state.registry: task.state.error for task in roll.tasks()}
+    errors |= {database.path: _Error(database.problem or str(database)) for database in databases}
+    return errors | {
+        task.state.registry: _Error(task.state.error, task.state.database) for task in roll.tasks()
+    }
+
+
+class _Error(NamedTuple):
+    """Why a workspace, a database or a task cannot be read.
+
+    Attributes:
+        why: The reason; None if it can be read.
+        database: The unread database that may have its agents, or None.
+    """
+
+    why: str | None
+    database: UnreadDatabase | None = None
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the reason is not that of the database, which is reported once."""
+        return self.database is None or self.why != self.database.cause
+
+
+_NO_ERROR = _Error(None)
 
 
 def _registries(
-    before: Mapping[Path, str | None], after: Mapping[Path, str | None], roll: RollCall
+    before: Mapping[Path, _Error], after: Mapping[Path, _Error], roll: RollCall
 ) -> Iterator[RegistryChange]:
     for path, error in before.items():
-        if error is not None and path not in after:
+        if error.why is not None and path not in after and error.is_own:
             # A database that can be read is no entry of its own.
             event = "registry-readable" if _is_read(path, roll) else "registry-gone"
             yield RegistryChange(event, path, None)
     for path, error in after.items():
-        if error == before.get(path):
+        earlier = before.get(path, _NO_ERROR)
+        if error.why == earlier.why:
             continue
-        event = "registry-readable" if error is None else "registry-unreadable"
-        yield RegistryChange(event, path, error)
+        if error.why is None and earlier.is_own:
+            yield RegistryChange("registry-readable", path, None)
+        elif error.why is not None and error.is_own:
+            yield RegistryChange("registry-unreadable", path, error.why)
 
 
 def _is_read(path: Path, roll: RollCall) -> bool:

@@ -337,6 +337,19 @@ def sessions_of(lines: Iterable[Line]) -> dict[Key, Session]:
     return sessions
 
 
+def roots_of(lines: Iterable[Line]) -> dict[Key, tuple[int, int]]:
+    """Returns the process of each line of an agent without a session, by line key.
+
+    A process is given by its pid and its start time.
+    """
+    roots: dict[Key, tuple[int, int]] = {}
+    for line in lines:
+        process = line.item.process if isinstance(line.item, AgentRow) else None
+        if process is not None and process.identity is not None:
+            roots[line.key] = process.identity
+    return roots
+
+
 def meant(roll: RollCall, keys: Iterable[Key]) -> tuple[list[AgentRow], list[Session], bool]:
     """Returns the agents and orphaned sessions to which an action on lines applies.
 

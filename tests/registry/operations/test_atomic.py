@@ -25,6 +25,7 @@ from tests.support.registries import (
     agent,
     assert_counters_match,
     entry_of,
+    is_counted,
     load,
     task_registry,
     write,
@@ -51,13 +52,13 @@ def test_adding_appends_counts_and_files_under_the_parent(task: Path) -> None:
 
 
 @pytest.mark.parametrize("status", [*ACTIVE, *TERMINAL, "paused", "", None])
-def test_an_added_agent_counts_as_active_only_if_its_status_is(
+def test_an_added_agent_counts_as_active_unless_its_status_is_terminal(
     task: Path, status: str | None
 ) -> None:
     atomic_add_agent(task, agent("new", status), "orchestrator")
 
     registry = load(task)
-    assert registry["active_count"] == 1 + (status in ACTIVE)
+    assert registry["active_count"] == 1 + is_counted(status)
     assert registry["total_spawned"] == 3
 
 
@@ -215,7 +216,7 @@ def test_counters_follow_every_change_of_status(tmp_path: Path, old: str | None,
     registry = load(path)
     assert_counters_match(registry)
     assert said["previous_status"] == old
-    assert said["active_count"] == registry["active_count"] == 1 + (new in ACTIVE)
+    assert said["active_count"] == registry["active_count"] == 1 + is_counted(new)
     assert said["completed_count"] == registry["completed_count"] == (new == "completed")
 
 

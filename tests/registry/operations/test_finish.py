@@ -98,6 +98,14 @@ def test_many_agents_are_ended_in_one_pass(task: Path, global_: Path) -> None:
     assert_counters_match(load(global_))
 
 
+def test_a_completion_in_json_leaves_the_progress_as_the_orchestrator_does(task: Path) -> None:
+    registry = load(task)
+    entry_of(registry, "busy")["progress"] = 60
+    write(task, registry)
+    finish_agents(task, None, ["busy"], status="completed")
+    assert entry_of(load(task), "busy")["progress"] == 60
+
+
 def test_an_agent_that_only_the_task_has_is_ended_there(task: Path, global_: Path) -> None:
     atomic_add_agent(task, agent("new"), "orchestrator")
     before = global_.read_bytes()

@@ -22,6 +22,7 @@ from tests.support.registries import (
     assert_counters_match,
     entry_of,
     global_registry,
+    is_counted,
     load,
     write,
 )
@@ -42,9 +43,11 @@ def test_adding_puts_the_agent_under_its_id_and_counts_it(global_: Path) -> None
 
 
 @pytest.mark.parametrize("status", [*ACTIVE, *TERMINAL, "paused"])
-def test_an_added_agent_counts_as_active_only_if_its_status_is(global_: Path, status: str) -> None:
+def test_an_added_agent_counts_as_active_unless_its_status_is_terminal(
+    global_: Path, status: str
+) -> None:
     atomic_add_agent(global_, agent("new", status), "orchestrator")
-    assert load(global_)["active_agents"] == 1 + (status in ACTIVE)
+    assert load(global_)["active_agents"] == 1 + is_counted(status)
 
 
 def test_an_id_that_is_there_is_refused_and_nothing_changes(global_: Path) -> None:

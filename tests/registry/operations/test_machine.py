@@ -38,6 +38,7 @@ from tests.support.registries import (
     agent,
     assert_agree,
     assert_counters_match,
+    is_counted,
     load,
 )
 
@@ -110,7 +111,7 @@ class _Machine(RuleBasedStateMachine):
             return parent
         if len(self.status) >= _MAX_AGENTS:
             return "max_agents"
-        if sum(map(self._works, self.status)) >= _MAX_CONCURRENT:
+        if sum(map(is_counted, self.status.values())) >= _MAX_CONCURRENT:
             return "max_concurrent"
         if self.depth.get(parent, 0) >= _MAX_DEPTH:
             return "max_depth"
@@ -222,7 +223,7 @@ class _Machine(RuleBasedStateMachine):
             return
         self.alone |= alone
         for agent_id in ids:
-            # A status that nobody knows is neither counted nor cleaned up, but can be ended.
+            # A status that nobody knows is counted, and never cleaned up, but can be ended.
             if self._works(agent_id) or self.status.get(agent_id) == "paused":
                 self.status[agent_id] = "terminated"
             if not alone and self.listed.get(agent_id) == "paused":

@@ -12,6 +12,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from registry import AgentNotFoundError, DuplicateAgentError, RegistryError
 from registry.schema import edits
+from registry.schema.counters import counter_drifts
+from registry.schema.records import counts_as_active
 from tests.support.json_values import exactly, ids, registries, statuses
 from tests.support.registries import (
     ACTIVE,
@@ -132,6 +134,29 @@ def test_a_counter_never_goes_below_zero_even_where_it_was_off() -> None:
     registry = task_registry(agent("one"), agent("two")) | {"active_count": 1}
     edits.finish(registry, ["one", "two"], "terminated", {})
     assert registry["active_count"] == 0
+
+
+@pytest.mark.parametrize(("counter", "left"), [(2, 1), (1, 1), (5, 4), (0, 0)])
+def test_an_agent_with_an_unknown_status_leaves_the_counter_as_it_was_counted(
+    counter: int, left: int
+) -> None:
+    """The orchestrator counts it when it deploys it, and its own repair leaves it out."""
+    registry = task_registry(agent("odd", "brewing"), agent("one"), active_count=counter)
+
+    def end_of(id_: str | None, _: object) -> edits.End | None:
+        return ("terminated", {}) if id_ == "odd" else None
+
+    (change,) = edits.finish_each(registry, end_of, counts_as_active)
+
+    assert (change.previous, change.status) == ("brewing", "terminated")
+    assert registry["active_count"] == left
+
+
+@pytest.mark.parametrize(("counter", "right"), [(1, True), (2, True), (0, False), (3, False)])
+def test_a_counter_may_include_an_agent_with_an_unknown_status(counter: int, right: bool) -> None:
+    registry = task_registry(agent("odd", "brewing"), agent("one"), active_count=counter)
+    drifts = [(each.counter, each.counted) for each in counter_drifts(registry)]
+    assert drifts == ([] if right else [("active_count", 2)])
 
 
 def test_children_are_listed_once() -> None:

@@ -184,6 +184,30 @@ def test_who_may_not_write_a_json_registry_ends_no_agent_of_it(
     assert record.sessions == {"agent_one", "agent_none"}
 
 
+def test_without_last_update_the_last_report_has_the_time(
+    home: SqliteWorkspace, built: Database
+) -> None:
+    built.run("ALTER TABLE agents DROP COLUMN last_update")
+    built.row("agents", agent_id="two", task_id="TASK-1", status="running", started_at=None)
+    said = "2026-01-08T10:00:00"
+    for agent_id, status in (("one", "working"), ("two", "completed")):
+        built.row(
+            "agent_progress_latest",
+            task_id="TASK-1",
+            agent_id=agent_id,
+            timestamp=said,
+            status=status,
+        )
+    task = _only(home)
+    assert {agent.id: agent.last_update for agent in task.read().record.agents} == {
+        "one": said,
+        "two": said,
+    }
+    # A change of such an agent is not refused because of the time.
+    report = task.finish(["one"], status="completed")
+    assert [change.status for change in report.changed] == ["completed"]
+
+
 def test_output_in_the_archive_is_read(home: SqliteWorkspace) -> None:
     task = _only(home)
 

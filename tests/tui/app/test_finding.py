@@ -58,7 +58,10 @@ class Measured:
     def __init__(self) -> None:
         self.asked: list[list[str]] = []
 
-    def measure(self, sessions: Mapping[Key, Session], _: TmuxSnapshot) -> dict[Key, Load]:
+    def measure(
+        self, sessions: Mapping[Key, Session], _: TmuxSnapshot, roots: Mapping[Key, object]
+    ) -> dict[Key, Load]:
+        assert not roots
         self.asked.append([each.name for each in sessions.values()])
         return {
             key: COSTS[name]
@@ -544,7 +547,8 @@ def looking(*keys: str) -> Any:
             await pilot.press(key)
             await pilot.pause()
         view = pilot.app.query_one(RollView)
-        if view.to_measure()[0]:
+        sessions, roots, _ = view.to_measure()
+        if sessions or roots:
             view.parent._measure()  # type: ignore[union-attr]
             await measured_once(pilot)
         await drawn_whole(pilot)

@@ -31,6 +31,7 @@ from tui.app.widgets.roll_cells import (
     shows_loads,
 )
 from tui.app.widgets.roll_lines import line_pieces
+from tui.host.process.agent_processes import AgentProcess
 from tui.host.process.usage import Load
 from tui.model.roll import AgentRow, WorkspaceRoll
 from tui.text.sanitize import width
@@ -209,6 +210,16 @@ def test_an_agent_without_a_session_has_no_load() -> None:
         drawing = Drawing(160, NOW, loads={line.key: Load(50.0, 3 << 20, 3)})
         shown = "".join(text for text, _ in line_pieces(line, drawing))
         assert ("50%" in shown and "3.0M" in shown) is there
+
+
+def test_an_agent_with_a_process_and_no_session_has_a_load() -> None:
+    (task,) = called(task_state(agent("a", session=None)), answer=answered())
+    row = replace(task.agents[0], process=AgentProcess(4711, 100, NOW - 60))
+    task = replace(task, agents=(row,))
+    line = next(each for each in outline(roll_call(task), ()) if each.item is row)
+    drawing = Drawing(160, NOW, loads={line.key: Load(50.0, 3 << 20, 3)})
+    shown = "".join(text for text, _ in line_pieces(line, drawing))
+    assert "50%" in shown and "3.0M" in shown
 
 
 def test_a_type_that_the_id_does_not_tell_is_shown_beside_it() -> None:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from registry.storage.files.safe_open import is_safe_name
+from tests.support.real_tmux import RealTmux
 from tests.support.terminal import MUSTER
 from tests.support.workspaces import Files, entry
 from tui.cli.commands.completion import _SCRIPTS, SHELLS, candidates
@@ -55,7 +56,7 @@ def test_options_are_those_of_the_command(files: Files) -> None:
         ("show", ["fixer-1", "fixer-3", "lost-4", "tester-2"]),
         ("tail -n 3 --only log", ["fixer-1", "fixer-3", "lost-4", "tester-2"]),
         ("complete", ["fixer-1", "lost-4"]),
-        ("kill fixer-1", ["fixer-1", "fixer-3", "lost-4", "tester-2"]),
+        ("kill fixer-1", ["fixer-1", "lost-4"]),
         ("kill --task", ["TASK-1", "TASK-2", "TASK-3"]),
         ("show --task", ["TASK-1", "TASK-2", "TASK-3"]),
         ("register tester --parent", ["fixer-1", "fixer-3", "lost-4", "tester-2"]),
@@ -81,6 +82,13 @@ def test_two_dashes_are_the_beginning_of_an_option(
     assert main(["completion", "--words", *line.split()]) == 0
     words = capsys.readouterr().out.split()
     assert "--help" in words and all(word.startswith("--") for word in words)
+
+
+def test_a_kill_is_offered_what_it_ends(files: Files, server: RealTmux) -> None:
+    for name in ("agent_fixer-1", "agent_tester-2", "agent_stray-9", "mine"):
+        server.start(name)
+    expected = ["agent_stray-9", "fixer-1", "lost-4", "tester-2"]
+    assert offered(files, "kill", "-S", str(server.socket), "") == expected
 
 
 def test_only_what_begins_so_is_offered(files: Files) -> None:

@@ -75,6 +75,7 @@ def test_the_names_of_the_rolls_fields_are_a_promise() -> None:
         "tmux",
         "workspaces",
         "orphans",
+        "agents_known",
         "orphans_known",
         "databases_beside",
         "mass_death",

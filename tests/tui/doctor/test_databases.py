@@ -137,14 +137,23 @@ def test_unknown_words_are_told_apart_in_the_plan_and_its_outcome(built: Databas
     assert all("in a database" in each.says for each in found.findings if each.found in words)
 
 
+def test_one_reason_for_many_unknown_agents_is_said_once(tmp_path: Path) -> None:
+    agents = [entry(f"nameless-{number}", tmux_session=None) for number in range(5)]
+    files = Files(tmp_path, {"TASK-1": [*agents, entry("alone", "")]})
+    workspaces = [Workspace(files.path.resolve())]
+    found = examine(workspaces, take_roll(workspaces, TMUX, POLICY), settled=0.0)
+    assert found.unsure == (
+        "unknown whether nameless-0, nameless-1, nameless-2 and 2 more live: "
+        "the registry names no session for this agent",
+    )
+
+
 def test_an_unknown_word_in_json_is_not_judged_as_in_a_database(tmp_path: Path) -> None:
     files = Files(tmp_path, {"TASK-1": [entry("worker", "brewing")]})
     workspaces = [Workspace(files.path.resolve())]
     found = examine(workspaces, take_roll(workspaces, TMUX, POLICY), settled=0.0)
     (says,) = [each.says for each in found.findings if each.kind.value == "unknown_status"]
-    assert says.endswith(
-        "so it treats such an agent as active; the counters in JSON registries do not count it"
-    )
+    assert says.endswith("so it treats such an agent as active")
 
 
 def test_the_files_of_a_database_are_named_in_text_and_json(built: Database) -> None:

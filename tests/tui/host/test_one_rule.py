@@ -18,10 +18,10 @@ from tests.support.waiting import until
 from tests.support.zoo import Zoo
 from tui.host.process import procfs
 from tui.host.process.pane_environment import PaneEnvironment
-from tui.host.process.process_tree import Origin, look_at, origin_of, processes_of
+from tui.host.process.process_tree import Origin, look_at, origin_of, processes_from, processes_of
 from tui.host.process.procfs import Stat, Users
 from tui.host.process.usage import Load, Meter
-from tui.host.tmux_types import TmuxSnapshot
+from tui.host.tmux_types import TmuxSnapshot, TmuxState
 
 STRANGER = 64101
 """A user that need not be in any list of users."""
@@ -67,6 +67,26 @@ def test_of_the_whole_zoo_the_column_counts_what_a_kill_ends(server: RealTmux, z
     cost = meter.measure(answer.sessions, answer)["agent_zoo"]
     assert isinstance(cost, Load)
     assert cost.processes == len(held.processes)
+
+
+def test_of_an_agent_without_a_session_the_column_counts_what_a_kill_ends(zoo: Zoo) -> None:
+    with subprocess.Popen(["sh", "-c", zoo.command], start_new_session=True) as program:
+        try:
+            zoo.pids()
+            stat = procfs.stat_of(program.pid)
+            assert stat is not None
+            roots = {"cursor": stat.identity, "gone": (stat.pid, stat.started - 1)}
+            held = processes_from(roots)
+            answer = TmuxSnapshot(TmuxState.NO_SERVER, "no server", Path("/none"), {}, 0.0)
+            meter = Meter[str]()
+            sample = meter.sample({}, answer, roots)
+            ended = {each.pid for each in held["cursor"].processes}
+            assert {pid for pid in sample.owned["cursor"] if pid in ended} == ended != set()
+            assert not sample.owned["gone"]
+            (cost,) = meter.measure({}, answer, roots).values()
+            assert cost.processes == len(ended)
+        finally:
+            program.kill()
 
 
 @pytest.mark.parametrize("program", ["tmux", "mux", "tmux-of-another-name"])

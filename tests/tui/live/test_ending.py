@@ -16,7 +16,7 @@ from registry.schema import END_DELAY
 from registry.sources import JsonTask
 from tests.support.commands import decoded, muster
 from tests.support.real_tmux import RealTmux
-from tests.support.rolls import answered
+from tests.support.rolls import answered, session
 from tests.support.scripted_tmux import ScriptedTmux, made_now
 from tests.support.waiting import until
 from tests.support.workspaces import (
@@ -33,7 +33,7 @@ from tests.support.workspaces import (
 from tui.actions.execute import carry_out
 from tui.actions.footprint import weighed_kill
 from tui.actions.outcome import Result
-from tui.actions.plan_complete import checked_complete
+from tui.actions.plan_complete import checked_complete, plan_complete
 from tui.actions.plan_kill import plan_kill
 from tui.host.asker import Asker
 from tui.live import builder, collector
@@ -42,6 +42,7 @@ from tui.model import verdict
 from tui.model.alerts import Item, Seen, news
 from tui.model.roll import RollCall, Verdict
 from tui.model.verdict import ENDING
+from tui.model.warnings import notices
 
 NOBODY = answered()
 
@@ -88,6 +89,24 @@ def test_an_agent_that_just_reported_its_end_is_left_out_of_bulk_actions(files: 
         assert ENDING in dict(plan.refused)["a"]
     age(path)
     assert verdicts(take(files, ScriptedTmux(NOBODY)))["a"] is Verdict.ZOMBIE
+
+
+def test_an_ending_agent_is_no_reason_for_an_alarm(tmp_path: Path) -> None:
+    start = entry("a", started_at=stamp(60), last_update=stamp(30))
+    files = Files(tmp_path, {"TASK-1": [start, entry("b", started_at=stamp(6000))]})
+    # The session may be the agent's, under another name.
+    tmux = ScriptedTmux(answered(session("renamed", created=time.time() - 61)))
+    (doubt,) = notices(take(files, tmux))
+    assert "1 agent may be alive" in doubt and "renamed" in doubt
+    path = report(files)
+    roll = take(files, tmux)
+    assert row_of(roll, "a").note == ENDING
+    assert notices(roll) == ()
+    rows = tuple(roll.agents())
+    for plan in (plan_kill(roll, rows), plan_complete(roll, rows)):
+        assert dict(plan.refused) == {"a": ENDING}
+    age(path)
+    assert notices(take(files, tmux)) == (doubt,)
 
 
 def test_an_agent_that_reports_after_the_roll_call_is_left_out_of_the_plan(files: Files) -> None:

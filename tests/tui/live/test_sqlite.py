@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Iterator
@@ -166,6 +168,80 @@ def test_a_task_elsewhere_is_read_although_the_database_lists_its_id(
     (built.workspace / "registry" / "GLOBAL_REGISTRY.json").write_text(json.dumps(listed))
     roll = taken(built, server)
     assert roll.orphans == () and roll.orphans_known
+
+
+@pytest.mark.parametrize("left", ["broken", "array", "fifo"])
+def test_a_damaged_json_registry_hides_no_agent_of_the_database(
+    built: Database, server: RealTmux, run: Run, left: str
+) -> None:
+    registry = built.workspace / "TASK-1" / "AGENT_REGISTRY.json"
+    registry.unlink()
+    if left == "fifo":
+        os.mkfifo(registry)
+    else:
+        registry.write_text("[]" if left == "array" else '{"task_id": "TASK-1", "agents": [')
+        os.utime(registry, (1_700_000_000, 1_700_000_000))
+    server.start("agent_stranger")
+    roll = taken(built, server)
+    seen = verdicts(roll)
+    assert (seen["worker"], seen["gone"]) == (Verdict.LIVE, Verdict.ZOMBIE)
+    (task,) = roll.tasks()
+    assert task.state.error is None and task.state.record is not None
+    assert "AGENT_REGISTRY.json is not read" in task.state.record.warnings[0]
+    # The registry may list the session.
+    assert not roll.orphans_known and not roll.orphans
+    assert run("kill", "--orphans", "--yes", "-S", str(server.socket)) == 1
+    assert "agent_stranger" in server.names()
+    assert run("kill", "worker", "--yes", "-S", str(server.socket)) == 0
+    assert run("complete", "gone", "--yes", "-S", str(server.socket)) == 0
+    assert agent_row(built, "agents", "worker")["status"] == "terminated"
+    assert agent_row(built, "agents", "gone")["status"] == "completed"
+
+
+@pytest.mark.parametrize("task_id", [None, "../outside"])
+def test_an_agent_of_a_task_without_a_directory_is_judged_and_never_changed(
+    built: Database,
+    server: RealTmux,
+    run: Run,
+    capsys: pytest.CaptureFixture[str],
+    task_id: str | None,
+) -> None:
+    for name in ("lone", "lost"):
+        built.agent(name, **times())
+    built.run("UPDATE agents SET task_id = ? WHERE agent_id IN ('lone', 'lost')", task_id)
+    server.start("agent_lone")
+    roll = taken(built, server)
+    seen = verdicts(roll)
+    assert (seen["lone"], seen["lost"]) == (Verdict.LIVE, Verdict.ZOMBIE)
+    assert roll.orphans_known
+    (odd,) = [task for task in roll.tasks() if task.state.source.problem is not None]
+    assert odd.state.record is not None and odd.state.error is None
+    assert "cannot be the name of a directory" in odd.state.record.warnings[0]
+    before = agent_row(built, "agents", "lost")
+    assert run("kill", "lone", "--yes", "-S", str(server.socket)) == 1
+    assert run("complete", "--zombies", "--yes", "--mass-death", "-S", str(server.socket)) == 1
+    assert main(["report", "lone", "--progress", "5", "-w", str(built.workspace)]) == 1
+    said = capsys.readouterr()
+    assert (said.out + said.err).count("cannot be the name of a directory") == 3
+    assert "AGENT_REGISTRY.json" not in said.out + said.err
+    assert "agent_lone" in server.names()
+    assert agent_row(built, "agents", "lost") == before
+    assert agent_row(built, "agents", "gone")["status"] == "completed"
+
+
+def test_a_zombie_without_a_directory_can_be_completed_alone_and_the_doctor_says_so(
+    built: Database, server: RealTmux, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(built.workspace / "TASK-1")
+    assert run("doctor", "-S", str(server.socket)) == 1
+    said = capsys.readouterr().out
+    assert "it is not known whether its processes still run: no registry at" in said
+    (command,) = re.findall("If the agent has ended, run `muster ([^`]*)`", said)
+    assert main([*shlex.split(command), "--yes"]) == 1
+    done = capsys.readouterr()
+    assert "done: gone (running -> completed)" in done.out
+    assert "nothing was changed" not in done.out + done.err
+    assert agent_row(built, "agents", "gone")["status"] == "completed"
 
 
 # Nothing is ended, and nothing is written

@@ -20,8 +20,9 @@ from tests.support.rolls import (
 )
 from tui.host.tmux_types import DeadPane, TmuxSnapshot
 from tui.model.alerts import kind_of
-from tui.model.call import call_task, starts_of_zombies
+from tui.model.call import call_task, starts_of_missing
 from tui.model.clock_jumps import ClockJump
+from tui.model.evidence import Evidence
 from tui.model.mass_death import find_mass_death
 from tui.model.roll import TaskRoll, TaskState, Verdict
 from tui.model.verdict import ENDING, JUST_STARTED
@@ -135,4 +136,4 @@ def test_a_report_is_believed_only_if_the_start_of_its_agent_is_known() -> None:
         agent("over", status="completed"),
     )
     roll = rolled(None, state=state)
-    assert starts_of_zombies(roll) == {"once": NOW - 50, "same": NOW - 60}
+    assert starts_of_missing(roll, Evidence(answered())) == {"once": NOW - 50, "same": NOW - 60}

@@ -9,8 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from registry.schema import UnreadDatabase
 from tests.support.harm import NASTY, harmful
 from tests.support.rolls import (
+    WORKSPACE,
     agent,
     answered,
     called,
@@ -108,6 +110,31 @@ def test_a_registry_becomes_unreadable_and_readable_again() -> None:
         "registry-gone",
         "agent-went",
     ]
+
+
+def test_a_database_that_cannot_be_read_is_one_change_for_all_its_tasks() -> None:
+    database = UnreadDatabase(WORKSPACE / "registry" / "state.sqlite3", "is a FIFO")
+    (workspace,) = BEFORE.workspaces
+    (task,) = workspace.tasks
+    state = replace(task.state, error="state.sqlite3: is a FIFO", database=database)
+    workspace = replace(
+        workspace,
+        tasks=(replace(task, state=state),),
+        error="state.sqlite3: is a FIFO",
+        database=database,
+    )
+    broken = replace(BEFORE, workspaces=(workspace,))
+    (change,) = differences(BEFORE, broken)
+    assert isinstance(change, RegistryChange)
+    assert (change.path, change.error) == (database.path, "is a FIFO")
+    (change,) = differences(broken, BEFORE)
+    assert isinstance(change, RegistryChange) and change.path == database.path
+    # Another error of the task is its own.
+    other = replace(state, error="is empty")
+    workspace = replace(workspace, tasks=(replace(task, state=other),))
+    (change,) = differences(broken, replace(broken, workspaces=(workspace,)))
+    assert isinstance(change, RegistryChange)
+    assert (change.path, change.error) == (task.state.registry, "is empty")
 
 
 @pytest.mark.parametrize(

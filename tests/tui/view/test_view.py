@@ -19,6 +19,7 @@ from tests.support.rolls import (
     task_record,
     task_state,
 )
+from tui.host.process.agent_processes import AgentProcess
 from tui.host.process.usage import Load
 from tui.model.roll import AgentKey, AgentRow, RollCall, Verdict
 from tui.view.outline import (
@@ -29,6 +30,7 @@ from tui.view.outline import (
     matching,
     nearest,
     outline,
+    roots_of,
     sessions_of,
 )
 from tui.view.view import Sort, View
@@ -224,6 +226,15 @@ def test_clearing_keeps_the_order_and_what_is_hidden() -> None:
 def test_the_sessions_of_lines_are_those_of_agents_and_of_orphans() -> None:
     found = sessions_of(outline(ROLL))
     assert found.keys() == {key_of(name) for name in ("kid", "shy", "still", "over")} | {LOST_KEY}
+
+
+def test_the_processes_of_lines_are_those_of_agents_without_a_session() -> None:
+    task, *others = ROLL.tasks()
+    process = AgentProcess(4711, 100, NOW - 60)
+    of = {"gone": process, "done": AgentProcess(4712)}
+    agents = tuple(replace(row, process=of.get(row.key.id)) for row in task.agents)
+    roll = roll_call(replace(task, agents=agents), *others, answer=THERE)
+    assert roots_of(outline(roll)) == {key_of("gone"): (4711, 100)}
 
 
 def test_a_task_says_how_far_its_agents_are_in_the_mean() -> None:

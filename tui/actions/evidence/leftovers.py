@@ -17,7 +17,7 @@ from registry.agent_output import FINDINGS, PROGRESS, STREAM_LOG, Identity, outp
 from registry.audit import EndedSession
 from registry.dataclass import replace
 from registry.errors import RegistryError
-from registry.storage import outsider_of, writers_of
+from registry.storage import may_exist, outsider_of, writers_of
 from registry.text import command_line, shown_name
 from tui.actions.evidence.action_evidence import Leftover
 from tui.actions.plan import Plan, Step
@@ -77,7 +77,10 @@ def find_leftovers(
     if not gone or answer.state is TmuxState.UNKNOWN:
         return {}
     watched, whys = _watched(gone)
-    leftovers = {step: Leftover(None, why) for step, why in whys.items()}
+    leftovers = {
+        step: Leftover(None, f"{why}. If the agent has ended, {completing(step, answer.socket)}")
+        for step, why in whys.items()
+    }
     try:
         strays = _strays(answer, watched, spared)
     except OSError as error:
@@ -436,7 +439,10 @@ def completing(step: Step, socket: Path) -> str:
     """Returns the advice to complete one agent, with a command that works in every directory."""
     options = [("-S", str(socket))]
     if step.row is not None:
-        options.insert(0, ("-w", str(step.row.key.registry)))
+        registry = step.row.key.registry
+        # A task in a database may have lost its directory; then the workspace is named.
+        place = registry if may_exist(registry) else registry.parent.parent
+        options.insert(0, ("-w", str(place)))
     line = command_line("muster", "complete", names=[step.label], options=options)
     return f"run `{line}`" if line else "complete this agent alone"
 

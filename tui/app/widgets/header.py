@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from textual import events
 from textual.content import Content
 from textual.message import Message
@@ -13,7 +15,7 @@ from tui.host.tmux_types import TmuxState
 from tui.model.roll import RollCall, Verdict
 from tui.model.verdicts import VERDICTS
 from tui.model.warnings import notices, workspace_place
-from tui.text.sanitize import harmless, some, width
+from tui.text.sanitize import fit, harmless, some, width
 
 _BETWEEN = "  "
 
@@ -92,25 +94,63 @@ class Summary(Static):
             self.update(drawn, layout=False)
 
 
+_NOTICE_LINES = 5
+"""The largest number of lines that warnings take above the agent list."""
+
+
 class Notices(Static):
     """Shows the warnings that the operator needs before an action; hidden without a warning."""
 
-    DEFAULT_CSS = """
-    Notices { height: auto; max-height: 5; background: $error 20%; display: none; }
-    Notices.shown { display: block; }
+    DEFAULT_CSS = f"""
+    Notices {{ height: auto; max-height: {_NOTICE_LINES}; background: $error 20%; display: none; }}
+    Notices.shown {{ display: block; }}
     """
 
     def __init__(self) -> None:
         super().__init__("", markup=False)
-        self._shown: tuple[str, ...] = ()
+        self._warnings: tuple[str, ...] = ()
+        self._drawn = ""
 
     def show(self, roll: RollCall) -> None:
         """Shows the warnings of a roll call."""
-        warnings = tuple(harmless(notice, 600) for notice in notices(roll))
-        if warnings != self._shown:
-            self._shown = warnings
+        warnings = tuple(f"! {harmless(notice, 600)}" for notice in notices(roll))
+        if warnings != self._warnings:
+            self._warnings = warnings
             self.set_class(bool(warnings), "shown")
-            self.update(Content("\n".join(f"! {warning}" for warning in warnings)))
+            self._draw()
+
+    def on_resize(self) -> None:
+        """Shows as many warnings as there is room for."""
+        self._draw()
+
+    def _draw(self) -> None:
+        # Before the first layout, the widget has no size.
+        cells = self.size.width or self.app.size.width
+        drawn = "\n".join(fitting(self._warnings, cells, _NOTICE_LINES))
+        if drawn != self._drawn:
+            self._drawn = drawn
+            self.update(Content(drawn))
+
+
+def fitting(warnings: Sequence[str], cells: int, lines: int) -> tuple[str, ...]:
+    """Returns the first warnings for which there is room, and the number of the others.
+
+    Args:
+        warnings: The warnings. A single one is never cut.
+        cells: The width of a line.
+        lines: The number of lines; a long warning needs several.
+    """
+    heights = [Content(warning).get_height({}, max(1, cells)) for warning in warnings]
+    if len(warnings) <= 1 or sum(heights) <= lines:
+        return tuple(warnings)
+    # The last line has the number of the others.
+    count, left = 0, lines - 1
+    while heights[count] <= left:
+        left -= heights[count]
+        count += 1
+    shown = list(warnings[:count]) or [fit(warnings[0], cells * left - cells // 2)]
+    more = some(len(warnings) - len(shown), "further warning")
+    return (*shown, f"! {more}: muster list prints all")
 
 
 def _where(roll: RollCall, note: str, cells: int) -> Content:
@@ -179,6 +219,9 @@ def _counters(
     if roll.unreadable:
         parts.append((f"! {roll.unreadable} unreadable{_BETWEEN}", "$error bold"))
         at = width(parts[0][0])
+    if not roll.agents_known and not any(roll.counts[v] for v in VERDICTS if v != Verdict.ORPHAN):
+        parts.append((f"agents unknown{_BETWEEN}", "$warning bold"))
+        at += width(parts[-1][0])
     for verdict, entry in VERDICTS.items():
         count = roll.counts[verdict]
         unknown = verdict is Verdict.ORPHAN and not roll.orphans_known

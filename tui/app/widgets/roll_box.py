@@ -206,19 +206,25 @@ class RollPane(Vertical):
         self._measure_soon(_AT_ONCE)
 
     def _measure(self) -> None:
-        sessions, answer = self.roll.to_measure()
+        sessions, roots, answer = self.roll.to_measure()
         # Measure only if the operator can see the result. Some terminals report a lost focus.
         unseen = not self.app.app_focus or len(self.app.screen_stack) > 1
-        known = sessions.keys() == self._loads.keys() and time.monotonic() < self._stale_at
-        if unseen or answer is None or not sessions or known:
+        measured = sessions.keys() | roots.keys()
+        known = measured == self._loads.keys() and time.monotonic() < self._stale_at
+        if unseen or answer is None or not measured or known:
             self._measure_soon(MEASURE_EVERY)
         else:
-            self._measure_all(sessions, answer)
+            self._measure_all(sessions, answer, roots)
 
     @work(thread=True, exclusive=True, group="measure")
-    def _measure_all(self, sessions: Mapping[Key, Session], answer: TmuxSnapshot) -> None:
+    def _measure_all(
+        self,
+        sessions: Mapping[Key, Session],
+        answer: TmuxSnapshot,
+        roots: Mapping[Key, tuple[int, int]],
+    ) -> None:
         started = time.thread_time()
-        loads = self._meter.measure(sessions, answer)
+        loads = self._meter.measure(sessions, answer, roots)
         took = time.thread_time() - started
         self.app.call_from_thread(self._measured, loads, took)
 

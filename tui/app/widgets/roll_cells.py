@@ -141,8 +141,9 @@ def _agent_progress(shown: AgentCells, wide: int) -> list[Piece]:
 
 
 def _load_of(shown: AgentCells) -> Load | None:
-    # The load of an ended session stays in `loads` until the next measurement.
-    return shown.drawing.loads.get(shown.line.key) if shown.row.session is not None else None
+    # The load of an ended session or process stays in `loads` until the next measurement.
+    runs = shown.row.session is not None or shown.row.process is not None
+    return shown.drawing.loads.get(shown.line.key) if runs else None
 
 
 def _agent_cpu(shown: AgentCells, wide: int) -> list[Piece]:
@@ -207,6 +208,8 @@ def _task_head(shown: TaskCells, wide: int) -> list[Piece]:
     head = task_id_pieces(shown, wide - len(phase) if phase else None)
     if record is not None and record.warnings:
         head.append((f"  ! {harmless(record.warnings[0], 200)}", "error"))
+    elif _are_agents_unknown(shown.task):
+        head.append(("  ! agents unknown", "error"))
     if phase:
         head.append((phase, "finished"))
     if state.description:
@@ -215,9 +218,15 @@ def _task_head(shown: TaskCells, wide: int) -> list[Piece]:
     return exactly(head, wide)
 
 
+def _are_agents_unknown(task: TaskRoll) -> bool:
+    """Returns whether all agents of a task may be in a database that muster cannot read."""
+    return not task.agents and not task.agents_known
+
+
 def _task_status(shown: TaskCells, wide: int) -> list[Piece]:
     record = shown.task.state.record
-    status = fit(harmless((record.status if record else "") or "-", 40), wide - 1)
+    written = "?" if _are_agents_unknown(shown.task) else record.status if record else ""
+    status = fit(harmless(written or "-", 40), wide - 1)
     return [(" ", ""), *highlighted(status, "finished", shown.drawing.view.wanted, "status")]
 
 
@@ -227,7 +236,8 @@ def _task_progress(shown: TaskCells, wide: int) -> list[Piece]:
 
 def _task_completed(shown: TaskCells, wide: int) -> list[Piece]:
     task = shown.task
-    done = f"{task.completed}/{len(task.agents)}" if task.agents else "-"
+    done = "?" if _are_agents_unknown(task) else "-"
+    done = f"{task.completed}/{len(task.agents)}" if task.agents else done
     return [(fit(f" {done:>{wide - 1}}", wide), "finished")]
 
 

@@ -87,9 +87,21 @@ def _workspace(line: Line, workspace: WorkspaceRoll, cells: int) -> list[Piece]:
     before = f"  {arrow(line)}"
     place = workspace_place(workspace, cells - width(before))
     pieces: list[Piece] = [(before, "task"), (place, "workspace")]
-    problems = filter(None, (workspace.error, workspace.hot_journal, workspace.database))
-    pieces += ((f"  ! {harmless(str(problem), 400)}", "error") for problem in problems)
+    problems = filter(None, (workspace.error, workspace.hot_journal, _unread(workspace)))
+    pieces += ((f"  ! {harmless(problem, 400)}", "error") for problem in problems)
     return pieces
+
+
+def _unread(workspace: WorkspaceRoll) -> str | None:
+    """Returns why the agents of a workspace are unknown; None if its database can be read.
+
+    The line has little room, and the path of the workspace stands in it already.
+    """
+    database = workspace.database
+    if database is None:
+        return None
+    is_said = workspace.error == database.cause
+    return "agents unknown" if is_said else f"agents unknown: {database.cause}"
 
 
 def _orphan(line: Line, session: Session, drawing: Drawing, marked: bool) -> list[Piece]:

@@ -43,6 +43,7 @@ from tui.view.outline import (
     is_asked_for,
     matching,
     nearest,
+    roots_of,
     sessions_of,
 )
 from tui.view.view import Sort, View
@@ -201,19 +202,21 @@ class RollView(ScrollView, can_focus=True):
         if to_top:
             self.action_edge(-1)
 
-    def to_measure(self) -> tuple[dict[Key, Session], TmuxSnapshot | None]:
-        """Returns the sessions whose CPU and memory the list needs now, and the tmux snapshot.
+    def to_measure(
+        self,
+    ) -> tuple[dict[Key, Session], dict[Key, tuple[int, int]], TmuxSnapshot | None]:
+        """Returns what to measure now: sessions, processes of agents, and the tmux snapshot.
 
-        If the list is sorted by CPU or memory, it needs the values of all sessions. Otherwise it
+        If the list is sorted by CPU or memory, it needs the values of all lines. Otherwise it
         needs the values of the visible lines, or none if the columns CPU and MEM are not shown.
         """
         if self._roll is None or not shows_loads(self._cells, self.view.sort):
-            return {}, None
+            return {}, {}, None
         top = self.scroll_offset.y
         lines = (
             self._lines if self.view.sort.by_load else self._lines[top : top + self.size.height]
         )
-        return sessions_of(lines), self._roll.answer
+        return sessions_of(lines), roots_of(lines), self._roll.answer
 
     @property
     def current(self) -> Line | None:

@@ -1,8 +1,8 @@
 """`muster completion`: scripts for shells, and the words that the scripts offer.
 
 The scripts only run ``muster completion --words`` with the typed command line, up to the cursor.
-The words come from the parsers and the registries; tmux is not queried. The shell inserts a word
-without quoting, so only names without a special meaning for a shell are offered.
+The words come from the parsers and the registries; for `muster kill`, also from tmux. The shell
+inserts a word without quoting, so only names without a special meaning for a shell are offered.
 """
 
 from __future__ import annotations
@@ -16,11 +16,14 @@ from pathlib import Path
 from registry.errors import RegistryError
 from registry.schema import (
     ENVIRONMENT_VARIABLE,
+    SESSION_PREFIX,
     WORKSPACE_NAME,
+    TaskRecord,
     Workspace,
     find_workspaces,
     is_active,
     kept_places,
+    spellings,
     user_environment,
 )
 from registry.storage import is_safe_name
@@ -69,12 +72,16 @@ complete -c muster -a '(__muster_words)'
 
 _SAFE_PATH = re.compile(r"(?!-)~?[A-Za-z0-9_./+@-]{1,4096}")
 
+_PATIENCE = 1.0
+"""After this many seconds without an answer of tmux, its sessions are not offered."""
+
 SHELLS = tuple(_SCRIPTS)
 
 PAGE = Page(
     """\
 Prints a script for bash, zsh or fish that completes commands, options, the ids of
-agents and tasks, and workspaces. Ids come from the registries; tmux is not queried.""",
+agents and tasks, and workspaces. Ids come from the registries. For "kill", tmux is
+queried, too: it has the orphans, and the sessions of agents that have ended.""",
     (
         ('eval "$(muster completion bash)"', "in ~/.bashrc"),
         ('eval "$(muster completion zsh)"', "in ~/.zshrc, after compinit"),
@@ -186,6 +193,8 @@ class _Line:
         if action.dest == "task" or (action.dest == "names" and "task" in flags):
             return self._tasks()
         if action.dest in ("agent", "agents", "names", "parent"):
+            if self._command == "kill":
+                return self._killable()
             return self._agents(at_work=self._command in ("complete", "report"))
         if action.dest in ("workspaces", "named"):
             return self._workspaces()
@@ -208,7 +217,7 @@ class _Line:
             if _is_plain(task.directory.name):
                 yield task.directory.name
 
-    def _agents(self, *, at_work: bool) -> Iterator[str]:
+    def _records(self) -> Iterator[TaskRecord]:
         from tui.cli.lookup import tasks_in
 
         for task in tasks_in(self._where(), timeout=0):
@@ -216,9 +225,39 @@ class _Line:
                 record = task.read().record
             except RegistryError:
                 continue
+            yield record
+
+    def _agents(self, *, at_work: bool) -> Iterator[str]:
+        for record in self._records():
             for agent in record.agents:
                 if _is_plain(agent.id) and (not at_work or is_active(agent.meaning)):
                     yield agent.id
+
+    def _killable(self) -> Iterator[str]:
+        """Yields the active agents, the ended agents with a session or a pid, and the orphans."""
+        sessions = self._sessions()
+        orphans = set(sessions)
+        for record in self._records():
+            for agent in record.agents:
+                names = spellings(agent.tmux_session) if agent.tmux_session else frozenset()
+                may_run = agent.pid is not None or not names.isdisjoint(sessions)
+                if _is_plain(agent.id) and (may_run or is_active(agent.meaning)):
+                    yield agent.id
+            orphans -= record.sessions | record.respelled_sessions
+        yield from (name for name in orphans if _is_plain(name))
+
+    def _sessions(self) -> set[str]:
+        """Returns the names of the sessions that are named like the session of an agent."""
+        from tui.host.tmux import Tmux
+        from tui.host.tmux_types import socket_path
+
+        given = {option.dest: value for option, value in self._values}
+        name, path = given.get("socket_name"), given.get("socket_path")
+        try:
+            answer = Tmux(socket_path(name, path, os.environ), _PATIENCE).ask()
+        except ValueError:
+            return set()
+        return {name for name in answer.sessions if name.startswith(SESSION_PREFIX)}
 
     def _workspaces(self) -> Iterator[str]:
         """Yields the workspaces that muster finds by itself, and those in the typed directory."""

@@ -37,6 +37,7 @@ __all__ = [
     "look_at",
     "origin_of",
     "owner_of",
+    "pids_from",
     "processes_from",
     "processes_of",
     "processes_with_argument",
@@ -90,14 +91,25 @@ def processes_from(
     Raises:
         OSError: The processes cannot be listed.
     """
-    now, others = look(), [sparing(spared)]
-    held = {}
-    for key, (pid, started) in roots.items():
-        stat = now.stats.get(pid)
-        is_same = stat is not None and stat.identity == (pid, started) and not stat.is_ended
-        may_end = is_same and pid not in now.servers
-        held[key] = Held(now.described(now.came_from({pid}, others)) if may_end else ())
-    return held
+    now = look()
+    return {key: Held(now.described(pids_from(now, root, spared))) for key, root in roots.items()}
+
+
+def pids_from(now: Look, root: Identity, spared: Collection[Identity] = ()) -> set[int]:
+    """Returns the pids of the processes of one agent without a session; see `processes_from`.
+
+    The result is empty if the agent's process has ended, or is a tmux server.
+
+    Args:
+        now: A scan of all processes.
+        root: The pid and the start time of the agent's process.
+        spared: See `Origin`.
+    """
+    pid, _ = root
+    stat = now.stats.get(pid)
+    if stat is None or stat.identity != root or stat.is_ended or pid in now.servers:
+        return set()
+    return now.came_from({pid}, [sparing(spared)])
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,8 @@
-"""Measures the CPU time and the memory that all processes of a session use.
+"""Measures the CPU time and the memory that all processes of a session, or of an agent, use.
 
-The processes of a session are the processes that a kill would end
-(`tui.host.process.process_tree`). Each measurement reads ``/proc/PID/stat`` of every process. It
-reads the environment of a process only once for each program that the process runs. Linux only.
+These are the processes that a kill would end (`tui.host.process.process_tree`). Each measurement
+reads ``/proc/PID/stat`` of every process. It reads the environment of a process only once for each
+program that the process runs. Linux only.
 """
 
 from __future__ import annotations
@@ -10,10 +10,11 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Collection, Hashable, Mapping
+from types import MappingProxyType
 from typing import Generic, TypeVar
 
 from registry.dataclass import dataclass
-from tui.host.process.process_tree import Looker, origin_of
+from tui.host.process.process_tree import Identity, Looker, origin_of, pids_from
 from tui.host.process.procfs import Stat
 from tui.host.tmux_types import Session, TmuxSnapshot
 
@@ -49,7 +50,7 @@ class Sample(Generic[Key]):
     Attributes:
         at: The time of the sample, in seconds of the monotonic clock.
         stats: Maps the pid of each process of the host to the data of the process.
-        owned: Maps the key of each session to the pids of its processes.
+        owned: Maps the key of each session or agent to the pids of its processes.
     """
 
     at: float
@@ -97,30 +98,41 @@ class Meter(Generic[Key]):
         self._before: Sample[Key] | None = None
         self._looker = Looker()
 
-    def measure(self, sessions: Mapping[Key, Session], answer: TmuxSnapshot) -> dict[Key, Load]:
-        """Returns the present load of each session that has processes.
+    def measure(
+        self,
+        sessions: Mapping[Key, Session],
+        answer: TmuxSnapshot,
+        roots: Mapping[Key, Identity] = MappingProxyType({}),
+    ) -> dict[Key, Load]:
+        """Returns the present load of each session and agent that has processes.
 
         Args:
             sessions: Maps any keys to the sessions.
             answer: The snapshot of the sessions' server. If muster cannot see the processes of the
-                server, the result is empty.
+                server, the result has no sessions.
+            roots: Maps further keys to the processes of agents that run without a session.
 
         Raises:
             OSError: The processes cannot be listed.
         """
-        now = self.sample(sessions, answer)
+        now = self.sample(sessions, answer, roots)
         before = self._before
         if before is None or now.at - before.at >= _LEAST:
             self._before = now
         return loads(before, now)
 
-    def sample(self, sessions: Mapping[Key, Session], answer: TmuxSnapshot) -> Sample[Key]:
-        """Returns the present processes of sessions; see `measure`."""
+    def sample(
+        self,
+        sessions: Mapping[Key, Session],
+        answer: TmuxSnapshot,
+        roots: Mapping[Key, Identity] = MappingProxyType({}),
+    ) -> Sample[Key]:
+        """Returns the present processes of sessions and agents; see `measure`."""
         at = time.monotonic()
-        if answer.foreign_pids:
+        seen = {} if answer.foreign_pids else sessions
+        if not seen and not roots:
             return Sample(at, {}, {})
         look = self._looker.look()
-        owned = {
-            key: look.belonging(origin_of(session, answer)) for key, session in sessions.items()
-        }
+        owned = {key: look.belonging(origin_of(session, answer)) for key, session in seen.items()}
+        owned |= {key: pids_from(look, root) for key, root in roots.items()}
         return Sample(at, look.stats, owned)
