@@ -110,7 +110,7 @@ def row_findings(task: TaskRows, *, is_alone: bool) -> Iterator[Issue]:
             None,
             f"tasks[{task.task_id}]",
             MISSING,
-            f"does not list task {name}, but agents lists {count} of its agents",
+            f"does not list task {name}, but the table agents lists {count} of its agents",
             advice="the task's fields cannot be known: add the row by hand, or remove the agents",
         )
     ids = [{"id": text_of(row.get("agent_id"))} for row in task.agents]

@@ -202,7 +202,7 @@ class MusterApp(App[None]):
         self.refresh()
 
     def on_roll_actions_restoring(self, message: RollScreen.Restoring) -> None:
-        """Lets an undo by the operator raise no alarm."""
+        """Prevents notifications about the agents of an undo by the operator."""
         self._notifier.expect(message.agents)
 
     def notify(

@@ -103,8 +103,8 @@ def key_problems(keys: Mapping[str, str]) -> tuple[str, ...]:
 def effective_keys(keys: Mapping[str, str]) -> dict[str, str]:
     """Returns the keys of all bindings that differ from the defaults.
 
-    A key that the user gave to another binding is no default key any more, if the binding has
-    another default key.
+    If the user gives a default key of one binding to another binding, the first binding loses this
+    key, unless it has no other default key.
 
     Args:
         keys: Maps the id of a binding to the keys that the user set, separated by commas.

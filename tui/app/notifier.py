@@ -64,7 +64,7 @@ class Notifier:
                 self._gather(kind, wanted)
 
     def expect(self, agent_ids: Iterable[str]) -> None:
-        """Notes agents to which the operator gives an active status again: they are no news."""
+        """Notes agents that the operator makes active again, which cause no notification."""
         seen = self._seen or Seen()
         self._seen = replace(seen, restored=seen.restored | frozenset(agent_ids))
 

@@ -247,8 +247,8 @@ class LiveRoll:
         """Watches for the end of the processes of active agents.
 
         Returns:
-            The seconds until tmux must be queried again, because the query failed, or because
-            tmux has not noticed the end of a process yet. Otherwise infinity.
+            The seconds until the next query of tmux, if the last query failed, or if tmux has not
+            noticed the end of a process yet. Otherwise infinity.
         """
         unknown = answer.state is TmuxState.UNKNOWN
         open_questions: frozenset[int | None] = frozenset([None])

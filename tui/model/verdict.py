@@ -114,7 +114,7 @@ def is_doubted(record: AgentRecord, note: str, evidence: Evidence) -> bool:
 
 
 def _just_ended(record: AgentRecord, policy: Policy, now: float) -> bool:
-    """Returns whether an agent ended less than `Policy.leak_grace` before."""
+    """Returns whether an agent ended less than `Policy.leak_grace` seconds ago."""
     times = (record.ended, record.updated)
     ended = max((time for time in times if time is not None and time <= now), default=None)
     return ended is not None and now - ended < policy.leak_grace

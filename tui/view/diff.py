@@ -135,7 +135,7 @@ def _registries(
 ) -> Iterator[RegistryChange]:
     for path, error in before.items():
         if error.why is not None and path not in after and error.is_own:
-            # A database that can be read is no entry of its own.
+            # A database that can be read has no entry of its own.
             event = "registry-readable" if _is_read(path, roll) else "registry-gone"
             yield RegistryChange(event, path, None)
     for path, error in after.items():

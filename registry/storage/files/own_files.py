@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import stat
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,13 +21,9 @@ from registry.storage.files.descriptor import Descriptor, close_read, open_owned
 from registry.storage.files.interruption import hand_on, tolerating
 from registry.storage.files.new_file import give_away, make_file, make_folder
 from registry.storage.files.permissions import is_unmapped
+from registry.storage.files.safe_open import kind_name, open_past_lease
 from registry.storage.partner import GLOBAL_FOLDER
 from registry.text import shown_name
-
-_LEASE_PATIENCE = 0.25
-_LEASE_PAUSE = 0.002
-
-_KINDS = {stat.S_IFIFO: "a FIFO", stat.S_IFDIR: "a directory", stat.S_IFSOCK: "a socket"}
 
 
 @contextmanager
@@ -161,26 +156,17 @@ def open_own(path: Path, folder: int) -> Descriptor | None:
         UntrustedFileError: The path is a symlink.
         OSError: The file cannot be opened.
     """
-    flags = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_NOCTTY
-    # While a writer holds a lease on the file for a moment, this open is refused.
-    until = time.monotonic() + _LEASE_PATIENCE
-    while True:
-        try:
-            _check_regular(path, named_status(path, folder).st_mode)
-            return open_owned(path.name, flags, dir_fd=folder)
-        except FileNotFoundError as error:
-            hand_on(error)
-            return None
-        except BlockingIOError as error:
-            hand_on(error)
-            if time.monotonic() > until:
-                raise
-            time.sleep(_LEASE_PAUSE)
+    try:
+        _check_regular(path, named_status(path, folder).st_mode)
+        return open_past_lease(path.name, os.O_RDONLY | os.O_NOFOLLOW, folder)
+    except FileNotFoundError as error:
+        hand_on(error)
+        return None
 
 
 def _check_regular(path: Path, mode: int) -> None:
     if not stat.S_ISREG(mode):
-        raise NotARegularFileError(path, _KINDS.get(stat.S_IFMT(mode), "a special file"))
+        raise NotARegularFileError(path, kind_name(mode))
 
 
 def named_status(path: Path, folder: int) -> os.stat_result:

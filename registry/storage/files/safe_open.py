@@ -130,7 +130,8 @@ def open_regular(path: Path, flags: int, *, past_lease: bool = True) -> Descript
 
 def _open_regular(name: str, flags: int, folder: int, named: Path, past_lease: bool) -> Descriptor:
     try:
-        opened = _open(name, flags | os.O_NOFOLLOW, folder, _LEASE_PATIENCE if past_lease else 0.0)
+        patience = _LEASE_PATIENCE if past_lease else 0.0
+        opened = open_past_lease(name, flags | os.O_NOFOLLOW, folder, patience)
     except (FileNotFoundError, NotADirectoryError) as error:
         hand_on(error)
         raise RegistryNotFoundError(named) from None
@@ -200,7 +201,21 @@ def check_one_name(fd: int, path: Path) -> None:
         raise InaccessibleRegistryError(path, error, "read") from error
 
 
-def _open(name: str, flags: int, folder: int, patience: float) -> Descriptor:
+def open_past_lease(
+    name: str, flags: int, folder: int, patience: float = _LEASE_PATIENCE
+) -> Descriptor:
+    """Opens a file without blocking; waits a short time for the end of another process's lease.
+
+    Args:
+        name: The name of the file.
+        flags: The flags of `os.open`.
+        folder: The descriptor of the file's folder.
+        patience: How long to wait, in seconds.
+
+    Raises:
+        BlockingIOError: The lease lasts longer.
+        OSError: The file cannot be opened.
+    """
     deadline = time.monotonic() + patience
     while True:
         try:

@@ -81,7 +81,8 @@ def test_a_task_is_killed_with_all_that_leaked_in_it(files: Files, crew: RealTmu
     again = kill(files, crew, "--task", "TASK-1", "--yes", code=1)
     assert again["steps"] == []
     assert {each["reason"] for each in again["refused"]} == {
-        "is finished; there is nothing to kill"
+        "is finished; there is nothing to kill",
+        "has failed; there is nothing to kill",
     }
 
 

@@ -17,7 +17,7 @@ from textual.filter import LineFilter
 READABLE = 4.5
 """The smallest contrast of a text and its background (WCAG 2, level AA)."""
 
-# Lines and blocks, such as borders, bars and scroll bars, are no text.
+# Lines and blocks, such as borders, bars and scroll bars, are not text.
 _IS_DRAWN = re.compile("[\\s\u2500-\u259f]*")
 
 _STEPS = 10

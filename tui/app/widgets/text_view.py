@@ -79,7 +79,7 @@ class TextView(ScrollView, can_focus=True):
 
     @dataclass
     class Jumped(Message, namespace="paper"):
-        """The message that the operator wants to go to an agent that the text names."""
+        """The message that the operator chose an agent in the text, to go to it."""
 
         target: AgentKey
         """The agent."""
