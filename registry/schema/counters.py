@@ -97,11 +97,9 @@ def count_completed(registry: Json) -> int:
 def completed_range(registry: Json) -> tuple[int, float]:
     """Returns the least and the greatest possible value of `completed_count`.
 
-    The least value has only these agents:
-
-    - Agents with the status `completed`, as the functions ``atomic_*`` count.
-    - Not agents whose report of this status the orchestrator did not count, because their status
-      was not active before.
+    The least value counts the agents with the status `completed`, as the functions ``atomic_*``
+    do. Exception: the orchestrator does not count a report of an agent whose status was not active
+    before. Such an agent is left out.
 
     The greatest value has all agents that may have reported an end. It is infinite if the
     orchestrator counted an end (`was_counted`), because the agent may have ended several times.
