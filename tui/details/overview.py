@@ -99,12 +99,14 @@ def _task(task: TaskRoll, now: float) -> Iterator[Row]:
     if state.database is not None:
         yield field("warning", harmless(str(state.database)))
     yield field("description", harmless(state.description or "-"))
+    # If a database with the agents cannot be read, the registry is left from the task's creation.
+    unknown = not task.agents and not task.agents_known
     if record is not None:
-        yield field("status", harmless(record.status or "-", 80))
+        yield field("status", "?" if unknown else harmless(record.status or "-", 80))
         if task.phase:
             yield field("phase", _phase(task, record))
         yield field("created", harmless(record.created_at or "-", 60))
-        if state.source.dialect is Dialect.JSON:
+        if state.source.dialect is Dialect.JSON and not unknown:
             yield field(
                 "counters",
                 f"{_count(record.total_spawned)} spawned, {_count(record.active_count)} active, "
@@ -122,7 +124,7 @@ def _task(task: TaskRoll, now: float) -> Iterator[Row]:
         progress = f"{task.completed} of {agents} completed, {task.progress:.0f} % on average"
         yield field("progress", progress)
     counts = ", ".join(f"{count} {verdict}" for verdict, count in task.counts.items() if count)
-    yield field("roll", counts or "no agents")
+    yield field("roll", counts or ("agents unknown" if unknown else "no agents"))
     for file in state.source.files[:1]:
         yield field(file.name, shown_name(file.path))
     if state.source.global_registry is not None:

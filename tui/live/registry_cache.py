@@ -229,6 +229,9 @@ class Registries:
                 branch.source.limit_database(int(bounds.left), bounds.until)
             branch.database = branch.source.unread_database()
             self._read_global(branch, bounds)
+            if branch.error is not None and branch.database is None:
+                # The database may have become unreadable between the two readings.
+                branch.database = branch.source.unread_database()
             try:
                 listed = self._listed(branch)
                 branch.listed = not bounds.are_limits or _are_all_in(branch, listed)

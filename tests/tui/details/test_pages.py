@@ -11,8 +11,18 @@ from hypothesis import strategies as st
 from registry.agent_output.lines import AgentFinding, LogKind, LogLine, ProgressReport
 from registry.audit.diff import FieldChange
 from registry.audit.entries import Entry, Log, State, Who
+from registry.schema import UnreadDatabase
 from tests.support.harm import any_text, harmful
-from tests.support.rolls import NOW, agent, answered, called, roll_call, session, task_state
+from tests.support.rolls import (
+    NOW,
+    WORKSPACE,
+    agent,
+    answered,
+    called,
+    roll_call,
+    session,
+    task_state,
+)
 from tui.details import pages
 from tui.details.fields import relatives, task_of
 from tui.details.overview import overview
@@ -219,6 +229,16 @@ def test_other_lines_have_an_overview_too() -> None:
                             Fields(None), NOW))  # fmt: skip
     assert "orphan  agent_x" in text
     assert overview(None, None, Fields(None), NOW) == ()
+
+
+def test_a_task_whose_database_is_not_read_is_not_called_empty() -> None:
+    database = UnreadDatabase(WORKSPACE / "registry" / "state.sqlite3", "is empty")
+    state = replace(task_state(), database=database)
+    (task,) = called(state, answer=answered())
+    line = Line(TaskKey(state.registry), task, 0, False)
+    text = text_of(overview(line, roll_call(task), Fields(None), NOW))
+    assert "roll  agents unknown" in text and "status  ?" in text
+    assert "no agents" not in text and "counters" not in text
 
 
 @given(any_text, st.sampled_from(["message", "type", "severity", "data", "written"]))

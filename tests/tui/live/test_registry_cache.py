@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from registry.schema import Instant
+from registry.schema import Instant, UnreadDatabase
 from registry.schema.layout import Workspace
-from registry.sources import JsonTask, JsonWorkspace
+from registry.sources import JsonTask, JsonWorkspace, SqliteWorkspace
+from tests.support.databases import Database, make_unreadable
 from tests.support.rolls import answered, session
 from tests.support.scripted_tmux import ScriptedTmux
 from tests.support.workspaces import QUICK, Files, entry, read, take, write
@@ -341,3 +342,26 @@ def test_what_cannot_be_read_is_known_until_it_could_last_be(
     files.registry("TASK-1").write_bytes(good)
     registries.rescan()
     assert registries.known_until() > stale
+
+
+def test_a_database_that_becomes_unreadable_during_a_scan_is_named_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    database = Database(tmp_path / ".agent-workspace")
+    database.task()
+    database.agent("one")
+    registries = Registries([Workspace(database.workspace)])
+    real = SqliteWorkspace.unread_database
+
+    def look(workspace: SqliteWorkspace) -> UnreadDatabase | None:
+        found = real(workspace)
+        if not broken:
+            broken.append(make_unreadable(database.workspace))
+        return found
+
+    broken: list[Path] = []
+    monkeypatch.setattr(SqliteWorkspace, "unread_database", look)
+    registries.rescan()
+    (branch,) = registries.branches()
+    assert branch.database is not None and branch.error == branch.database.cause
+    assert not registries.sees_all()

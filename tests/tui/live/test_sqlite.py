@@ -221,8 +221,9 @@ def test_an_agent_of_a_task_without_a_directory_is_judged_and_never_changed(
     assert run("kill", "lone", "--yes", "-S", str(server.socket)) == 1
     assert run("complete", "--zombies", "--yes", "--mass-death", "-S", str(server.socket)) == 1
     assert main(["report", "lone", "--progress", "5", "-w", str(built.workspace)]) == 1
+    assert main(["tail", "lone", "-w", str(built.workspace)]) == 2
     said = capsys.readouterr()
-    assert (said.out + said.err).count("cannot be the name of a directory") == 3
+    assert (said.out + said.err).count("cannot be the name of a directory") == 4
     assert "AGENT_REGISTRY.json" not in said.out + said.err
     assert "agent_lone" in server.names()
     assert agent_row(built, "agents", "lost") == before

@@ -109,6 +109,8 @@ def run(options: argparse.Namespace) -> int:
     from tui.cli.lookup import task_with
 
     task = task_with(find(options), options.agent, options.task)
+    if task.problem is not None:
+        raise UsageError(f"{shown_name(options.agent)} has no files: {task.problem}")
     sources = (PROGRESS, FINDINGS, STREAM_LOG)
     chosen = [source for source in sources if not options.only or source.name in options.only]
     with contextlib.ExitStack() as stack:
