@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from enum import Enum
 from typing import Any
 
 from registry.database import Row, Rows, grouped
@@ -178,12 +179,23 @@ class LastReport:
     progress: float | None
 
 
+class Believed(Enum):
+    """Which of a database and a JSON registry is believed about an agent that is in both.
+
+    A file is believed about the agents of another one only if nobody else can change it.
+    """
+
+    BOTH = "both"
+    DATABASE = "database"
+    JSON = "json"
+
+
 def newest_of(
     database: TaskRecord,
     json: TaskRecord,
     reports: Mapping[str, LastReport],
     *,
-    is_believed: bool = True,
+    believed: Believed = Believed.BOTH,
 ) -> TaskRecord:
     """Returns the newest data of a task that is in the database and in a JSON registry.
 
@@ -195,12 +207,11 @@ def newest_of(
         database: The task in the database.
         json: The task in the JSON registry.
         reports: Maps an agent's id to its last report.
-        is_believed: Whether the database is believed about agents of the JSON registry. If not,
-            the JSON registry counts for these agents.
+        believed: Which of both is believed about an agent that is in both.
     """
     beside = {agent.id: agent for agent in json.agents}
     agents = [
-        _newest(agent, beside.get(agent.id)) if is_believed else beside.get(agent.id, agent)
+        _believed(agent, beside[agent.id], believed) if agent.id in beside else agent
         for agent in database.agents
     ]
     known = {agent.id for agent in database.agents}
@@ -226,9 +237,13 @@ def newest_of(
     )
 
 
-def _newest(database: AgentRecord, json: AgentRecord | None) -> AgentRecord:
-    if json is None:
-        return database
+def _believed(database: AgentRecord, json: AgentRecord, believed: Believed) -> AgentRecord:
+    if believed is Believed.BOTH:
+        return _newest(database, json)
+    return database if believed is Believed.DATABASE else json
+
+
+def _newest(database: AgentRecord, json: AgentRecord) -> AgentRecord:
     if json.tmux_session is not None and database.tmux_session is None:
         # Without the session's name, the session would belong to no agent.
         database = replace(database, tmux_session=json.tmux_session)

@@ -16,13 +16,14 @@ from registry.errors import (
     RegistryNotFoundError,
     UnwritableDatabaseError,
 )
-from registry.schema.database_records import LastReport, newest_of
+from registry.schema.database_records import Believed, LastReport, newest_of
 from registry.schema.layout import GLOBAL_REGISTRY
 from registry.schema.records import ORCHESTRATOR, AgentRecord, TaskRecord
 from registry.snapshots import BUSY_TIMEOUT, Snapshot, read_task, when_free
 from registry.sources.json_source import JsonTask
 from registry.storage.codec import MAX_BYTES
 from registry.storage.files.interruption import hand_on, tolerating
+from registry.storage.files.writers import is_believed
 
 if TYPE_CHECKING:
     from registry.agent_output.files import AgentFile
@@ -63,6 +64,11 @@ class SqliteChanges:
     @property
     def problem(self) -> str | None:
         """See `TaskSource.problem`."""
+        raise NotImplementedError
+
+    @property
+    def listing(self) -> tuple[Path, ...]:
+        """See `TaskSource.listing`."""
         raise NotImplementedError
 
     def output(self, agent_id: str, kind: OutputKind[Line]) -> AgentFile[Line]:
@@ -119,6 +125,28 @@ class SqliteChanges:
                         )
         return reports
 
+    def believed_lines(self, agent_ids: Iterable[str]) -> dict[str, LastReport]:
+        """Returns the lines of `last_lines` that only certain users can have written.
+
+        These are the users who can also change each list of the task's agents.
+        """
+        return self.last_lines(filter(self._has_own_reports, agent_ids))
+
+    def _has_own_reports(self, agent_id: str) -> bool:
+        return all(
+            is_believed(facts.path, path)
+            for facts in agent_output.archived_facts_of(self.directory, agent_id)
+            if facts.name == agent_output.PROGRESS.name and facts.size is not None
+            for path in self.listing
+        )
+
+    @property
+    def believed(self) -> Believed:
+        """Whether the database or the JSON registry counts for an agent that is in both."""
+        if not is_believed(self.database, self.path):
+            return Believed.JSON
+        return Believed.BOTH if is_believed(self.path, self.database) else Believed.DATABASE
+
     def _json(self) -> JsonTask:
         return JsonTask(self.path)
 
@@ -152,7 +180,8 @@ class SqliteChanges:
         if json is not None and json.agents:
             both = tuple(agent for agent in json.agents if agent.id in ids)
             json = replace(json, agents=both)
-            agents = newest_of(replace(json, agents=agents), json, self.last_lines(ids)).agents
+            lines, own = self.believed_lines(ids), replace(json, agents=agents)
+            agents = newest_of(own, json, lines, believed=self.believed).agents
         return {agent.id: agent for agent in agents}
 
     def why_unwritable(self) -> str | None:

@@ -30,7 +30,6 @@ from registry.storage.codec import MAX_BYTES
 from registry.storage.files.interruption import hand_on, tolerating
 from registry.storage.files.presence import may_exist
 from registry.storage.files.safe_open import is_safe_name
-from registry.storage.files.writers import is_believed
 from registry.text import shown_name
 
 if TYPE_CHECKING:
@@ -170,8 +169,8 @@ class SqliteTask(SqliteChanges):
             record = newest_of(
                 record,
                 beside.record,
-                self.last_lines(ids),
-                is_believed=is_believed(self.database, self.path),
+                self.believed_lines(ids),
+                believed=self.believed,
             )
         signature = _signature(own, None if beside is None else beside.signature)
         return Snapshot(self.path, record, signature)

@@ -10,6 +10,7 @@ import pytest
 from registry.database import read_rows
 from registry.schema import TaskRecord, is_active, is_terminal
 from registry.schema.database_records import (
+    Believed,
     LastReport,
     WorkspaceRecord,
     newest_of,
@@ -187,16 +188,16 @@ def test_an_end_without_an_update_is_newer_than_an_earlier_report(built: Databas
     assert agent.status == "blocked"
 
 
-@pytest.mark.parametrize("is_believed", [True, False])
+@pytest.mark.parametrize("believed", Believed)
 @pytest.mark.parametrize("update", [EARLY, LAST])
 def test_both_sessions_of_an_agent_are_its_sessions(
-    built: Database, update: str, is_believed: bool
+    built: Database, update: str, believed: Believed
 ) -> None:
     built.agent("one", tmux_session="agent_new", last_update=update, status="completed")
     other = _json(tmux_session="agent_old", last_update=LATER)
-    task = newest_of(_task(built), other, {}, is_believed=is_believed)
+    task = newest_of(_task(built), other, {}, believed=believed)
     assert task.sessions == {"agent_new", "agent_old"}
-    in_database = is_believed and update == LAST
+    in_database = believed is Believed.DATABASE or (believed is Believed.BOTH and update == LAST)
     assert [agent.status for agent in task.agents] == ["completed" if in_database else "running"]
     assert len(newest_of(_task(built), _json(tmux_session="agent_new"), {}).with_sessions) == 1
 

@@ -184,6 +184,51 @@ def test_who_may_not_write_a_json_registry_ends_no_agent_of_it(
     assert record.sessions == {"agent_one", "agent_none"}
 
 
+@needs_another_user
+def test_who_may_not_write_a_database_ends_no_agent_of_it(
+    home: SqliteWorkspace, built: Database
+) -> None:
+    """Another user may write the JSON registry, and names a session that does not exist."""
+    task = _only(home)
+    other = agent(
+        "one", status="completed", tmux_session="agent_nope", last_update="2099-01-01T00:00:00"
+    )
+    write(task.path, {"task_id": "TASK-1", "agents": [other]})
+    mine = next(each for each in task.read().record.agents if each.id == "one")
+    assert mine.tmux_session == "agent_nope"
+    os.chown(task.path, -1, OTHER)
+    task.path.chmod(0o664)
+    (mine,) = [each for each in task.read().record.agents if each.id == "one"]
+    assert (mine.meaning, mine.tmux_session) == ("running", "agent_one")
+    # Nobody may end the session that the other entry names, either.
+    assert "agent_nope" in task.read().record.sessions
+
+
+@needs_another_user
+@pytest.mark.parametrize("shared", ["TASK-1/progress", "TASK-1/progress/one_progress.jsonl"])
+def test_who_may_only_write_reports_ends_no_agent(
+    home: SqliteWorkspace, built: Database, shared: str
+) -> None:
+    task = _only(home)
+    write(task.path, {"task_id": "TASK-1", "agents": [agent("one")]})
+    file = built.workspace / "TASK-1" / "progress" / "one_progress.jsonl"
+    file.parent.mkdir(exist_ok=True)
+    line = {
+        "timestamp": "2099-01-01T00:00:00",
+        "agent_id": "one",
+        "status": "completed",
+        "progress": 100,
+    }
+    file.write_text(json.dumps(line) + "\n")
+    assert [each.meaning for each in task.read().record.agents if each.id == "one"] == [
+        "completed"
+    ]
+    place = built.workspace / shared
+    os.chown(place, -1, OTHER)
+    place.chmod(0o2775 if place.is_dir() else 0o664)
+    assert [each.meaning for each in task.read().record.agents if each.id == "one"] == ["running"]
+
+
 def test_without_last_update_the_last_report_has_the_time(
     home: SqliteWorkspace, built: Database
 ) -> None:
@@ -276,7 +321,7 @@ def test_it_is_named_and_json_tasks_stay(home: SqliteWorkspace, built: Database)
     problem = home.unread_database()
     assert problem is not None and problem.problem is not None
     assert "not a valid database" in str(problem)
-    (task,) = home.tasks({})
+    task = _only(home)
     assert isinstance(task, JsonTask)
     with pytest.raises(RegistryError):
         home.listed()
