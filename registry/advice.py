@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Sequence
 from pathlib import Path
 
 from registry.text import command_line, shown_name
@@ -61,8 +62,18 @@ def after_error(number: int | None, step: str = "", otherwise: str = _OTHERWISE)
 
 def moving_aside(path: Path) -> str:
     """Returns the advice to move a file aside, with the command if it can be typed."""
-    command = command_line("mv", names=(str(path), f"{path}.aside"))
+    command = _moving((path,), Path(f"{path}.aside"))
     return "move it aside" if command is None else f"move it aside: {command}"
+
+
+def _moving(paths: Sequence[Path], folder: Path) -> str | None:
+    """Returns the command that moves files into a new directory, or None.
+
+    If the directory exists, `mkdir` fails and nothing is moved. So an earlier copy is never lost.
+    """
+    making = command_line("mkdir", names=(str(folder),))
+    moving = command_line("mv", names=(*map(str, paths), f"{folder}/"))
+    return None if making is None or moving is None else f"{making} && {moving}"
 
 
 def moving_database_aside(path: Path) -> str:
@@ -70,13 +81,13 @@ def moving_database_aside(path: Path) -> str:
 
     The log has the newest changes. Beside another database, it would damage that database.
     """
-    ends = ("", "-wal", "-shm")
-    commands = [command_line("mv", names=(f"{path}{end}", f"{path}.aside{end}")) for end in ends]
-    names = [shown_name(f"{path.name}{end}") for end in ends]
+    paths = [path.with_name(f"{path.name}{end}") for end in ("", "-wal", "-shm")]
+    names = [shown_name(each.name) for each in paths]
     advice = (
         f"stop the orchestrator, and move {names[0]}, {names[1]} and {names[2]} aside together"
     )
-    return advice if None in commands else f"{advice}: {'; '.join(filter(None, commands))}"
+    command = _moving(paths, path.with_name(f"{path.name}.aside"))
+    return advice if command is None else f"{advice}: {command}"
 
 
 def restoring_database(path: Path) -> str:
