@@ -10,6 +10,9 @@ if TYPE_CHECKING:
     from registry.agent_output.deployments import (
         find_database_deployment as find_database_deployment,
     )
+    from registry.agent_output.deployments import (
+        find_deployed as find_deployed,
+    )
     from registry.agent_output.files import AgentFile as AgentFile
     from registry.agent_output.files import Batch as Batch
     from registry.agent_output.files import FileFacts as FileFacts
@@ -41,7 +44,7 @@ else:
                 "ArchivedAgentFile",
                 "archived_facts_of",
             ),
-            "deployments": ("find_database_deployment",),
+            "deployments": ("find_database_deployment", "find_deployed"),
             "files": (
                 "AgentFile",
                 "Batch",

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Collection
+from itertools import islice
 from pathlib import Path
 
 from registry.agent_output.lines import STREAM_LOG
 from registry.errors import RegistryError
+from registry.schema.layout import DATABASE, Workspace
 from registry.storage.files.backward import read_piece
 from registry.storage.files.descriptor import close_read, open_owned
 from registry.storage.files.interruption import tolerating
@@ -15,6 +18,8 @@ from registry.storage.files.safe_open import is_safe_name, open_beneath, open_fo
 
 _PREFIX, _SUFFIX = "deploy_", ".json"
 _FILES_AT_MOST = 100
+_TASKS_AT_MOST = 10_000
+_TASK = "TASK-"
 _LARGEST = 64 * 1024
 
 
@@ -56,3 +61,36 @@ def _names_database(directory: Path, parts: tuple[str, str]) -> bool:
         record = json.loads(text)
         return isinstance(record, dict) and record.get("storage") == "sqlite"
     return False
+
+
+def find_deployed(workspace: Path, agent_ids: Collection[str]) -> dict[str, Path]:
+    """Finds agents of which only their files tell that they were deployed to a database.
+
+    The orchestrator writes an agent's prompt before it starts the agent's session, and the record
+    of the deployment before it writes the agent to the database. It removes no agent from there.
+
+    Args:
+        workspace: The directory of the workspace.
+        agent_ids: The ids of agents; untrusted.
+
+    Returns:
+        Maps ids to a file that proves the deployment.
+    """
+    database = Workspace(workspace).global_registry.with_name(DATABASE)
+    has_database = os.path.lexists(database)
+    folders: list[str] = []
+    with tolerating(OSError), os.scandir(workspace) as entries:
+        folders = [entry.name for entry in islice(entries, _TASKS_AT_MOST)]
+    found: dict[str, Path] = {}
+    for folder in sorted(name for name in folders if name.startswith(_TASK)):
+        for agent_id in agent_ids:
+            prompt, record = f"agent_prompt_{agent_id}.txt", f"{_PREFIX}{agent_id}{_SUFFIX}"
+            if not is_safe_name(prompt) or agent_id in found:
+                continue
+            if has_database and os.path.lexists(workspace / folder / prompt):
+                found[agent_id] = workspace / folder / prompt
+            elif os.path.lexists(workspace / folder / STREAM_LOG.folder / record):
+                directory, parts = workspace / folder, (STREAM_LOG.folder, record)
+                if _names_database(directory, parts):
+                    found[agent_id] = directory.joinpath(*parts)
+    return found

@@ -27,8 +27,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from registry.agent_output import find_deployed
 from registry.dataclass import dataclass, replace
 from registry.schema import (
+    DATABASE,
     SESSION_PREFIX,
     AgentRecord,
     Instant,
@@ -43,6 +45,7 @@ from registry.schema import (
     why_foreign,
 )
 from registry.storage import writers_of
+from registry.text import shown_name
 from tui.host.asker import PATIENCE, Asker, NoAnswerError
 from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.live.registry_cache import Bounds, Registries
@@ -136,6 +139,7 @@ class NearbyWorkspaces:
         self.readings: Mapping[Path, Reading] = {}
         self._registries: dict[Path, Registries] = {}
         self._others = tuple(others)
+        self._own = frozenset[Path]()
         self._about: object = None
         self._judged = Judged()
         self._listing: Mapping[object, frozenset[Path]] = {}
@@ -196,6 +200,7 @@ class NearbyWorkspaces:
             now: Seconds since the epoch.
         """
         listed = frozenset[str]().union(*map(_listed_in, self.readings.values()))
+        deployed = self._deployed(session for session in around if session.name not in listed)
         orphans: list[Session] = []
         unsure: list[Session] = []
         databases: dict[UnreadDatabase, None] = {}
@@ -209,10 +214,35 @@ class NearbyWorkspaces:
             if False in unlisted:
                 continue
             databases |= dict.fromkeys(self.databases_of(paths))
+            if session.name in deployed:
+                databases[deployed[session.name]] = None
+                unsure.append(session)
+                continue
             is_unsure = not surroundings.is_whole or None in unlisted
             (unsure if is_unsure else orphans).append(session)
         read = tuple(self.readings)
         return Judged(tuple(orphans), tuple(unsure), read, tuple(databases))
+
+    def _deployed(self, sessions: Iterable[Session]) -> dict[str, UnreadDatabase]:
+        """Maps the names of sessions to databases that lack an agent that was deployed to them.
+
+        The database may have been moved aside, or replaced by an older copy. Or another program
+        locks it, and the orchestrator has not yet written the agent that it started.
+        """
+        prefix = len(SESSION_PREFIX)
+        ids = {each.name[prefix:] for each in sessions if each.name.startswith(SESSION_PREFIX)}
+        if not ids:
+            return {}
+        paths = self._own.union(self.readings)
+        found = self._ask({path: partial(_find_deployed, path, ids) for path in paths})
+        return {
+            f"{SESSION_PREFIX}{agent_id}": UnreadDatabase(
+                Workspace(path).global_registry.with_name(DATABASE),
+                f"lacks agent {shown_name(agent_id)}, whose deployment {shown_name(file)} records",
+            )
+            for path, files in found.items()
+            for agent_id, file in files.items()
+        }
 
     def databases_of(self, paths: Iterable[Path]) -> Iterator[UnreadDatabase]:
         """Yields the unread databases of the workspaces at the given paths."""
@@ -233,6 +263,7 @@ class NearbyWorkspaces:
         Returns:
             Maps each session to the workspaces that may list it.
         """
+        self._own = own
         surroundings = self._surroundings.of(sessions, answer)
         # Without sessions, nothing depends on the default workspaces.
         known = self._known_paths() if surroundings else KnownPaths()
@@ -455,6 +486,10 @@ def _resolved(path: Path, _: ProgressCallback) -> frozenset[Path]:
 
 def _is_foreign(path: Path, _: ProgressCallback) -> bool:
     return why_foreign(path) is not None
+
+
+def _find_deployed(path: Path, ids: Collection[str], _: ProgressCallback) -> dict[str, Path]:
+    return find_deployed(path, ids)
 
 
 def _is_of_others(path: Path, _: ProgressCallback) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import shutil
@@ -13,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from registry.schema import layout
+from registry.schema import DATABASE, layout
 from registry.schema.layout import Workspace
 from registry.schema.records import GlobalTask
 from registry.schema.workspaces_around import workspaces_above
@@ -407,6 +408,41 @@ def test_an_orphan_that_is_listed_before_it_is_killed_is_left(
     (step,) = carry_out(plan, server.client(), "").steps
     assert step.result is Result.LEFT and "lists the session now" in step.detail
     assert "agent_late" in server.names()
+
+
+@pytest.mark.parametrize("which", ["ours", "theirs"])
+@pytest.mark.parametrize("replaced", ["moved aside", "an older copy"])
+def test_an_agent_that_was_deployed_to_a_database_is_no_orphan_without_its_entry(
+    tmp_path: Path, ours: Files, server: RealTmux, begin: Begin, which: str, replaced: str
+) -> None:
+    database = DatabaseFiles(tmp_path / "database", {"TASK-2": [entry("old", "completed")]})
+    home = database if which == "ours" else ours
+    record = database.path / "TASK-2" / "logs" / "deploy_b.json"
+    record.parent.mkdir(exist_ok=True)
+    record.write_text(json.dumps({"agent_id": "b", "storage": "sqlite"}))
+    if replaced == "moved aside":
+        (database.path / "registry" / DATABASE).unlink()
+    begin("agent_b", database.path.parent)
+    begin("agent_nobodys", database.path.parent)
+    roll = take_young(home, server)
+    assert orphans(roll) == ["agent_nobodys"]
+    assert "agent b, whose deployment" in str(roll.nearby_databases)
+    plan = plan_kill(roll, [], [roll.answer.sessions["agent_b"]])
+    (step,) = carry_out(plan, server.client(), "").steps
+    assert step.result is Result.LEFT and "deploy_b.json" in step.detail
+    # Not written there by the orchestrator.
+    record.write_text("{}")
+    assert "agent_b" in orphans(take_young(home, server))
+
+
+def test_an_agent_that_is_being_written_to_a_database_is_no_orphan(
+    tmp_path: Path, server: RealTmux, begin: Begin
+) -> None:
+    database = DatabaseFiles(tmp_path / "database", {"TASK-2": [entry("old", "completed")]})
+    (database.path / "TASK-2" / "agent_prompt_b.txt").write_text("do it")
+    begin("agent_b", database.path.parent)
+    begin("agent_nobodys", database.path.parent)
+    assert orphans(take_young(database, server)) == ["agent_nobodys"]
 
 
 def test_an_orphan_of_which_nobody_can_tell_any_more_is_left(
