@@ -48,7 +48,7 @@ from tui.host.process import process_kill
 settings.register_profile(
     "muster",
     deadline=None,
-    max_examples=30,
+    max_examples=12,
     print_blob=True,
     # Tests run in different directories, so the database has a fixed one.
     database=DirectoryBasedExampleDatabase(TESTS.parent / ".hypothesis"),
@@ -69,7 +69,7 @@ def _unflushed(file: int) -> None:
 
 
 # Flushes take long, and no test can see their effect on a disk.
-os.fsync = os.fdatasync = _unflushed
+os.fsync = os.fdatasync = _unflushed  # type: ignore[assignment]
 # The colours of snapshots do not depend on the user's terminal.
 textual.constants.COLOR_SYSTEM = "truecolor"  # type: ignore[misc]
 

@@ -27,7 +27,7 @@ def separate() -> None:
     procfs.all_stats = PROCESSES.all_stats
     # Nothing depends on whether the tests run in a container.
     procfs.sees_the_host = lambda: True
-    leftovers.find_strays = _own_strays
+    leftovers.find_strays = _own_strays  # type: ignore[attr-defined]
 
 
 def own_servers(owners: Collection[int] | None) -> Iterator[Server]:
