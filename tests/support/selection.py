@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -130,6 +130,30 @@ def part_in_torture(
             each, id=str(number), marks=() if number % one_in == first else pytest.mark.torture
         )
         for number, each in enumerate(values)
+    ]
+
+
+def paired(
+    rows: Mapping[str, object], columns: Mapping[str, object], one_in: int = 2
+) -> list[ParameterSet]:
+    """Returns pairs of parameters: a test always gets one in some, and all in the torture.
+
+    The pairs are chosen so that each row and each column is in one of them.
+
+    Args:
+        rows: Maps names to the first parameters.
+        columns: Maps names to the second parameters.
+        one_in: The number of pairs of which a test always gets one.
+    """
+    return [
+        pytest.param(
+            row,
+            column,
+            id=f"{name}-{other}",
+            marks=() if (down + across) % one_in == 0 else pytest.mark.torture,
+        )
+        for down, (name, row) in enumerate(rows.items())
+        for across, (other, column) in enumerate(columns.items())
     ]
 
 
