@@ -24,7 +24,8 @@ LIGHT = {
     "registry.errors", "registry.text", "registry.schema.layout", "registry.schema.records",
     "registry.schema.places", "registry.schema.trust", "registry.schema.unread_database",
     "registry.schema.workspaces", "registry.schema.workspaces_around",
-    "registry.schema.session_names", "registry.sources.source",
+    "registry.schema.session_names", "registry.schema.statuses", "registry.schema.timestamps",
+    "registry.sources.source",
 }  # fmt: skip
 """The modules of this repository that `--help` may import, besides the commands."""
 
