@@ -10,7 +10,7 @@ import shutil
 import signal
 import socket
 import tempfile
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ import textual.pilot
 from hypothesis import HealthCheck, settings
 from hypothesis.database import DirectoryBasedExampleDatabase
 
+from tests.support import separation
 from tests.support.bytecode import compile_ahead
 from tests.support.crowd import Crowd
 from tests.support.real_tmux import RealTmux, fake_binary
@@ -38,21 +39,16 @@ from tests.support.selection import (
 )
 from tests.support.stragglers import stragglers
 from tests.support.style_sheets import parse_style_sheets_once
-from tests.support.terminal import PREFIX
 from tests.support.two_tasks import two_tasks
 from tests.support.zoo import Zoo
-from tui.actions.evidence import leftovers
 from tui.host import tmux_servers
-from tui.host.output_writers import Watched
-from tui.host.process import process_kill, procfs
-from tui.host.strays import Stray, find_strays
-from tui.host.tmux_types import TmuxSnapshot
+from tui.host.process import process_kill
 
 # With a deadline, examples would fail on a busy machine.
 settings.register_profile(
     "muster",
     deadline=None,
-    max_examples=30,
+    max_examples=12,
     print_blob=True,
     # Tests run in different directories, so the database has a fixed one.
     database=DirectoryBasedExampleDatabase(TESTS.parent / ".hypothesis"),
@@ -65,6 +61,15 @@ settings.load_profile("muster")
 # Nothing depends on the user who runs the tests.
 seclude(in_memory=True)
 parse_style_sheets_once()
+separation.separate()
+
+
+def _unflushed(file: int) -> None:
+    os.fstat(file)
+
+
+# Flushes take long, and no test can see their effect on a disk.
+os.fsync = os.fdatasync = _unflushed  # type: ignore[assignment]
 # The colours of snapshots do not depend on the user's terminal.
 textual.constants.COLOR_SYSTEM = "truecolor"  # type: ignore[misc]
 
@@ -91,6 +96,8 @@ LEFT_BEHIND = pytest.StashKey[list[str]]()
 
 def pytest_configure(config: pytest.Config) -> None:
     """Creates the records of the tests' directories and of the processes left behind."""
+    # Collecting the tests creates much that stays: see `pytest_collection_finish`.
+    gc.disable()
     config.stash[TEST_OF_DIRECTORY] = {}
     config.stash[LEFT_BEHIND] = []
 
@@ -152,40 +159,7 @@ def pytest_collection_finish() -> None:
     """Excludes the thousands of collected tests from garbage collection."""
     gc.collect()
     gc.freeze()
-
-
-def _unflushed(file: int) -> None:
-    os.fstat(file)
-
-
-@pytest.fixture(autouse=True)
-def nothing_is_flushed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Makes flushes do nothing: they take long, and no test can see their effect on a disk."""
-    for flush in ("fsync", "fdatasync"):
-        monkeypatch.setattr(os, flush, _unflushed)
-
-
-@pytest.fixture(autouse=True)
-def nobody_elses_strays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Hides the survivors of the user's own tmux servers from the tests."""
-
-    def is_of_test(socket: str) -> bool:
-        # The directory of an earlier test is gone, although its processes may still run.
-        return PREFIX in socket and os.path.isdir(os.path.dirname(socket))
-
-    def ours(answer: TmuxSnapshot, watched: Watched) -> tuple[Stray, ...]:
-        private = answer.socket.parent in RealTmux.directories
-        found = find_strays(answer, watched) if private else ()
-        return tuple(
-            each
-            for each in found
-            if not each.is_hidden
-            and (
-                each.named_pane is None or each.may_write_for or is_of_test(each.named_pane.socket)
-            )
-        )
-
-    monkeypatch.setattr(leftovers, "find_strays", ours)
+    gc.enable()
 
 
 _is_idle = textual._wait.wait_for_idle
@@ -214,30 +188,21 @@ for module in (textual.app, textual.pilot):
 def nobody_elses_tmux(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Path]:
-    """Puts the default socket in a private directory in which no server listens."""
+    """Puts the default socket in a private directory in which no server listens.
+
+    Hides all other tmux servers of this host from the tests.
+    """
+    separation.PROCESSES.forget()
     directory = Path(tempfile.mkdtemp(prefix="mst"))
     request.config.stash[TEST_OF_DIRECTORY][directory] = request.node.nodeid
     monkeypatch.setenv("TMUX_TMPDIR", str(directory))
     # The start directory of the tests may be in a workspace.
     monkeypatch.chdir(directory)
+    separation.PRIVATE.add(directory)
+    monkeypatch.setattr(tmux_servers, "servers_of", separation.own_servers)
     yield directory
+    separation.PRIVATE.discard(directory)
     shutil.rmtree(directory, ignore_errors=True)
-
-
-@pytest.fixture(autouse=True)
-def nobody_elses_servers(monkeypatch: pytest.MonkeyPatch, nobody_elses_tmux: Path) -> None:
-    """Hides all other tmux servers of this host from the tests."""
-    all_servers = tmux_servers.servers_of
-
-    def ours(owners: Collection[int] | None) -> Iterator[tmux_servers.Server]:
-        for server in all_servers(owners):
-            socket = server.socket or Path()
-            if socket.parent in RealTmux.directories or nobody_elses_tmux in socket.parents:
-                yield server
-
-    monkeypatch.setattr(tmux_servers, "servers_of", ours)
-    # Nothing depends on whether the tests run in a container.
-    monkeypatch.setattr(procfs, "sees_the_host", lambda: True)
 
 
 @pytest.fixture

@@ -224,18 +224,18 @@ _OPERATIONS = (
     _cleaned,
     _found,
 )
-# Of these the torture alone interrupts every call.
+# These make many calls.
 _DEAR = (_changed_on_record, _cleaned, _created, _durable, _metrics, _reported)
 
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("operation", _OPERATIONS, ids=lambda each: each.__name__[1:])
-@pytest.mark.parametrize("stride", [5, *in_torture(1)], ids=["some", "all"])
+@pytest.mark.parametrize("every", [False, *in_torture(True)], ids=["some", "all"])
 def test_a_handler_that_raises_is_heard_and_leaves_nothing_open(
     task: Path,
     global_: Path,
     operation: Callable[[Path, Path], None],
-    stride: int,
+    every: bool,
     unraisable: list[object],
 ) -> None:
     # What tests before counted would be gone through again each time.
@@ -245,7 +245,7 @@ def test_a_handler_that_raises_is_heard_and_leaves_nothing_open(
     reports.write_text('{"status": "working"}\n')
     operation(task, global_)
     before = descriptors()
-    number, step = 0, stride if operation in _DEAR else 1
+    number, step = 0, 1 if every else 13 if operation in _DEAR else 3
     while (
         came := interrupted(number := number + step, lambda: operation(task, global_))
     ) != "done":
@@ -262,15 +262,16 @@ def test_a_handler_that_raises_is_heard_and_leaves_nothing_open(
     assert number > 20
 
 
+@pytest.mark.parametrize("stride", [41, *in_torture(13)], ids=["some", "more"])
 def test_a_recovery_that_a_handler_interrupts_is_done_by_the_next(
-    task: Path, unraisable: list[object]
+    task: Path, unraisable: list[object], stride: int
 ) -> None:
     number = 0
     came = "raised"
     while came != "done":
         cut_off_update(task, "busy")
         before = descriptors()
-        number += 13
+        number += stride
         came = interrupted(number, lambda: recover_registry(task))
         assert descriptors() == before
         assert came in ("raised", "done") or unraisable

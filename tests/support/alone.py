@@ -1,8 +1,9 @@
 """Runs muster for a test, so that muster sees only the tmux servers and processes of the test run.
 
-The first argument is the prefix of the directories in which tests start tmux servers. If
-``--prepared`` is the only other argument, the program imports everything that commands need. Then
-it forks a child for each request on the socket at standard input, and the child runs muster.
+The first argument is the prefix of the directories in which tests start tmux servers. The second
+argument is the start time of the test run: older processes are hidden. If ``--prepared`` is the
+only other argument, the program imports everything that commands need. Then it forks a child for
+each request on the socket at standard input, and the child runs muster.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import socket
 import sys
 from collections.abc import Container, Iterator
 
+from tests.support.own_processes import OwnProcesses
 from tui.entry import main
 from tui.host import strays, tmux_servers
 from tui.host.output_writers import Watched
@@ -23,6 +25,7 @@ from tui.host.process import procfs
 from tui.host.tmux_types import TmuxSnapshot
 
 PREFIX = sys.argv.pop(1)
+SINCE = int(sys.argv.pop(1))
 _all_servers = tmux_servers.servers_of
 _all_strays = strays.find_strays
 
@@ -96,6 +99,7 @@ def become(files: list[int]) -> None:
 strays.find_strays = our_strays
 tmux_servers.servers_of = ours
 procfs.sees_the_host = lambda: True
+procfs.all_stats = OwnProcesses(SINCE).all_stats
 if sys.argv[1:] == ["--prepared"]:
     import_commands()
     answer_requests()

@@ -54,7 +54,9 @@ def kill_session(server: RealTmux) -> None:
     until(lambda: "agent_x" not in server.names(), "the session's end")
 
 
-ENDS = pytest.mark.parametrize("end", [kill_server, restart_server, kill_session])
+ALL_ENDS = (kill_server, restart_server, kill_session)
+
+ENDS = pytest.mark.parametrize("end", ALL_ENDS)
 
 
 def rolled(files: Files, server: RealTmux, agent: str = "x") -> RollCall:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import TypeVar
@@ -113,18 +114,65 @@ def mixed(items: Sequence[Kind], of_one_kind: Callable[[Kind], bool]) -> list[Ki
     return [item for _, _, item in sorted(placed, key=lambda place: place[:2])]
 
 
-def half_in_torture(values: Sequence[object]) -> list[ParameterSet]:
-    """Returns parameters: every other one, and the others that a test gets only in the torture."""
-    marks = ((), (pytest.mark.torture,))
+def part_in_torture(
+    values: Sequence[object], one_in: int = 2, first: int = 0
+) -> list[ParameterSet]:
+    """Returns parameters: one in some, and the others that a test gets only in the torture.
+
+    Args:
+        values: The values.
+        one_in: The number of values of which a test always gets one.
+        first: The place of the first value that a test always gets. Tests of the same values that
+            have different places get different values.
+    """
     return [
-        pytest.param(each, id=str(number), marks=marks[number % 2])
+        pytest.param(
+            each, id=str(number), marks=() if number % one_in == first else pytest.mark.torture
+        )
         for number, each in enumerate(values)
+    ]
+
+
+def paired(
+    rows: Mapping[str, object], columns: Mapping[str, object], one_in: int = 2
+) -> list[ParameterSet]:
+    """Returns pairs of parameters: a test always gets one in some, and all in the torture.
+
+    The pairs are chosen so that each row and each column is in one of them.
+
+    Args:
+        rows: Maps names to the first parameters.
+        columns: Maps names to the second parameters.
+        one_in: The number of pairs of which a test always gets one.
+    """
+    return [
+        pytest.param(
+            row,
+            column,
+            id=f"{name}-{other}",
+            marks=() if (down + across) % one_in == 0 else pytest.mark.torture,
+        )
+        for down, (name, row) in enumerate(rows.items())
+        for across, (other, column) in enumerate(columns.items())
     ]
 
 
 def in_torture(*values: object) -> list[ParameterSet]:
     """Returns parameters that a test gets only with the mark `torture`."""
     return [pytest.param(each, marks=pytest.mark.torture) for each in values]
+
+
+@contextmanager
+def case(name: object) -> Iterator[None]:
+    """Names one of many cases of a test, if the case fails.
+
+    A test of many cases that take no time is cheaper than as many tests.
+    """
+    try:
+        yield
+    except BaseException as error:
+        error.add_note(f"The case: {name}")
+        raise
 
 
 def run_quickly(keyword: str, arguments: Iterable[str], directory: Path) -> bool:

@@ -14,14 +14,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.support.own_processes import start_of_this
 from tests.support.waiting import Patience
 from tui.host.tmux_advice import install_advice
 
 PREFIX = f"mst{os.getpid()}-"
 """The prefix of the directories in which tests start tmux servers."""
 
-MUSTER = [sys.executable, "-P", str(Path(__file__).parent / "alone.py"), PREFIX]
-"""A command that runs muster so that it sees only the tmux servers of the test run."""
+MUSTER = [
+    *(sys.executable, "-P", str(Path(__file__).parent / "alone.py")),
+    *(PREFIX, str(start_of_this())),
+]
+"""A command that runs muster so that it sees only the servers and processes of the test run."""
 
 
 def until(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.fixture_workspace import workspace as workspace
-from tests.support.terminal import MUSTER, PREFIX
+from tests.support.terminal import MUSTER
 from tests.support.waiting import Patience
 
 
@@ -193,7 +193,7 @@ def test_a_signal_right_after_the_terminal_was_taken_gives_it_back(
     trials: Callable[[list[str]], Trial], workspace: Path, tmp_path: Path, number: signal.Signals
 ) -> None:
     program = Path(__file__).parents[1] / "support" / "signalled_early.py"
-    words = [sys.executable, "-P", str(program), str(int(number)), PREFIX]
+    words = [sys.executable, "-P", str(program), str(int(number)), *MUSTER[3:]]
     trial = trials([*words, "-S", str(tmp_path / "none"), str(workspace)])
     assert trial.ended() == -number
     assert b"\x1b[?1049h" in trial.seen and b"Traceback" not in trial.seen

@@ -15,6 +15,7 @@ import psutil
 import pytest
 
 from tests.support.fixture_workspace import workspace as workspace
+from tests.support.selection import in_torture
 from tests.support.terminal import MUSTER, Terminal, on_pty, until
 
 PUSH, POP = b"\x1b[>25u", b"\x1b[<u"
@@ -72,7 +73,12 @@ def on_a_line(workspace: Path, tmp_path: Path) -> Iterator[Line]:
 
 
 @pytest.mark.parametrize(
-    "writes", [(b"\xe9", b"j"), (b"\xe9j",), (b"\xff\xfe",), (b"\x1b[200~a\xffb\x1b[201~",)]
+    "writes",
+    [
+        (b"\xe9", b"j"),
+        (b"\x1b[200~a\xffb\x1b[201~",),
+        *in_torture((b"\xe9j",), (b"\xff\xfe",)),
+    ],
 )
 def test_bytes_that_are_no_text_end_nothing(
     workspace: Path, tmp_path: Path, writes: tuple[bytes, ...]

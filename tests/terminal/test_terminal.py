@@ -111,14 +111,14 @@ def test_a_change_a_new_task_and_a_deleted_one_are_seen_without_a_key(
         with task_registry(workspace).open("r+") as file:
             file.write(json.dumps(registry, indent=2))
             file.truncate()
-        screen.shows("0 zombie", "27 finished", "failed")
+        screen.shows("0 zombie", "1 failed", "26 finished")
         new = workspace / ".agent-workspace" / "TASK-new"
         new.mkdir()
         agent = {"id": "late_comer-1", "type": "late_comer", "status": "completed"}
         (new / "AGENT_REGISTRY.json").write_text(
             json.dumps({"task_id": "TASK-new", "agents": [agent]})
         )
-        screen.shows("late_comer-1", "28 finished")
+        screen.shows("late_comer-1", "27 finished")
         shutil.rmtree(new)
         screen.hides("late_comer-1")
 
@@ -160,19 +160,24 @@ HARMFUL = (
 )
 
 
-def _hostile_registry(value: str) -> dict[str, object]:
-    agent: dict[str, object] = dict.fromkeys(
-        ("type", "tmux_session", "status", "started_at", "last_update", "prompt", "termination"),
-        value,
-    )
-    agent |= {"id": "a" + value, "parent": value, "progress": 5, value[:80]: value}
+def _hostile_registry(*values: str) -> dict[str, object]:
+    """A task with all of the texts, and an agent and its child with each of them."""
+    whole = "".join(values)
+    agents: list[dict[str, object]] = []
+    for value in values:
+        agent: dict[str, object] = dict.fromkeys(
+            ("type", "tmux_session", "status", "started_at", "last_update", "termination"), value
+        )
+        agent |= {"id": "a" + value, "parent": value, "progress": 5, value[:80]: value}
+        agent["prompt"] = whole
+        agents += [agent, {"id": "child" + value, "parent": "a" + value, "status": "running"}]
     return {
-        "task_id": value,
-        "task_description": value,
-        "status": value,
-        "created_at": value,
-        "agents": [agent, {"id": "child" + value, "parent": "a" + value, "status": "running"}],
-        "agent_hierarchy": {value: [value]},
+        "task_id": whole,
+        "task_description": whole,
+        "status": whole,
+        "created_at": whole,
+        "agents": agents,
+        "agent_hierarchy": {value: [value] for value in values},
     }
 
 
@@ -255,11 +260,16 @@ def _huge_registry(names: Iterable[str], value: str = HUGE) -> dict[str, object]
 @pytest.mark.parametrize(
     "content",
     [
-        *map(_hostile_registry, HARMFUL),
+        _hostile_registry(HARMFUL[0]),
+        _hostile_registry(*HARMFUL),
         _huge_registry(itertools.chain(*HUGE_FIELDS), HUGE[:500_000]),
+        *in_torture(*map(_hostile_registry, HARMFUL[1:])),
         *in_torture(*map(_huge_registry, HUGE_FIELDS)),
     ],
-    ids=["csi", "osc52", "c1", "bidi", "markup", "c0", "long", *map(" ".join, HUGE_FIELDS)],
+    ids=[
+        *("csi", "all", "long", "osc52", "c1", "bidi", "markup", "c0"),
+        *map(" ".join, HUGE_FIELDS),
+    ],
 )
 def test_no_byte_of_a_registry_acts_on_the_terminal(
     tmp_path: Path, content: dict[str, object]

@@ -68,11 +68,24 @@ def succeeds(user: User, task: Path) -> None:
 
 
 @only_root
-@pytest.mark.parametrize("umask", [0o022, 0o077, 0o007, 0])
-@only_root
-@pytest.mark.parametrize("folder", [0o775, 0o2775, 0o3775, 0o1777], ids=oct)
-@only_root
-@pytest.mark.parametrize("next_one", [alice, carol, root], ids=["owner", "member", "root"])
+@pytest.mark.parametrize(
+    ("umask", "folder", "next_one"),
+    [
+        # Each umask with each folder and, in other pairs, each user who may be next.
+        pytest.param(
+            umask,
+            folder,
+            user,
+            id=f"{umask:03o}-{folder:o}-{name}",
+            marks=() if number % 3 == (row + column) % 3 else pytest.mark.torture,
+        )
+        for row, umask in enumerate((0o022, 0o077, 0o007, 0))
+        for column, folder in enumerate((0o775, 0o2775, 0o3775, 0o1777))
+        for number, (name, user) in enumerate(
+            (("owner", alice), ("member", carol), ("root", root))
+        )
+    ],
+)
 def test_whoever_may_write_it_finishes_the_commit_of_a_member_who_was_killed(
     home: Path, monkeypatch: pytest.MonkeyPatch, umask: int, folder: int, next_one: User
 ) -> None:
@@ -205,8 +218,22 @@ def test_a_hardly_begun_journal_keeps_nobody_out(home: Path, call: int) -> None:
 
 
 @only_root
-@pytest.mark.parametrize("folder", [0o755, 0o3775, 0o775], ids=oct)
-@pytest.mark.parametrize("broken", [fail, interrupt])
+@pytest.mark.parametrize(
+    ("folder", "broken"),
+    [
+        pytest.param(0o755, fail, id="0o755-fail"),
+        pytest.param(0o3775, interrupt, id="0o3775-interrupt"),
+        *(
+            pytest.param(folder, broken, marks=pytest.mark.torture)
+            for folder, broken in (
+                (0o755, interrupt),
+                (0o3775, fail),
+                (0o775, fail),
+                (0o775, interrupt),
+            )
+        ),
+    ],
+)
 def test_a_commit_that_failed_is_made_by_nobody_later(
     home: Path, folder: int, broken: Callable[[], None]
 ) -> None:

@@ -16,6 +16,7 @@ from registry.schema.records import Deployment
 from tests.support.peers import careful_update
 from tests.support.real_tmux import RealTmux, runs
 from tests.support.rolls import agent, answered, called, roll_call, task_state
+from tests.support.selection import paired
 from tests.support.waiting import until
 from tests.support.workspaces import QUICK, Files, Json, entry, read, stamp, write
 from tui.actions.plan_complete import plan_complete
@@ -89,8 +90,13 @@ ZOMBIE = [
 ]
 
 
-@pytest.mark.parametrize("words", ZOMBIE, ids=" ".join)
-@pytest.mark.parametrize("status", ["running", "working"])
+@pytest.mark.parametrize(
+    ("words", "status"),
+    paired(
+        {" ".join(words): words for words in ZOMBIE},
+        {status: status for status in ("running", "working")},
+    ),
+)
 def test_a_zombie_that_was_deployed_anew_is_not_written_down_as_dead(
     files: Files,
     server: RealTmux,

@@ -12,7 +12,7 @@ from registry.schema.session_names import is_tmux_name_certain, spellings
 from tests.support.commands import decoded, muster
 from tests.support.dialects import DIALECTS, DatabaseFiles, in_both
 from tests.support.real_tmux import RealTmux
-from tests.support.selection import half_in_torture
+from tests.support.selection import in_torture, part_in_torture
 from tests.support.waiting import until
 from tests.support.workspaces import Files, entry, take
 from tui.actions.execute import carry_out
@@ -136,7 +136,7 @@ def kill_everybody(files: Files, server: RealTmux) -> None:
     carry_out(weighed_kill(roll, roll.agents()), tmux, "")
 
 
-@pytest.mark.parametrize(("kind", "name"), in_both(NAMES, every=12))
+@pytest.mark.parametrize(("kind", "name"), in_both(part_in_torture(NAMES, first=1), every=12))
 def test_whatever_a_session_is_called_in_a_registry_no_other_one_ends(
     crew: RealTmux, tmp_path: Path, canary: Path, kind: type[Files], name: str
 ) -> None:
@@ -144,7 +144,7 @@ def test_whatever_a_session_is_called_in_a_registry_no_other_one_ends(
     kill_everybody(registered(kind, tmp_path, tmux_session=name), crew)
 
 
-@pytest.mark.parametrize(("kind", "name"), in_both(half_in_torture(NAMES), every=12))
+@pytest.mark.parametrize(("kind", "name"), in_both(part_in_torture(NAMES), every=12))
 def test_whatever_an_agent_is_called_only_its_own_session_ends(
     crew: RealTmux, tmp_path: Path, canary: Path, kind: type[Files], name: str
 ) -> None:
@@ -172,7 +172,7 @@ STARTABLE = tuple(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize(("kind", "name"), in_both(half_in_torture(STARTABLE), every=24))
+@pytest.mark.parametrize(("kind", "name"), in_both(part_in_torture(STARTABLE, 3), every=24))
 def test_a_session_of_such_a_name_is_killed_alone_or_refused(
     others: RealTmux, tmp_path: Path, kind: type[Files], name: str
 ) -> None:
@@ -188,6 +188,9 @@ def test_a_session_of_such_a_name_is_killed_alone_or_refused(
             others.kill(session)
 
 
+FLAGS = ("", "--tree", "--task")
+
+
 def exit_code(*words: str) -> object:
     try:
         return main(words)
@@ -197,14 +200,16 @@ def exit_code(*words: str) -> object:
 
 
 @pytest.mark.parametrize("kind", DIALECTS)
-@pytest.mark.parametrize("flag", ["", "--tree", "--task"])
+@pytest.mark.parametrize("flag", FLAGS)
+# The flags share the names; in the torture, each flag gets all names.
+@pytest.mark.parametrize("share", [len(FLAGS), *in_torture(1)], ids=["some", "all"])
 def test_a_hostile_name_on_the_command_line_kills_no_agent(
-    crew: RealTmux, tmp_path: Path, canary: Path, kind: type[Files], flag: str
+    crew: RealTmux, tmp_path: Path, canary: Path, kind: type[Files], flag: str, share: int
 ) -> None:
     files = kind(tmp_path / "work", {"TASK-1": [entry("y", "completed")]})
     before = files.bytes()
     where = ["-S", str(crew.socket), "-w", str(files.path), "--yes", *([flag] if flag else [])]
-    for name in NAMES:
+    for name in NAMES[FLAGS.index(flag) % share :: share]:
         word = name.replace(CANARY, str(canary))
         assert exit_code("kill", *where, "--", word) == 2, name
     assert files.bytes() == before

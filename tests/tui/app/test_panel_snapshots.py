@@ -136,8 +136,19 @@ def opening(tab: Tab, *keys: str) -> Any:
     return press
 
 
-@pytest.mark.parametrize("tab", TABS)
-@pytest.mark.parametrize("size", [(80, 24), (160, 50)], ids=["80x24", "160x50"])
+@pytest.mark.parametrize(
+    ("size", "tab"),
+    [
+        pytest.param(
+            size,
+            tab,
+            id=f"{size[0]}x{size[1]}-{tab}",
+            marks=() if number % 2 == (size == (160, 50)) else pytest.mark.torture,
+        )
+        for size in ((80, 24), (160, 50))
+        for number, tab in enumerate(TABS)
+    ],
+)
 def test_snapshot_of_a_tab(
     snap_compare: SnapCompare, read: None, tab: Tab, size: tuple[int, int]
 ) -> None:

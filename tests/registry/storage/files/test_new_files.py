@@ -181,14 +181,15 @@ def _killed_before(number: int, act: Callable[[], None]) -> Callable[[], int]:
 
 @only_root
 @pytest.mark.parametrize("nameless", [True, *in_torture(False)])
+@pytest.mark.parametrize("stride", [3, *in_torture(1)], ids=["some", "all"])
 @pytest.mark.parametrize("story", STORIES)
 def test_root_killed_at_any_moment_keeps_the_owner_out_of_nothing(
-    home: Home, story: str, nameless: bool, monkeypatch: pytest.MonkeyPatch
+    home: Home, story: str, stride: int, nameless: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if not nameless:
         monkeypatch.setattr(new_file, "make_nameless", lambda *_: None)
     prepare, act, then = STORIES[story]
-    for number in range(1, 100):
+    for number in range(1, 100, stride):
         home.lay_out()
         prepare(home)
         killed = root.do(_killed_before(number, lambda: act(home)))

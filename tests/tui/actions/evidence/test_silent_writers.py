@@ -12,9 +12,10 @@ from pathlib import Path
 import pytest
 
 from tests.support.commands import muster
-from tests.support.leftovers import ENDS, NO_GRACE, kill_server, log, rolled, write
+from tests.support.leftovers import ALL_ENDS, NO_GRACE, kill_server, log, rolled, write
 from tests.support.leftovers import files as files
 from tests.support.real_tmux import RealTmux, runs
+from tests.support.selection import paired
 from tests.support.waiting import until
 from tests.support.workspaces import Files, row_of, take
 from tui.actions.evidence import leftovers
@@ -55,8 +56,9 @@ def start(files: Files, server: RealTmux, pids: list[int], command: str) -> int:
     return pid
 
 
-@ENDS
-@pytest.mark.parametrize("command", SILENT.values(), ids=SILENT)
+@pytest.mark.parametrize(
+    ("end", "command"), paired({each.__name__: each for each in ALL_ENDS}, SILENT)
+)
 def test_whoever_writes_its_output_keeps_an_agent_from_being_called_dead(
     files: Files, server: RealTmux, pids: list[int], end: object, command: str
 ) -> None:
