@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from itertools import chain, repeat
 from operator import or_
 from pathlib import Path
-from threading import Lock, Timer
+from threading import Lock, RLock, Timer, get_ident
 from typing import Any
 from urllib.parse import quote
 from weakref import WeakValueDictionary
@@ -106,23 +106,23 @@ _REFUSED = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
 
 # One reading of a database at a time; see `HeldDatabase`.
 _locks: WeakValueDictionary[tuple[int, int], _Reading] = WeakValueDictionary()
-_choosing = Lock()
-
+# A signal handler may interrupt the choice in the same thread.
+_choosing = RLock()
 
 # How long, in seconds, a fork waits for the readings of other threads.
 _FORK_WAITS = 1.0
 
-_held_for_fork: list[Lock] = []
+_held_for_fork: list[Any] = []
 
 
 def _wait_for_readings() -> None:
     """Waits before a fork: a child never gets a mutex of SQLite that another thread holds."""
     give_up_at = time.monotonic() + _FORK_WAITS
-    # The forking thread may itself be reading, so the wait has a limit.
+    # The forking thread may itself be reading.
+    others = (each.lock for each in [*_locks.values()] if each.thread != get_ident())
+    locks: tuple[Any, ...] = (_choosing, *others)
     _held_for_fork.extend(
-        lock
-        for lock in (_choosing, *[reading_now.lock for reading_now in [*_locks.values()]])
-        if lock.acquire(timeout=max(0.0, give_up_at - time.monotonic()))
+        lock for lock in locks if lock.acquire(timeout=max(0.0, give_up_at - time.monotonic()))
     )
 
 
@@ -134,7 +134,7 @@ def _go_on() -> None:
 def _begin_anew() -> None:
     """Forgets the locks in a child process: other threads of the parent may hold them."""
     global _choosing
-    _choosing = Lock()
+    _choosing = RLock()
     _locks.clear()
     _held_for_fork.clear()
 
@@ -143,10 +143,16 @@ os.register_at_fork(before=_wait_for_readings, after_in_parent=_go_on, after_in_
 
 
 class _Reading:
-    """A lock that threads hold during the reading of one database."""
+    """A lock that threads hold during the reading of one database.
+
+    Attributes:
+        lock: The lock.
+        thread: The identifier of the thread that holds the lock; 0 if no thread holds it.
+    """
 
     def __init__(self) -> None:
         self.lock = Lock()
+        self.thread = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -372,11 +378,21 @@ def _check_settled(files: DatabaseFiles) -> None:
 
 @contextmanager
 def alone(files: DatabaseFiles) -> Iterator[None]:
-    """Lets only one thread of this process use a database; see `HeldDatabase`."""
+    """Lets only one thread of this process use a database; see `HeldDatabase`.
+
+    Raises:
+        BusyRegistryError: This thread uses the database already: a signal handler interrupted it.
+    """
     with _choosing:
         reading_now = _locks.setdefault(files.stamp.main.identity, _Reading())
+    if reading_now.thread == get_ident():
+        raise BusyRegistryError(files.path)
     with reading_now.lock:
-        yield
+        reading_now.thread = get_ident()
+        try:
+            yield
+        finally:
+            reading_now.thread = 0
 
 
 def _connect(files: DatabaseFiles) -> sqlite3.Connection:

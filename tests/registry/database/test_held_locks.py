@@ -19,6 +19,7 @@ from types import FrameType
 
 import pytest
 
+from registry import BusyRegistryError
 from registry.database import files, read_rows, stamp_of, writing
 from registry.database.files import examine
 from registry.schema import Workspace
@@ -227,6 +228,16 @@ def test_children_of_a_process_whose_threads_read_can_read(built: Database) -> N
     is_over.set()
     reader.join()
     assert codes == [1] * 20
+
+
+def test_a_signal_handler_does_not_wait_for_the_reading_that_it_interrupts(
+    built: Database,
+) -> None:
+    with writing(built.path, 1.0) as transaction:
+        with pytest.raises(BusyRegistryError):
+            read_rows(built.path)
+        transaction.commit()
+    assert read_rows(built.path).agents
 
 
 class _Interruption(BaseException):
