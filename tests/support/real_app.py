@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
@@ -21,7 +21,7 @@ PATIENCE = 30.0
 STALL = 2.0
 """Seconds without a report or output after which an agent is stalled."""
 
-COUNTS = {
+COUNTS: Mapping[Verdict, int] = {
     Verdict.LIVE: 3,
     Verdict.BLOCKED: 1,
     Verdict.STALLED: 1,
@@ -83,9 +83,12 @@ class RealApp(MusterApp):
 
 @asynccontextmanager
 async def real_app(
-    files: Files, server: RealTmux, size: tuple[int, int] = (120, 40)
+    files: Files,
+    server: RealTmux,
+    size: tuple[int, int] = (120, 40),
+    counts: Mapping[Verdict, int] = COUNTS,
 ) -> AsyncIterator[tuple[RealApp, Pilot[None]]]:
-    """Runs the monitor, until the verdicts are those of `crew_of`."""
+    """Runs the monitor, and waits for these numbers of verdicts."""
     policy = replace(QUICK, stall_timeout=STALL)
     live = LiveRoll(files.workspaces(), Tmux(server.socket), policy)
     live.start()
@@ -95,7 +98,7 @@ async def real_app(
 
             def are_known() -> bool:
                 roll = app.roll_screen.roll
-                return roll is not None and COUNTS.items() <= roll.counts.items()
+                return roll is not None and counts.items() <= roll.counts.items()
 
             await app.until(pilot, are_known, "the verdicts")
             yield app, pilot

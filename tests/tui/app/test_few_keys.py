@@ -14,7 +14,7 @@ from tests.support.workspaces import Files
 from tui.app.screens.confirm import ConfirmScreen
 from tui.app.screens.report import OutcomeScreen
 from tui.app.widgets.roll_list import RollView
-from tui.view.outline import AgentKey
+from tui.model.roll import AgentKey
 
 SIZES = [(80, 24), (120, 40), (160, 50)]
 
@@ -79,7 +79,7 @@ async def test_the_failed_agent_is_found_with_its_last_error(
 async def test_a_subtree_is_killed(files: Files, server: RealTmux) -> None:
     async with real_app(files, server) as (app, pilot):
         view, hand = app.query_one(RollView), Hand(pilot)
-        view.go_to(next(line.key for line in view.lines if k_is(line.key, "boss")))
+        view.go_to(next(line.key for line in view.lines if is_of(line.key, "boss")))
         await hand.press("X")
         await app.until(pilot, lambda: isinstance(app.screen, ConfirmScreen), "the plan")
         await hand.press("y")
@@ -89,7 +89,7 @@ async def test_a_subtree_is_killed(files: Files, server: RealTmux) -> None:
         assert statuses(files, "boss", "left", "right") == {"terminated"}
 
 
-def k_is(key: object, agent_id: str) -> bool:
+def is_of(key: object, agent_id: str) -> bool:
     return isinstance(key, AgentKey) and key.id == agent_id
 
 
@@ -120,7 +120,7 @@ async def test_one_looks_into_an_agent_and_comes_back(
 ) -> None:
     async with real_app(files, server) as (app, pilot):
         view, hand = app.query_one(RollView), Hand(pilot)
-        view.go_to(next(line.key for line in view.lines if k_is(line.key, "left")))
+        view.go_to(next(line.key for line in view.lines if is_of(line.key, "left")))
         before = view.size
         await hand.press("enter")
         await app.shows(pilot, "says left")
