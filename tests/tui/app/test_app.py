@@ -38,6 +38,7 @@ from tui.app.screens.report import ReportScreen, outcome_report
 from tui.app.screens.roll import RollScreen
 from tui.app.widgets.roll_list import RollView
 from tui.app.widgets.text_view import TextView
+from tui.config.settings import Settings
 from tui.host.tmux_types import TmuxState
 from tui.model.evidence import Evidence
 from tui.model.roll import AgentKey, MassDeath, RollCall, Verdict
@@ -307,6 +308,63 @@ def _key(name: str, at: float) -> events.Key:
     key = events.Key(name, None if len(name) > 1 else name)
     key.time = at
     return key
+
+
+async def asked(pilot: Pilot[None], keys: tuple[str, ...]) -> ConfirmScreen:
+    """Opens the question of a kill, and presses keys."""
+    await pilot.press("down", "x")
+    await drawn_whole(pilot)
+    screen = pilot.app.screen
+    assert isinstance(screen, ConfirmScreen)
+    await pilot.press(*keys)
+    await drawn_whole(pilot)
+    return screen
+
+
+@pytest.mark.parametrize(
+    ("accept", "keys", "reason"),
+    [
+        ("y", ("y",), ""),
+        ("y", ("enter",), None),
+        ("y", ("enter", "enter"), None),
+        ("y", ("enter", "y"), ""),
+        ("y", ("n", "y"), None),
+        ("y", ("n", "enter", "y"), "n"),
+        ("y", ("n", "enter", "o", "y"), None),
+        ("y", ("n", "enter", "o", "y", "enter", "y"), "noy"),
+        ("y", ("n", "backspace", "y"), ""),
+        ("enter", ("n", "enter"), "n"),
+        ("enter", ("y", "enter"), "y"),
+        ("y,enter", ("n", "enter"), "n"),
+        ("g", ("y", "enter", "g"), "y"),
+        ("ctrl+y", ("y", "ctrl+y"), "y"),
+    ],
+)
+async def test_a_plan_is_confirmed_by_its_key_after_the_end_of_the_reason(
+    monkeypatch: pytest.MonkeyPatch, accept: str, keys: tuple[str, ...], reason: str | None
+) -> None:
+    settings = Settings(keys={"confirm.accept": accept} if accept != "y" else {})
+    async with opened(settings=settings) as (app, _, pilot):
+        answers: list[Any] = []
+        monkeypatch.setattr(app.roll_screen, "_carry_out", lambda *given: answers.append(given[1]))
+        await asked(pilot, keys)
+        assert answers == ([] if reason is None else [reason])
+        assert isinstance(app.screen, ConfirmScreen) is (reason is None)
+
+
+async def test_the_question_says_which_key_confirms() -> None:
+    async with opened() as (app, _, pilot):
+        screen = await asked(pilot, ())
+        assert "y Go ahead" in shown(app)
+        await pilot.press("n")
+        await drawn_whole(pilot)
+        assert "y Go ahead" not in shown(app)
+        subtitle = screen.query_one("Vertical")
+        assert "Enter ends the reason; then y goes ahead" in str(subtitle.border_subtitle)
+        await pilot.press("enter")
+        await drawn_whole(pilot)
+        assert "y Go ahead" in shown(app)
+        assert str(subtitle.border_subtitle) == "y goes ahead, Escape changes nothing"
 
 
 @pytest.mark.hasty
