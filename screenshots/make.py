@@ -52,7 +52,7 @@ PICTURES = (
     Picture("metrics", (110, 32), ("m",)),
     Picture("sqlite", (132, 36), sqlite=True),
     # Last: afterwards there is no zombie any more.
-    Picture("undo", (110, 32), ("z", "c", *"gone", "enter", "escape", "U")),
+    Picture("undo", (110, 32), ("z", "c", *"gone", "enter", "y", "escape", "U")),
 )
 
 

@@ -126,9 +126,9 @@ def plan_kill_of(screen: RollScreen, roll: RollCall, rows: Any, orphans: Any, wh
     screen._ask(replace(plan, steps=tuple(steps)))
 
 
-def plan_complete_of(screen: RollScreen, roll: RollCall, rows: Any) -> None:
+def plan_complete_of(screen: RollScreen, roll: RollCall, rows: Any, by_verdict: bool) -> None:
     """Makes a plan and asks the question, without examining processes."""
-    screen._ask(plan_complete(roll, rows))
+    screen._ask(plan_complete(roll, rows, by_verdict=by_verdict))
 
 
 @pytest.fixture(autouse=True)

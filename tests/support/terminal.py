@@ -80,10 +80,11 @@ class Terminal:
         self.tmux("send-keys", "-t", "%0", "-l", text)
 
     def confirm(self) -> None:
-        """Presses Enter until the question is gone, because an early Enter is ignored."""
+        """Ends the reason, and presses y until the question is gone: an early y is ignored."""
         patience = Patience(30.0, pause=0.2)
-        while "Go ahead" in self.screen():
-            self.press("Enter")
+        self.press("Enter")
+        while "Change nothing" in self.screen():
+            self.press("y")
             if patience.is_over():
                 raise AssertionError(f"still asked:\n{self.screen()}")
 

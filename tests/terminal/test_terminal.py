@@ -111,7 +111,7 @@ def test_a_change_a_new_task_and_a_deleted_one_are_seen_without_a_key(
         with task_registry(workspace).open("r+") as file:
             file.write(json.dumps(registry, indent=2))
             file.truncate()
-        screen.shows("0 zombie", "1 failed", "26 finished")
+        screen.shows("0 zombie", "26 finished", "1 failed")
         new = workspace / ".agent-workspace" / "TASK-new"
         new.mkdir()
         agent = {"id": "late_comer-1", "type": "late_comer", "status": "completed"}

@@ -8,7 +8,7 @@ from textual.app import App
 from textual.binding import Binding
 from textual.dom import DOMNode
 
-CHANGING = frozenset({"kill", "kill.tree", "complete", "undo", "doctor.fix"})
+CHANGING = frozenset({"kill", "kill.tree", "complete", "complete.zombies", "undo", "doctor.fix"})
 """The ids of the key bindings that change agents or files. Read-only mode disables these keys."""
 
 

@@ -15,10 +15,10 @@ from tui.app.app import MusterApp
 from tui.app.bindings import declared, normal_keys
 from tui.app.screens.body import Body
 from tui.app.screens.choice import ChoiceScreen
-from tui.app.screens.confirm import ConfirmScreen, ReasonInput
+from tui.app.screens.confirm import ACCEPT, ConfirmScreen, ReasonInput
 from tui.app.screens.doctor import DoctorScreen
 from tui.app.screens.metrics import MetricsScreen
-from tui.app.screens.report import ReportScreen
+from tui.app.screens.report import OutcomeScreen, ReportScreen
 from tui.app.screens.roll import RollScreen
 from tui.app.widgets.details_panel import Panel
 from tui.app.widgets.roll_list import RollView
@@ -48,6 +48,7 @@ PLACES = (
     Place("the doctor", (DoctorScreen,)),
     Place("the metrics", (MetricsScreen,)),
     Place("a report", (ReportScreen,)),
+    Place("an outcome", (OutcomeScreen,)),
     Place("a choice", (ChoiceScreen,)),
 )
 
@@ -164,7 +165,7 @@ def _conflicts(keys: Mapping[str, str]) -> Iterator[str]:
         for binding in dict.fromkeys([*bindings, *everywhere]):
             id_ = binding.id or ""
             for key in _split(effective.get(id_, binding.key)):
-                if place.typing and id_ in keys and _is_typed(key):
+                if place.typing and id_ in keys and id_ != ACCEPT and _is_typed(key):
                     problem = f"keys.{id_}: {quoted_name(key, 40)} types a character into"
                     yield f"{problem} the field of {place.name}; use another key"
                 other = taken.setdefault(key, binding)

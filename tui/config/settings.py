@@ -28,7 +28,7 @@ THEMES = (
 )
 """The names of the themes: first muster's own themes, then Textual's."""
 
-KINDS = ("zombie", "stalled", "failed")
+KINDS = ("zombie", "stalled", "failed", "blocked")
 """The changes of an agent that cause a notification."""
 
 WAYS = ("toast", "bell", "osc9")
@@ -54,7 +54,7 @@ class Notify:
     """
 
     ways: Mapping[str, tuple[str, ...]] = field(
-        default_factory=lambda: {"zombie": ("toast",), "stalled": ("toast",), "failed": ("toast",)}
+        default_factory=lambda: dict.fromkeys(KINDS, ("toast",))
     )
     hooks: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: dict.fromkeys(KINDS, ()))
     pause: float = 10.0

@@ -75,6 +75,7 @@ _NOTIFY = """
 #zombie = ["toast"]
 #stalled = ["toast"]
 #failed = ["toast"]
+#blocked = ["toast"]
 # The least number of seconds between two notifications, 1 to 3600. All events in this time cause
 # one notification.
 #pause = 10
@@ -87,6 +88,7 @@ _NOTIFY = """
 #on_zombie = []
 #on_stalled = []
 #on_failed = []
+#on_blocked = []
 # Seconds after which a running command is killed. 0.1 to 600.
 #hook_timeout = 10
 """

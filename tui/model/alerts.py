@@ -1,4 +1,4 @@
-"""Finds agents that failed, stalled or became zombies after the last roll call. Pure."""
+"""Finds agents that failed, stalled, blocked or became zombies after the last roll call. Pure."""
 
 from __future__ import annotations
 
@@ -9,6 +9,9 @@ from registry.dataclass import dataclass, field
 from registry.schema import FAILED_STATUSES, is_terminal
 from registry.text import shown_name
 from tui.model.roll import AgentKey, AgentRow, RollCall, TaskRoll, Verdict
+
+_TOLD = frozenset({Verdict.ZOMBIE, Verdict.STALLED, Verdict.BLOCKED})
+"""The verdicts of which the operator is told; failed agents are told whatever their verdict."""
 
 _NAMED = 3
 
@@ -39,7 +42,7 @@ class Item:
     """An agent whose kind has changed.
 
     Attributes:
-        kind: ``failed``, ``zombie`` or ``stalled``.
+        kind: ``failed``, ``zombie``, ``stalled`` or ``blocked``.
         key: The agent.
     """
 
@@ -48,7 +51,7 @@ class Item:
 
 
 def kind_of(row: AgentRow) -> str | None:
-    """Returns ``failed``, ``zombie``, ``stalled`` or, for other agents, an empty string.
+    """Returns ``failed``, ``zombie``, ``stalled``, ``blocked``, or else an empty string.
 
     Returns None if the verdict is unknown.
     """
@@ -56,7 +59,7 @@ def kind_of(row: AgentRow) -> str | None:
         return "failed"
     if row.verdict is Verdict.UNKNOWN:
         return None
-    return {Verdict.ZOMBIE: "zombie", Verdict.STALLED: "stalled"}.get(row.verdict, "")
+    return row.verdict.value if row.verdict in _TOLD else ""
 
 
 def news(before: Seen | None, roll: RollCall) -> tuple[Seen, tuple[Item, ...]]:
@@ -99,7 +102,10 @@ def news(before: Seen | None, roll: RollCall) -> tuple[Seen, tuple[Item, ...]]:
                 waiting.add(key)
             else:
                 waiting.discard(key)
-                if now and now != was and not (is_first and was is None):
+                is_new = now != was and not (is_first and was is None)
+                # The agent was blocked before it stalled, or seemed to be a zombie for a moment.
+                still_blocked = now == "blocked" and was in ("stalled", "zombie")
+                if now and is_new and not still_blocked:
                     items.append(Item(now, key))
         tasks[at] = task, kinds
     return Seen(tasks, frozenset(waiting), frozenset(restored)), tuple(items)
@@ -135,6 +141,7 @@ def sentence(kind: str, rows: Sequence[AgentRow]) -> str:
         "zombie": ("became a zombie", "became zombies"),
         "stalled": ("stalled", "stalled"),
         "failed": ("failed", "failed"),
+        "blocked": ("is blocked", "are blocked"),
     }[kind]
     names = [
         shown_name(row.record.id, 80) if row.record.id else "(no id)" for row in rows[:_NAMED]

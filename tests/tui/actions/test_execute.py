@@ -38,13 +38,16 @@ AGENTS = (
     agent("stalled", started=0.0, updated=0.0),
     agent("zombie"),
     agent("leaked", "completed"),
-    agent("finished", "failed"),
+    agent("finished", "completed"),
     agent("unknown", session=None),
+    agent("failed", "error"),
+    agent("blocked", "blocked"),
 )
 THERE = answered(
     session("agent_live", number=1),
     session("agent_stalled", number=2, created=0, activity=0),
     session("agent_leaked", number=3),
+    session("agent_blocked", number=4),
 )
 ORPHAN = session("agent_lost", number=9)
 
@@ -81,11 +84,13 @@ def test_a_kill_ends_what_lives_and_records_what_died() -> None:
         "stalled": (True, True),
         "zombie": (False, True),
         "leaked": (True, False),
+        "blocked": (True, True),
         "agent_lost": (True, False),
     }
-    assert set(refused(plan)) == {"finished", "unknown"}
-    assert plan.sessions == 4
-    assert plan.title() == "Kill 4 agents and 1 orphaned session"
+    assert set(refused(plan)) == {"finished", "unknown", "failed"}
+    assert refused(plan)["failed"] == "has failed; there is nothing to kill"
+    assert plan.sessions == 5
+    assert plan.title() == "Kill 5 agents and 1 orphaned session"
     assert plan.socket == THERE.socket
 
 
@@ -158,17 +163,17 @@ def test_of_a_status_that_nobody_knows_it_is_killed_and_completed() -> None:
 
 def test_a_completion_takes_all_active_agents_and_ends_no_session() -> None:
     plan = plan_complete(ROLL, ROLL.agents())
-    assert [step.label for step in plan.steps] == ["live", "stalled", "zombie"]
+    assert [step.label for step in plan.steps] == ["live", "stalled", "zombie", "blocked"]
     assert all(step.writes for step in plan.steps)
-    assert set(refused(plan)) == {"leaked", "finished", "unknown"}
-    assert plan.title() == "Mark 3 agents as completed"
+    assert set(refused(plan)) == {"leaked", "finished", "unknown", "failed"}
+    assert plan.title() == "Mark 4 agents as completed"
     assert "its session is not ended" in plan.steps[0].says
 
 
 def test_a_completion_may_be_a_termination() -> None:
     plan = plan_complete(ROLL, ROLL.agents(), "terminated")
     assert plan.status == "terminated"
-    assert plan.title() == "Mark 3 agents as terminated"
+    assert plan.title() == "Mark 4 agents as terminated"
 
 
 def test_an_agent_without_a_status_is_not_completed() -> None:

@@ -158,11 +158,11 @@ async def test_the_monitor_asks_every_question_one_after_the_other(
         app.push_screen(screen, answers.append)
         await pilot.pause()
         for says in ("First?", DATABASE):
-            await pilot.press("enter")
+            await pilot.press("y")
             await pilot.pause()
             shown = screen.query_one(VerticalScroll).query_one(Static)
             assert says in str(shown.render()) and not answers
             assert "Second confirmation" in str(screen.query_one(Vertical).border_title)
-        await pilot.press("enter")
+        await pilot.press("y")
         await pilot.pause()
     assert answers == [""]

@@ -38,6 +38,7 @@ from tui.app.screens.report import ReportScreen, outcome_report
 from tui.app.screens.roll import RollScreen
 from tui.app.widgets.roll_list import RollView
 from tui.app.widgets.text_view import TextView
+from tui.config.settings import Settings
 from tui.host.tmux_types import TmuxState
 from tui.model.evidence import Evidence
 from tui.model.roll import AgentKey, MassDeath, RollCall, Verdict
@@ -185,7 +186,7 @@ async def test_enter_carries_the_plan_out_with_the_reason_and_reports_each_agent
     async with opened() as (app, view, pilot):
         app.roll_screen._tmux = object()  # type: ignore[assignment]
         await pilot.press("z", "x")
-        await pilot.press(*"stuck", "enter")
+        await pilot.press(*"stuck", "enter", "y")
         await app.workers.wait_for_complete()
         await pilot.pause()
         assert given == [(Verb.KILL, ["tester-4", "cacher-6"], "stuck")]
@@ -197,19 +198,19 @@ async def test_enter_carries_the_plan_out_with_the_reason_and_reports_each_agent
         assert not isinstance(app.screen, ReportScreen)
 
 
-async def test_enter_takes_all_that_was_typed_before_it_however_fast() -> None:
+async def test_the_reason_has_all_that_was_typed_before_it_however_fast() -> None:
     async with opened() as (app, _, pilot):
         await pilot.press("z", "c")
         await pilot.pause()
         answers: list[str | None] = []
         assert isinstance(app.screen, ConfirmScreen)
         app.screen.dismiss = answers.append  # type: ignore[assignment]
-        for key in (*"typed in a hurry".replace(" ", "_"), "enter"):
+        for key in (*"why typed in a hurry".replace(" ", "_"), "enter", "y"):
             character = None if key == "enter" else key
             app.post_message(events.Key("underscore" if key == "_" else key, character))
         while not answers:
             await pilot.pause()
-        assert answers == ["typed_in_a_hurry"]
+        assert answers == ["why_typed_in_a_hurry"]
 
 
 ADVISED = replace(
@@ -278,8 +279,8 @@ async def test_a_mass_death_has_a_banner_and_is_asked_about_once_more(
         assert "Probably this is the wrong socket" in shown(app)
         given: list[Any] = []
         monkeypatch.setattr(app.roll_screen, "_carry_out", lambda *each: given.append(each))
-        for key in ("enter", "escape"):
-            await pilot.press("z", "c", "w", "enter")
+        for key in ("y", "escape"):
+            await pilot.press("z", "c", "w", "enter", "y")
             await pilot.pause()
             assert isinstance(app.screen, ConfirmScreen) and not given
             assert "Second confirmation" in str(app.screen.query_one("Vertical").border_title)
@@ -288,7 +289,7 @@ async def test_a_mass_death_has_a_banner_and_is_asked_about_once_more(
             await pilot.press(key)
             await pilot.pause()
             assert not isinstance(app.screen, ConfirmScreen)
-            assert [reason for _, reason in given] == (["w"] if key == "enter" else [])
+            assert [reason for _, reason in given] == (["w"] if key == "y" else [])
             given.clear()
 
 
@@ -298,7 +299,7 @@ async def test_one_death_of_many_is_asked_about_only_once(
     async with opened(mass_death()) as (app, _, pilot):
         given: list[Any] = []
         monkeypatch.setattr(app.roll_screen, "_carry_out", lambda *each: given.append(each))
-        await pilot.press("down", "c", "enter")
+        await pilot.press("down", "c", "y")
         await pilot.pause()
         assert len(given) == 1
 
@@ -309,8 +310,65 @@ def _key(name: str, at: float) -> events.Key:
     return key
 
 
+async def asked(pilot: Pilot[None], keys: tuple[str, ...]) -> ConfirmScreen:
+    """Opens the question of a kill, and presses keys."""
+    await pilot.press("down", "x")
+    await drawn_whole(pilot)
+    screen = pilot.app.screen
+    assert isinstance(screen, ConfirmScreen)
+    await pilot.press(*keys)
+    await drawn_whole(pilot)
+    return screen
+
+
+@pytest.mark.parametrize(
+    ("accept", "keys", "reason"),
+    [
+        ("y", ("y",), ""),
+        ("y", ("enter",), None),
+        ("y", ("enter", "enter"), None),
+        ("y", ("enter", "y"), ""),
+        ("y", ("n", "y"), None),
+        ("y", ("n", "enter", "y"), "n"),
+        ("y", ("n", "enter", "o", "y"), None),
+        ("y", ("n", "enter", "o", "y", "enter", "y"), "noy"),
+        ("y", ("n", "backspace", "y"), ""),
+        ("enter", ("n", "enter"), "n"),
+        ("enter", ("y", "enter"), "y"),
+        ("y,enter", ("n", "enter"), "n"),
+        ("g", ("y", "enter", "g"), "y"),
+        ("ctrl+y", ("y", "ctrl+y"), "y"),
+    ],
+)
+async def test_a_plan_is_confirmed_by_its_key_after_the_end_of_the_reason(
+    monkeypatch: pytest.MonkeyPatch, accept: str, keys: tuple[str, ...], reason: str | None
+) -> None:
+    settings = Settings(keys={"confirm.accept": accept} if accept != "y" else {})
+    async with opened(settings=settings) as (app, _, pilot):
+        answers: list[Any] = []
+        monkeypatch.setattr(app.roll_screen, "_carry_out", lambda *given: answers.append(given[1]))
+        await asked(pilot, keys)
+        assert answers == ([] if reason is None else [reason])
+        assert isinstance(app.screen, ConfirmScreen) is (reason is None)
+
+
+async def test_the_question_says_which_key_confirms() -> None:
+    async with opened() as (app, _, pilot):
+        screen = await asked(pilot, ())
+        assert "y Go ahead" in shown(app)
+        await pilot.press("n")
+        await drawn_whole(pilot)
+        assert "y Go ahead" not in shown(app)
+        subtitle = screen.query_one("Vertical")
+        assert "Enter ends the reason; then y goes ahead" in str(subtitle.border_subtitle)
+        await pilot.press("enter")
+        await drawn_whole(pilot)
+        assert "y Go ahead" in shown(app)
+        assert str(subtitle.border_subtitle) == "y goes ahead, Escape changes nothing"
+
+
 @pytest.mark.hasty
-async def test_enter_that_was_typed_ahead_or_pasted_confirms_nothing(
+async def test_a_key_that_was_typed_ahead_or_pasted_confirms_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     async with opened() as (app, _, pilot):
@@ -322,16 +380,17 @@ async def test_enter_that_was_typed_ahead_or_pasted_confirms_nothing(
         assert isinstance(shown, ReasonInput)
         shown_at = shown.shown_at
         for key in (
-            _key("enter", shown_at + READ_FIRST / 2),
+            _key("y", shown_at + READ_FIRST / 2),
             _key("x", shown_at + 10),
-            _key("enter", shown_at + 10 + HASTE / 2),
+            _key("enter", shown_at + 11),
+            _key("y", shown_at + 11 + HASTE / 2),
         ):
             app.post_message(key)
         await pilot.pause()
         assert isinstance(app.screen, ConfirmScreen)
         assert "press it again" in str(app.screen.query_one("Vertical").border_subtitle)
         assert answers == []
-        app.post_message(_key("enter", shown_at + 11))
+        app.post_message(_key("y", shown_at + 12))
         while not answers:
             await pilot.pause()
         assert answers[0][1] == "x"

@@ -22,7 +22,7 @@ async def test_undo_shows_its_plan_and_takes_the_last_change_back(files: Files) 
         shown = text_of(app)
         assert "status completed → running" in shown
         assert "it was late" in shown
-        await press(app, pilot, "n", "o", "enter")
+        await press(app, pilot, "n", "o", "enter", "y")
         assert isinstance(app.screen, ReportScreen)
         assert "taken back" in text_of(app)
         assert files.bytes() == before

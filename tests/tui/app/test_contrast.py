@@ -13,7 +13,16 @@ from rich.terminal_theme import DEFAULT_TERMINAL_THEME
 from textual.color import Color as TextualColor
 from textual.theme import BUILTIN_THEMES
 
-from tests.support.still_app import SEARCH, SPEED, StillApp, call
+from tests.support.still_app import (
+    SEARCH,
+    SPEED,
+    StillApp,
+    agent,
+    call,
+    opened,
+    shown,
+    task_of,
+)
 from tui.app.theme import OURS
 from tui.app.widgets.contrast_filter import (
     _IS_DRAWN,
@@ -22,8 +31,20 @@ from tui.app.widgets.contrast_filter import (
     contrast,
     readable,
 )
+from tui.app.widgets.roll_list import RollView
+from tui.model.verdicts import TERMINATED, VERDICTS
 
 SYSTEMS = (ColorSystem.TRUECOLOR, ColorSystem.EIGHT_BIT, ColorSystem.STANDARD)
+ENDED = task_of(
+    "TASK-ended",
+    agent("broken-9", "failed"),
+    agent("killed-10", "terminated"),
+    agent("odd-11", ""),
+)
+"""Agents with the verdicts that the other tasks do not have."""
+
+ROLL = call(SEARCH, SPEED, ENDED)
+
 TRIPLETS = st.builds(ColorTriplet, *[st.integers(0, 255)] * 3)
 
 
@@ -88,13 +109,13 @@ ALWAYS = set(zip((*(each.name for each in OURS), "nord"), SYSTEMS, strict=True))
     ],
 )
 async def test_all_texts_of_the_screen_are_readable(theme: str, system: ColorSystem) -> None:
-    app = StillApp(call(SEARCH, SPEED))
+    app = StillApp(ROLL)
     app._contrast = (ContrastFilter(system),)
     async with app.run_test(size=(120, 40)) as pilot:
         app.theme = theme
         await pilot.pause()
         told = 0
-        for _ in range(8):
+        for _ in range(13):
             for strip in app.screen._compositor.render_strips():
                 for segment in strip:
                     if segment.style is None or _IS_DRAWN.fullmatch(segment.text):
@@ -105,3 +126,26 @@ async def test_all_texts_of_the_screen_are_readable(theme: str, system: ColorSys
             await pilot.press("down")
         # The themes with the terminal's own colours leave them to the terminal.
         assert told > 100 or theme.startswith("ansi")
+
+
+@pytest.mark.parametrize("theme", [each.name for each in OURS])
+async def test_each_verdict_looks_different_with_16_colours(theme: str) -> None:
+    async with opened(ROLL, (120, 40)) as (app, _, pilot):
+        app.theme = theme
+        await pilot.pause()
+        view = app.query_one(RollView)
+        looks = set()
+        for verdict in VERDICTS:
+            style = view.get_component_rich_style(f"roll--{verdict}", partial=True)
+            color = style.color.downgrade(ColorSystem.STANDARD).number if style.color else None
+            looks.add((color, style.bold, style.italic, style.dim))
+        assert len(looks) == len(VERDICTS)
+
+
+async def test_without_colours_each_verdict_has_its_glyph() -> None:
+    async with opened(ROLL, (120, 40)) as (app, _, _):
+        text = shown(app)
+        for verdict, entry in VERDICTS.items():
+            if ROLL.counts[verdict]:
+                assert f"{entry.glyph} {verdict.value}" in text
+        assert f"{TERMINATED} finished" in text

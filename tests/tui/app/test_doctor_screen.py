@@ -58,7 +58,7 @@ async def test_d_shows_problems_and_f_repairs_them_after_a_confirmation(files: F
         await press(app, pilot, "f")
         assert isinstance(app.screen, ConfirmScreen)
         assert "write total_tasks 1" in text_of(app)
-        await press(app, pilot, "n", "o", "enter")
+        await press(app, pilot, "n", "o", "enter", "y")
         assert isinstance(app.screen, ReportScreen)
         assert "total_tasks 9 -> 1" in text_of(app)
         assert files.agent("a")["termination_reason"] == "session_not_found"
@@ -89,7 +89,7 @@ async def test_findings_in_a_database_are_shown_and_repaired(files: Files) -> No
         assert "unknown_status  agents.status: is dreaming for odd" in shown
         await press(app, pilot, "f")
         assert str(database.path) in text_of(app)
-        await press(app, pilot, "enter")
+        await press(app, pilot, "y")
         assert isinstance(app.screen, ReportScreen)
         assert agent_row(database, "agents", "gone")["status"] == "terminated"
 

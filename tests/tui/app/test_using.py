@@ -647,7 +647,7 @@ async def test_an_action_that_is_done_takes_its_bar_along(
     monkeypatch.setattr("tui.actions.execute.carry_out", carry_out)
     async with opened() as (app, _, pilot):
         app.roll_screen._tmux = object()  # type: ignore[assignment]
-        await pilot.press("down", "x", "enter")
+        await pilot.press("down", "x", "y")
         # The worker may begin later, and no worker is complete as well.
         while not isinstance(app.screen, ReportScreen):
             await pilot.pause(0.02)

@@ -32,8 +32,11 @@ from tui.actions.plan_kill import plan_kill
 from tui.actions.preview import Preview
 from tui.cli.format_plan import outcome_json, outcome_lines, plan_json, proposal_lines
 from tui.cli.format_roll import roll_json, roll_table
+from tui.cli.openmetrics import exposition
 from tui.model.roll import RollCall, Verdict
 from tui.text.sanitize import as_json, json_pieces, width
+from tui.view.filter import parse
+from tui.view.subset import select
 
 STATE = task_state(
     record=task_record(
@@ -211,6 +214,35 @@ def test_the_table_shows_everybody_beneath_their_parents() -> None:
         "orphaned sessions",
         "    orphan  agent_lost",
     ]
+
+
+def test_failed_blocked_and_killed_agents_are_told_from_others() -> None:
+    state = task_state(
+        agent("a-1", "error"),
+        agent("b-2", "blocked"),
+        agent("c-3", "killed"),
+        agent("d-4", "failed"),
+    )
+    there = answered(session("agent_b-2"))
+    roll = roll_call(*called(state, answer=there), answer=there)
+    assert next(roll_table(roll, NOW, None)) == "host: 1 blocked, 2 failed, 1 finished"
+    shape = roll_json(roll)
+    assert (shape["counts"]["failed"], shape["counts"]["finished"]) == (2, 1)
+    agents = shape["workspaces"][0]["tasks"][0]["agents"]
+    assert [(each["verdict"], each["ended_as"]) for each in agents] == [
+        ("failed", "failed"),
+        ("blocked", None),
+        ("finished", "terminated"),
+        ("failed", "failed"),
+    ]
+    left = select(roll, parse("verdict:failed"))
+    assert [row.key.id for row in left.agents()] == ["a-1", "d-4"]
+    left = select(roll, parse(""), hide_finished=True)
+    assert [row.key.id for row in left.agents()] == ["a-1", "b-2", "d-4"]
+    found = exposition(roll, {})
+    for verdict, count in (("failed", 2), ("blocked", 1), ("finished", 1)):
+        (line,) = (line for line in found.splitlines() if f'verdict="{verdict}"' in line)
+        assert line.startswith("muster_agents{") and line.endswith(f"}} {count}.0")
 
 
 def test_the_table_of_nobody_says_so() -> None:

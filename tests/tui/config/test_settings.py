@@ -70,6 +70,7 @@ def test_all_of_it_can_be_set() -> None:
             stalled = []
             on_zombie = ["notify-send", "--", "{id} died"]
             on_failed = "logger -t muster '{said}'"
+            on_blocked = ["page"]
             pause = 30
         """)
     )
@@ -81,7 +82,9 @@ def test_all_of_it_can_be_set() -> None:
         "zombie": ("bell", "osc9"),
         "stalled": (),
         "failed": ("toast",),
+        "blocked": ("toast",),
     }
+    assert settings.notify.hooks["blocked"] == ("page",)
     assert settings.notify.hooks["zombie"] == ("notify-send", "--", "{id} died")
     assert settings.notify.hooks["failed"] == ("logger", "-t", "muster", "{said}")
     assert settings.notify.pause == 30

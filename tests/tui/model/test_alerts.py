@@ -54,7 +54,8 @@ def told(*rolls: RollCall) -> list[list[tuple[str, str]]]:
 
 ALIVE, DEAD = row("a", Verdict.LIVE), row("a", Verdict.ZOMBIE)
 UNSURE, STUCK = row("a", Verdict.UNKNOWN), row("a", Verdict.STALLED)
-FAILED = row("a", Verdict.FINISHED, "failed")
+FAILED = row("a", Verdict.FAILED, "failed")
+BLOCKED = row("a", Verdict.BLOCKED, "blocked")
 
 
 @pytest.mark.parametrize(
@@ -63,6 +64,11 @@ FAILED = row("a", Verdict.FINISHED, "failed")
         ((ALIVE, DEAD), ["zombie"]),
         ((ALIVE, STUCK), ["stalled"]),
         ((ALIVE, FAILED), ["failed"]),
+        ((ALIVE, BLOCKED), ["blocked"]),
+        ((ALIVE, BLOCKED, STUCK, BLOCKED, ALIVE), ["blocked", "stalled"]),
+        ((BLOCKED, DEAD, BLOCKED), ["zombie"]),
+        ((BLOCKED, ALIVE, BLOCKED), ["blocked"]),
+        ((BLOCKED, UNSURE, BLOCKED), []),
         ((ALIVE, row("a", Verdict.LEAKED, "error")), ["failed"]),
         ((ALIVE, STUCK, DEAD, FAILED), ["stalled", "zombie", "failed"]),
         ((ALIVE, STUCK, ALIVE, STUCK), ["stalled", "stalled"]),
@@ -146,6 +152,8 @@ def test_who_is_not_so_any_more_is_left_out() -> None:
 def test_a_sentence_names_three_and_counts_the_rest() -> None:
     assert sentence("zombie", [DEAD]) == "a became a zombie"
     assert sentence("stalled", [STUCK]) == "a stalled"
+    assert sentence("blocked", [BLOCKED]) == "a is blocked"
+    assert sentence("blocked", [BLOCKED, BLOCKED]) == "2 agents are blocked: a, a"
     many = [row(name, Verdict.FINISHED, "failed") for name in "abcde"]
     assert sentence("failed", many) == "5 agents failed: a, b, c and 2 more"
     hostile = replace(DEAD, record=replace(DEAD.record, id="\x1b]9;x\x07"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -103,6 +105,16 @@ def test_agents_are_sorted_in_their_task_and_tasks_by_their_first(
     assert ids(arranged) == expected
     assert {row.level for row in arranged.agents()} == {0}
     assert [task.task_id for task in arranged.tasks()][-1] == "TASK-3"
+
+
+def test_the_agent_that_failed_last_is_the_first_of_the_failed_ones() -> None:
+    times = {"early": NOW - 900, "late": NOW - 10, "middle": NOW - 400}
+    agents = (
+        replace(agent(name, "failed"), started=NOW - 1000, updated=at, ended=None)
+        for name, at in times.items()
+    )
+    roll = roll_call(*called(task_state(*agents), answer=answered()))
+    assert ids(arrange(roll, Order.URGENCY)) == ["late", "middle", "early"]
 
 
 ROLLS = st.lists(any_task, max_size=3).map(

@@ -19,6 +19,7 @@ from textual.widgets import Input, Label, Static
 from registry.dataclass import dataclass
 from registry.text import shown_name, whole_name
 from tui.actions.preview import Preview, grouped
+from tui.app.bindings import declared, keys_of
 from tui.app.widgets.footer import Footer
 from tui.text.sanitize import harmless
 
@@ -26,11 +27,18 @@ LISTED_AT_MOST = 200
 """A dialog shows at most this many entries of a list, and the number of the other entries."""
 
 
+ACCEPT = "confirm.accept"
+"""The id of the key that confirms a plan.
+
+The default is no key that moves, opens or closes something elsewhere: not Enter, which other
+programs give to "open" and "next".
+"""
+
 READ_FIRST = 0.3
-"""Seconds for which a plan must be on the screen before Enter can confirm the plan."""
+"""Seconds for which a plan must be on the screen before a key can confirm the plan."""
 
 HASTE = 0.03
-"""Enter does not confirm if another key was pressed fewer than this many seconds earlier.
+"""A key does not confirm if another key was pressed fewer than this many seconds earlier.
 
 Keys that follow each other so quickly come from a paste.
 """
@@ -41,15 +49,22 @@ _REASON_AT_MOST = 2000
 
 
 class ReasonInput(Input):
-    """The text field for the reason; Enter in this field confirms the plan."""
+    """The text field for the reason.
+
+    A key confirms the plan as long as the field is empty, and after Enter ended the reason.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("enter", "submit", "Go ahead", id="confirm.accept"),
+        Binding("y", "go_ahead", "Go ahead", id=ACCEPT),
     ]
 
     @dataclass
     class Hasty(Message):
-        """The message that Enter was pressed too soon to confirm the plan."""
+        """The message that a key was pressed too soon to confirm the plan."""
+
+    @dataclass
+    class Ended(Message):
+        """The message that Enter ended the reason; the plan is not confirmed yet."""
 
     @dataclass
     class Cancelled(Message):
@@ -60,7 +75,7 @@ class ReasonInput(Input):
 
     def __init__(self) -> None:
         super().__init__(
-            placeholder="written to the audit log; may be empty",
+            placeholder="written to the audit log; may be empty; Enter ends it",
             compact=True,
             max_length=_REASON_AT_MOST,
         )
@@ -69,21 +84,61 @@ class ReasonInput(Input):
         self.shown_at = math.inf
         self._last_key = -math.inf
         self._since_last = math.inf
+        self._has_ended = False
+
+    @property
+    def _accepting(self) -> list[str]:
+        """The keys that confirm the plan."""
+        return keys_of(declared(ReasonInput)[0], self.app._keymap)
+
+    @property
+    def _takes_answer(self) -> bool:
+        """Whether a letter that confirms is an answer, and not a part of the reason."""
+        return self._has_ended or not self.value
 
     def on_key(self, event: events.Key) -> None:
-        """Records when each key was pressed, so that a pasted or early Enter does not confirm."""
+        """Records when each key was pressed, so that a pasted or early key does not confirm."""
         self._since_last = event.time - self._last_key
         self._last_key = event.time
         if event.key.startswith("alt+"):
             self.post_message(self.Cancelled())
             event.stop()
             event.prevent_default()
+        elif event.key in self._accepting and self._takes_answer:
+            # The field does not insert the letter; the binding confirms.
+            event.prevent_default()
+        elif event.is_printable or event.key in ("backspace", "delete"):
+            self._note_ended(False)
+
+    def _note_ended(self, has_ended: bool) -> None:
+        if has_ended != self._has_ended:
+            self._has_ended = has_ended
+            self.refresh_bindings()
+
+    def on_input_changed(self) -> None:
+        """Updates the footer, which shows the key that confirms only while the key confirms."""
+        self.refresh_bindings()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Returns whether an action is possible now; False hides the key of the action."""
+        if action != "go_ahead" or self._takes_answer:
+            return True
+        return any(len(key) > 1 for key in self._accepting)
 
     async def action_submit(self) -> None:
-        """Submits the reason, unless Enter was pressed too soon."""
+        """Ends the reason. Enter confirms the plan only if the operator has set this key."""
+        if "enter" in self._accepting:
+            await self.action_go_ahead()
+            return
+        self._note_ended(True)
+        self.post_message(self.Ended())
+
+    async def action_go_ahead(self) -> None:
+        """Confirms the plan with the reason, unless the key was pressed too soon."""
         if self._since_last < HASTE or self._last_key - self.shown_at < READ_FIRST:
             self.post_message(self.Hasty())
             return
+        self._note_ended(True)
         await super().action_submit()
 
 
@@ -147,7 +202,23 @@ class ConfirmScreen(ModalScreen[str | None]):
     def _say_hasty(self) -> None:
         # A toast would cover the keys.
         box = self.query_one(Vertical)
-        box.border_subtitle = Content("Enter came too soon; press it again")
+        box.border_subtitle = Content("The key came too soon; press it again")
+
+    @on(ReasonInput.Ended)
+    def _say_how(self) -> None:
+        self.query_one(Vertical).border_subtitle = Content(self._how())
+
+    @on(Input.Changed)
+    def _say_how_after_typing(self, event: Input.Changed) -> None:
+        if event.value:
+            text = f"Enter ends the reason; then {self._how()}"
+            self.query_one(Vertical).border_subtitle = Content(text)
+
+    def _how(self) -> str:
+        accept = declared(ReasonInput)[0]
+        key = keys_of(accept, self.app._keymap)[0]
+        shown = self.app.get_key_display(accept.with_key(key, None))
+        return f"{shown} goes ahead, Escape changes nothing"
 
     @on(ReasonInput.Cancelled)
     def _cancel(self) -> None:
@@ -184,7 +255,7 @@ class ConfirmScreen(ModalScreen[str | None]):
             self.dismiss(event.value.strip())
             return
         question = harmless(self._questions.pop(0).asks)
-        text = f"{question}\n\nEnter goes ahead, Escape changes nothing."
+        text = f"{question}\n\n{self._how()}."
         box = self.query_one(Vertical)
         box.border_title = Content("Second confirmation")
         box.border_subtitle = Content("")

@@ -16,6 +16,7 @@ from registry.audit import Log, State
 from registry.text import shown_name, whole_name
 from tui.actions.audit_text import log_blocks, unread
 from tui.actions.execute import Outcome, Result
+from tui.actions.plan import Verb
 from tui.app.screens.confirm import LISTED_AT_MOST
 from tui.app.widgets.footer import Footer
 from tui.text.sanitize import fit, harmless, some
@@ -29,7 +30,7 @@ _RESULT_STYLES = {
 }
 
 
-class ReportScreen(ModalScreen[None]):
+class ReportScreen(ModalScreen[bool]):
     """Shows a text in a box until the operator closes it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -52,17 +53,42 @@ class ReportScreen(ModalScreen[None]):
 
     def action_close(self) -> None:
         """Closes the screen."""
-        self.dismiss(None)
+        self.dismiss(False)
 
 
-def outcome_report(outcome: Outcome) -> ReportScreen:
+class OutcomeScreen(ReportScreen):
+    """Shows the outcome of an action; the key of undo opens the plan of its undo.
+
+    The result of the screen is whether the operator pressed the key of undo.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("U", "undo", "Undo", tooltip="Undo the last change of registries", id="undo"),
+    ]
+
+    def __init__(self, title: str, parts: Iterable[Part], *, can_undo: bool) -> None:
+        super().__init__(title, parts)
+        self._can_undo = can_undo
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Returns whether an action is possible; False hides the key of the action."""
+        return action != "undo" or self._can_undo
+
+    def action_undo(self) -> None:
+        """Closes the screen; then the main screen plans the undo."""
+        self.dismiss(True)
+
+
+def outcome_report(outcome: Outcome) -> OutcomeScreen:
     """Makes a screen that shows the outcome of an action, with the result for each agent."""
     failed = sum(step.result is not Result.DONE for step in outcome.steps)
     done = len(outcome.steps) - failed
     title = f"{outcome.verb.value.capitalize()}: {done} done"
     if failed or outcome.problems:
         title += f", {failed} not done"
-    return ReportScreen(title, _outcome_parts(outcome))
+    # A kill cannot be undone. The outcome of a repair is above the doctor's screen.
+    can_undo = bool(outcome.written) and outcome.verb is Verb.COMPLETE
+    return OutcomeScreen(title, _outcome_parts(outcome), can_undo=can_undo)
 
 
 def _outcome_parts(outcome: Outcome) -> Iterator[Part]:

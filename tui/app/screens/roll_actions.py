@@ -173,22 +173,32 @@ class RollActions(Screen[None]):
         for worker in opening_workers(self.app):
             worker.cancel()
 
-    def action_complete(self) -> None:
-        """Plans to complete the marked agents; without marks, the agent under the cursor."""
+    def action_complete(self, zombies: bool = False) -> None:
+        """Plans to complete the marked agents; without marks, the agent under the cursor.
+
+        Args:
+            zombies: Whether to complete all zombies instead, whatever is marked or shown.
+        """
         if self.roll is None:
             return
         rows, _, whole = meant(self.roll, self._roll_view.targets())
-        if whole or not rows:
+        if zombies:
+            rows = [row for row in self.roll.agents() if row.verdict is Verdict.ZOMBIE]
+            if not rows:
+                self.notify("There is no zombie to complete.", markup=False)
+                return
+        elif whole or not rows:
             self._nobody("complete")
             return
         self._working.wait_for("Planning the completion")
-        self._plan_complete(self.roll, rows)
+        self._plan_complete(self.roll, rows, zombies)
 
     @work(thread=True, exclusive=True, group="plan complete")
-    def _plan_complete(self, roll: RollCall, rows: Sequence[AgentRow]) -> None:
+    def _plan_complete(self, roll: RollCall, rows: Sequence[AgentRow], by_verdict: bool) -> None:
         from tui.actions.plan_complete import checked_complete
 
-        self._open(self._ask, checked_complete(roll, rows, as_reported=True))
+        plan = checked_complete(roll, rows, by_verdict=by_verdict, as_reported=True)
+        self._open(self._ask, plan)
 
     def _nobody(self, verb: str) -> None:
         remedy = "mark agents, or move the cursor to an agent"
@@ -336,8 +346,12 @@ class RollActions(Screen[None]):
     def _carried_out(self, outcome: Outcome) -> None:
         from tui.app.screens.report import outcome_report
 
+        def closed(undo: bool | None) -> None:
+            if undo:
+                self.action_undo()
+
         self._roll_view.action_unmark()
-        self.app.push_screen(outcome_report(outcome))
+        self.app.push_screen(outcome_report(outcome), closed)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Returns whether an action is possible now; False hides the key of the action."""

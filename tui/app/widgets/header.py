@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from textual import events
 from textual.content import Content
@@ -16,8 +16,11 @@ from tui.model.roll import RollCall, Verdict
 from tui.model.verdicts import VERDICTS
 from tui.model.warnings import notices, workspace_place
 from tui.text.sanitize import fit, harmless, some, width
+from tui.view.sort import urgency_of
 
 _BETWEEN = "  "
+
+_URGENT_FIRST = sorted(VERDICTS, key=urgency_of)
 
 
 class Summary(Static):
@@ -188,30 +191,31 @@ def _counts(
 ) -> tuple[Content, tuple[tuple[int, int, Verdict], ...]]:
     """Returns the line of counters, and the start, the end and the verdict of each counter.
 
-    With little room, the counters of 0 are left out. With less room, the words are left out, too.
+    With little room, the counters of 0 are left out; then words, the least urgent ones first.
 
     Args:
         roll: The roll call.
         only: The verdict whose counter is highlighted, or None.
         cells: The width of the line.
     """
-    for zeros, words in ((True, True), (False, True), (False, False)):
-        line, places = _counters(roll, only, zeros=zeros, words=words)
-        if line.cell_length <= cells:
-            break
+    line, places = _counters(roll, only, _URGENT_FIRST, zeros=True)
+    words = len(VERDICTS)
+    while line.cell_length > cells and words >= 0:
+        line, places = _counters(roll, only, _URGENT_FIRST[:words], zeros=False)
+        words -= 1
     return line, places
 
 
 def _counters(
-    roll: RollCall, only: Verdict | None, *, zeros: bool, words: bool
+    roll: RollCall, only: Verdict | None, named: Collection[Verdict], *, zeros: bool
 ) -> tuple[Content, tuple[tuple[int, int, Verdict], ...]]:
     """Returns the line of counters; see `_counts`.
 
     Args:
         roll: The roll call.
         only: The verdict whose counter is highlighted, or None.
+        named: The verdicts whose names are shown.
         zeros: Whether to show the counters of 0.
-        words: Whether to show the names of the verdicts.
     """
     parts: list[tuple[str, str]] = []
     places: list[tuple[int, int, Verdict]] = []
@@ -228,7 +232,7 @@ def _counters(
         if not (count or unknown or verdict is only or zeros):
             continue
         text = f"{entry.glyph} {'?' if unknown else count}"
-        text += f" {verdict.value}" if words else ""
+        text += f" {verdict.value}" if verdict in named else ""
         style = entry.style if count and not unknown else "dim"
         between = _BETWEEN if places else ""
         parts += [(between, ""), (text, f"{style} reverse" if verdict is only else style)]
