@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from registry.agent_output.identities import Identity as Identity
     from registry.agent_output.identities import OutputFiles as OutputFiles
     from registry.agent_output.identities import output_files as output_files
+    from registry.agent_output.last_report import LastReport as LastReport
+    from registry.agent_output.last_report import read_last_reports as read_last_reports
     from registry.agent_output.lines import FINDINGS as FINDINGS
     from registry.agent_output.lines import PROGRESS as PROGRESS
     from registry.agent_output.lines import SEVERITIES as SEVERITIES
@@ -57,6 +59,10 @@ else:
                 "Identity",
                 "OutputFiles",
                 "output_files",
+            ),
+            "last_report": (
+                "LastReport",
+                "read_last_reports",
             ),
             "lines": (
                 "AgentFinding",

@@ -12,6 +12,7 @@ from registry.agent_output import FileFacts
 from registry.dataclass import dataclass, field
 from registry.schema import parse_time
 from registry.text import shown_name
+from tui.details.last_report import report_json, report_text, since_start
 from tui.details.sources import Fields
 from tui.host.tmux_types import HIDDEN_PROCESSES, Session
 from tui.model.hierarchy import children_of, parent_of
@@ -82,6 +83,9 @@ def agent_fields(
         now: Seconds since the epoch.
     """
     record = row.record
+    report = since_start(more.report, record)
+    ago = "" if report is None or report.at is None else f" ({_ago(now - report.at)})"
+    yield Field("report", report_text(report) + ago, data={"last_report": report_json(report)})
     yield Field("agent", named(record.id), data={"id": record.id})
     note = f": {harmless(row.note, 400)}" if row.note else ""
     yield Field(

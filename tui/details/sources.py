@@ -8,21 +8,25 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
-from registry.agent_output import FileFacts, Line, Source
+from registry.agent_output import FileFacts, LastReport, Line, ProgressReport, Source
 from registry.dataclass import dataclass, replace
 from registry.errors import RegistryError
+from tui.details.last_report import since_start
+from tui.host.asker import Asker, NoAnswerError
 from tui.host.tmux_types import PaneCapture, Session, TmuxSnapshot
+from tui.progress import ProgressCallback
 
 if TYPE_CHECKING:
     from registry.audit import Log
     from registry.sources import TaskSource
     from tui.host.process.process_tree import Process
     from tui.host.tmux import Tmux
-    from tui.model.roll import AgentKey
+    from tui.model.roll import AgentKey, RollCall, TaskRoll
 
 FILE_EVERY = 0.5
 """Seconds between two readings of a file in the panel."""
@@ -59,12 +63,55 @@ class Fields:
         listed: The agent's entry in the global registry; None if it is missing or was not read.
         processes: All processes of the agent's session. None if the agent has no session, if
             muster cannot see the processes, or if they were not read.
+        report: The agent's last report, which may be from before the agent's start, or None.
     """
 
     entry: Mapping[str, Any] | None
     files: tuple[FileFacts, ...] = ()
     listed: Mapping[str, Any] | None = None
     processes: tuple[Process, ...] | None = None
+    report: ProgressReport | None = None
+
+
+def last_report(task: TaskSource, agent_id: str) -> ProgressReport | None:
+    """Reads the last report of an agent; None if there is none."""
+    last = task.newest_reports([agent_id]).get(agent_id)
+    return None if last is None else last.report
+
+
+def last_reports(roll: RollCall) -> dict[AgentKey, ProgressReport]:
+    """Reads the last report of each agent of a roll call, for a command.
+
+    Agents without a report are left out, and agents of a workspace whose file system does not
+    answer.
+    """
+    reports: dict[AgentKey, ProgressReport] = {}
+    for workspace in roll.workspaces:
+        asker: Asker[dict[Path, dict[str, LastReport]]] = Asker()
+        asker.begin(partial(_last_reports, workspace.tasks))
+        try:
+            read = asker.end()
+        except NoAnswerError:
+            continue
+        for task in workspace.tasks:
+            of_task = read[task.state.registry]
+            for row in task.agents:
+                last = of_task.get(row.key.id)
+                report = None if last is None else since_start(last.report, row.record)
+                if report is not None:
+                    reports[row.key] = report
+    return reports
+
+
+def _last_reports(
+    tasks: Sequence[TaskRoll], progress: ProgressCallback
+) -> dict[Path, dict[str, LastReport]]:
+    read: dict[Path, dict[str, LastReport]] = {}
+    for number, task in enumerate(tasks):
+        progress("Reading reports", number, len(tasks))
+        ids = [row.key.id for row in task.agents]
+        read[task.state.registry] = task.state.source.newest_reports(ids)
+    return read
 
 
 class FieldsSource:
@@ -84,7 +131,8 @@ class FieldsSource:
         except (RegistryError, OSError):
             # The task's line in the roll call shows the error.
             entry = None
-        fields = Fields(entry, self._task.output_facts(self._agent.id))
+        facts = self._task.output_facts(self._agent.id)
+        fields = Fields(entry, facts, report=last_report(self._task, self._agent.id))
         changed = fields != self._before
         self._before = fields
         return fields if changed else None
