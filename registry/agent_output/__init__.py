@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from registry.agent_output.lines import LogLine as LogLine
     from registry.agent_output.lines import ProgressReport as ProgressReport
     from registry.agent_output.lines import Source as Source
+    from registry.agent_output.lines import report_of as report_of
     from registry.agent_output.reported_end import BY_MUSTER as BY_MUSTER
     from registry.agent_output.reported_end import ReportedEnd as ReportedEnd
     from registry.agent_output.reported_end import reported_ends as reported_ends
@@ -76,6 +77,7 @@ else:
                 "SEVERITIES",
                 "STREAM_LOG",
                 "Source",
+                "report_of",
             ),
             "reported_end": (
                 "BY_MUSTER",

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
-from registry.agent_output import FileFacts, LastReport, Line, ProgressReport, Source
+from registry.agent_output import FileFacts, LastReport, Line, ProgressReport, Source, report_of
 from registry.dataclass import dataclass, replace
 from registry.errors import RegistryError
 from tui.details.last_report import since_start
@@ -24,6 +24,7 @@ from tui.progress import ProgressCallback
 if TYPE_CHECKING:
     from registry.audit import Log
     from registry.sources import TaskSource
+    from tui.details.load_history import Points
     from tui.host.process.process_tree import Process
     from tui.host.tmux import Tmux
     from tui.model.roll import AgentKey, RollCall, TaskRoll
@@ -33,6 +34,12 @@ FILE_EVERY = 0.5
 
 PANE_EVERY = 2.0
 """Seconds between two captures of a pane with continuous output."""
+
+REPORTS_EVERY = 2.0
+"""Seconds between two readings of the last reports of the visible agents."""
+
+TASK_FILES_EVERY = 2.0
+"""Seconds between two readings of the files of all agents of a task."""
 
 _LOG_EVERY = 1.0
 
@@ -64,6 +71,7 @@ class Fields:
         processes: All processes of the agent's session. None if the agent has no session, if
             muster cannot see the processes, or if they were not read.
         report: The agent's last report, which may be from before the agent's start, or None.
+        loads: The CPU and memory of the agent's session in the last ten minutes.
     """
 
     entry: Mapping[str, Any] | None
@@ -71,12 +79,19 @@ class Fields:
     listed: Mapping[str, Any] | None = None
     processes: tuple[Process, ...] | None = None
     report: ProgressReport | None = None
+    loads: Points = ()
 
 
 def last_report(task: TaskSource, agent_id: str) -> ProgressReport | None:
     """Reads the last report of an agent; None if there is none."""
     last = task.newest_reports([agent_id]).get(agent_id)
     return None if last is None else last.report
+
+
+def stored_report(entry: Mapping[str, Any] | None) -> ProgressReport | None:
+    """Returns the last report in an agent's entry of a database; None if there is none."""
+    stored = (entry or {}).get("latest")
+    return report_of(stored) if isinstance(stored, dict) else None
 
 
 def last_reports(roll: RollCall) -> dict[AgentKey, ProgressReport]:
@@ -114,6 +129,48 @@ def _last_reports(
     return read
 
 
+class ReportsSource:
+    """The source of the last reports of the agents on the visible lines.
+
+    Args:
+        agents: Each task with the ids of its agents.
+        before: The reports of earlier sources, which this source uses and extends.
+    """
+
+    every: float | None = REPORTS_EVERY
+
+    def __init__(
+        self,
+        agents: Sequence[tuple[TaskSource, tuple[str, ...]]],
+        before: dict[Path, dict[str, LastReport]],
+    ) -> None:
+        self._agents = agents
+        self._known = before
+        self._last: dict[tuple[Path, str], ProgressReport] | None = None
+
+    def read(self) -> dict[tuple[Path, str], ProgressReport] | None:
+        """Reads the changed files; returns all reports, or None if nothing changed.
+
+        The result maps the path of a task's registry and the id of an agent to the report.
+        """
+        reports: dict[tuple[Path, str], ProgressReport] = {}
+        known: dict[Path, dict[str, LastReport]] = {}
+        for task, ids in self._agents:
+            of_task = task.newest_reports(ids, self._known.get(task.path, {}))
+            known[task.path] = of_task
+            for agent_id, last in of_task.items():
+                if last.report is not None:
+                    reports[task.path, agent_id] = last.report
+        # Only the visible agents are kept, so the memory is limited.
+        self._known.clear()
+        self._known.update(known)
+        changed, self._last = reports != self._last, reports
+        return reports if changed else None
+
+    def close(self) -> None:
+        """Does nothing: no file is open."""
+
+
 class FieldsSource:
     """The source of an agent's entry and of the facts about its files."""
 
@@ -132,7 +189,8 @@ class FieldsSource:
             # The task's line in the roll call shows the error.
             entry = None
         facts = self._task.output_facts(self._agent.id)
-        fields = Fields(entry, facts, report=last_report(self._task, self._agent.id))
+        report = last_report(self._task, self._agent.id) or stored_report(entry)
+        fields = Fields(entry, facts, report=report)
         changed = fields != self._before
         self._before = fields
         return fields if changed else None
@@ -152,6 +210,7 @@ class Tail(Generic[Line]):
         torn: Whether the last line is incomplete.
         size: The size of the file in bytes; None if the file does not exist.
         error: Why the file cannot be read, or None.
+        modified: The time of the last write, in seconds since the epoch, or None.
     """
 
     records: tuple[Line, ...] = ()
@@ -160,6 +219,7 @@ class Tail(Generic[Line]):
     torn: bool = False
     size: int | None = None
     error: str | None = None
+    modified: float | None = None
 
 
 class FileSource(Generic[Line]):
@@ -201,11 +261,58 @@ class FileSource(Generic[Line]):
             old.earlier or batch.earlier or len(records) > self._keep,
             batch.torn,
             batch.size,
+            modified=batch.modified,
         )
 
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
+
+
+class TaskFilesSource(Generic[Line]):
+    """The source of the last records of the output files of all agents of a task.
+
+    Args:
+        task: The task.
+        agent_ids: The ids of the agents; untrusted.
+        source: The kind of file.
+        keep: The largest number of records of each file.
+
+    Attributes:
+        agent_ids: The ids of the agents; may be set while a thread reads.
+    """
+
+    every: float | None = TASK_FILES_EVERY
+
+    def __init__(
+        self, task: TaskSource, agent_ids: Sequence[str], source: Source[Line], keep: int
+    ) -> None:
+        self.agent_ids = tuple(agent_ids)
+        self._task = task
+        self._source = source
+        self._keep = keep
+        self._files: dict[str, FileSource[Line]] = {}
+        self._tails: dict[str, Tail[Line]] = {}
+
+    def read(self) -> dict[str, Tail[Line]] | None:
+        """Reads the new lines; returns the last records of each agent, or None if unchanged."""
+        before = dict(self._tails)
+        agent_ids = self.agent_ids
+        for agent_id in self._files.keys() - set(agent_ids):
+            self._files.pop(agent_id).close()
+            self._tails.pop(agent_id, None)
+        for agent_id in agent_ids:
+            if agent_id not in self._files:
+                file = FileSource(self._task, agent_id, self._source, self._keep)
+                self._files[agent_id] = file
+            if (tail := self._files[agent_id].read()) is not None:
+                self._tails[agent_id] = tail
+        return dict(self._tails) if self._tails != before or not self._files else None
+
+    def close(self) -> None:
+        """Closes the files."""
+        for file in self._files.values():
+            file.close()
 
 
 @dataclass(frozen=True, slots=True)
