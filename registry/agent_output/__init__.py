@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from registry.agent_output.identities import Identity as Identity
     from registry.agent_output.identities import OutputFiles as OutputFiles
     from registry.agent_output.identities import output_files as output_files
+    from registry.agent_output.last_report import LastReport as LastReport
+    from registry.agent_output.last_report import read_last_reports as read_last_reports
     from registry.agent_output.lines import FINDINGS as FINDINGS
     from registry.agent_output.lines import PROGRESS as PROGRESS
     from registry.agent_output.lines import SEVERITIES as SEVERITIES
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from registry.agent_output.lines import LogLine as LogLine
     from registry.agent_output.lines import ProgressReport as ProgressReport
     from registry.agent_output.lines import Source as Source
+    from registry.agent_output.lines import report_of as report_of
     from registry.agent_output.reported_end import BY_MUSTER as BY_MUSTER
     from registry.agent_output.reported_end import ReportedEnd as ReportedEnd
     from registry.agent_output.reported_end import reported_ends as reported_ends
@@ -58,6 +61,10 @@ else:
                 "OutputFiles",
                 "output_files",
             ),
+            "last_report": (
+                "LastReport",
+                "read_last_reports",
+            ),
             "lines": (
                 "AgentFinding",
                 "AgentLine",
@@ -70,6 +77,7 @@ else:
                 "SEVERITIES",
                 "STREAM_LOG",
                 "Source",
+                "report_of",
             ),
             "reported_end": (
                 "BY_MUSTER",

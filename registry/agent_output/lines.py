@@ -178,10 +178,13 @@ def _when(entry: Mapping[str, Any]) -> tuple[str | None, float | None]:
 def read_progress(line: bytes) -> tuple[ProgressReport, ...] | None:
     """Decodes a line of a progress file; returns None if the line is not a JSON object."""
     entry = _object(line)
-    if entry is None:
-        return None
+    return None if entry is None else (report_of(entry),)
+
+
+def report_of(entry: Mapping[str, Any]) -> ProgressReport:
+    """Returns the report in a decoded line, or in a row of a database."""
     status, progress = _words(entry.get("status")), number_of(entry.get("progress"))
-    return (ProgressReport(*_when(entry), status, progress, _words(entry.get("message"))),)
+    return ProgressReport(*_when(entry), status, progress, _words(entry.get("message")))
 
 
 def read_finding(line: bytes) -> tuple[AgentFinding, ...] | None:

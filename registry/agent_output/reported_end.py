@@ -248,13 +248,14 @@ def _last_text(fd: int, path: Path, size: int) -> tuple[bytes | None, bool]:
             continue
         if not (ended or is_whole(line)):
             break
-        if not _is_by_muster(line):
+        if not is_by_muster(line):
             return line, is_followed
         is_followed = True
     return b"", is_followed
 
 
-def _is_by_muster(line: bytes) -> bool:
+def is_by_muster(line: bytes) -> bool:
+    """Returns whether muster wrote a line of a progress file, after an action of an operator."""
     # Only few lines are decoded twice.
     return b'"by"' in line and BY_MUSTER.items() <= _decoded(line).items()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 
 from registry import agent_output, checks, operations, storage
@@ -47,6 +48,7 @@ from registry.storage.hot_journal import is_hot
 if TYPE_CHECKING:
     from registry.agent_output.files import AgentFile, FileFacts
     from registry.agent_output.history import TraceReader
+    from registry.agent_output.last_report import LastReport
     from registry.agent_output.lines import Line
     from registry.agent_output.lines import Source as OutputKind
     from registry.agent_output.reported_end import ReportedEnd
@@ -191,6 +193,14 @@ class JsonTask(_JsonSource):
     def last_reports(self, agent_ids: Iterable[str]) -> dict[str, float]:
         """See `TaskSource.last_reports`."""
         return last_reports(self.registry, agent_ids)
+
+    def newest_reports(
+        self,
+        agent_ids: Iterable[str],
+        before: Mapping[str, LastReport] = MappingProxyType({}),
+    ) -> dict[str, LastReport]:
+        """See `TaskSource.newest_reports`."""
+        return agent_output.read_last_reports(self.directory, agent_ids, before)
 
     def reported_ends(
         self, started: Mapping[str, float], written_after: float = 0.0

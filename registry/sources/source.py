@@ -15,6 +15,7 @@ from registry.schema.records import ORCHESTRATOR
 if TYPE_CHECKING:
     from registry.agent_output.files import AgentFile, FileFacts
     from registry.agent_output.history import TraceReader
+    from registry.agent_output.last_report import LastReport
     from registry.agent_output.lines import Line
     from registry.agent_output.lines import Source as OutputKind
     from registry.agent_output.reported_end import ReportedEnd
@@ -226,6 +227,19 @@ class TaskSource(Source, Protocol):
 
         Returns:
             Maps the id of each agent that has a progress file to seconds since the epoch.
+        """
+
+    def newest_reports(
+        self, agent_ids: Iterable[str], before: Mapping[str, LastReport] = ...
+    ) -> dict[str, LastReport]:
+        """Returns the last report of each agent: what the agent does now, or did last.
+
+        Args:
+            agent_ids: The ids of the agents.
+            before: An earlier result; a file that has not changed is not opened again.
+
+        Returns:
+            Maps the id of each agent that has a readable progress file to the report.
         """
 
     def reported_ends(

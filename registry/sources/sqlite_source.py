@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from registry import agent_output
@@ -35,6 +36,7 @@ from registry.text import shown_name
 if TYPE_CHECKING:
     from registry.agent_output.files import AgentFile, FileFacts
     from registry.agent_output.history import TraceReader
+    from registry.agent_output.last_report import LastReport
     from registry.agent_output.lines import Line
     from registry.agent_output.lines import Source as OutputKind
     from registry.agent_output.reported_end import ReportedEnd
@@ -197,6 +199,16 @@ class SqliteTask(SqliteChanges):
         if self.problem is not None:
             return {}
         return last_reports(self.path, agent_ids)
+
+    def newest_reports(
+        self,
+        agent_ids: Iterable[str],
+        before: Mapping[str, LastReport] = MappingProxyType({}),
+    ) -> dict[str, LastReport]:
+        """See `TaskSource.newest_reports`."""
+        if self.problem is not None:
+            return {}
+        return agent_output.read_last_reports(self.directory, agent_ids, before)
 
     def reported_ends(
         self, started: Mapping[str, float], written_after: float = 0.0

@@ -57,6 +57,7 @@ class PanelApp(MusterApp):
 @pytest.fixture(autouse=True)
 def prompt(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tui.app.widgets.details_panel.Follower", PromptFollower)
+    monkeypatch.setattr("tui.app.widgets.roll_box.Follower", PromptFollower)
 
 
 async def calm(pilot: Pilot[None]) -> None:

@@ -136,6 +136,9 @@ def still(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     for module in ("roll_list", "details_panel"):
         monkeypatch.setattr(f"tui.app.widgets.{module}.time.time", lambda: NOW)
     monkeypatch.setattr("tui.app.widgets.details_panel.Follower", PromptFollower)
+    monkeypatch.setattr("tui.app.widgets.roll_box.Follower", PromptFollower)
+    # When the first measurement ends depends on the machine.
+    monkeypatch.setattr("tui.details.load_history.LoadHistory.of", lambda *_: ())
     monkeypatch.setattr(RollScreen, "_plan_kill", plan_kill_of)
     monkeypatch.setattr(RollScreen, "_plan_complete", plan_complete_of)
     known = Fields({"prompt": "Do it well.", "tracked_files": {"a.py": 3}})

@@ -66,7 +66,7 @@ def test_one_goes_into_a_session_types_there_and_comes_back(
         screen.shows("1 live", "here-1", "q Quit")
         before = screen.screen()
         screen.press("Down")
-        screen.shows("agent  here-1")
+        screen.shows("agent      here-1")
         screen.press("a")
         screen.shows("deep in the agent", "muster: press C-b d to return")
         screen.type("from muster")
@@ -74,10 +74,10 @@ def test_one_goes_into_a_session_types_there_and_comes_back(
         screen.shows("heard from muster")
         presses(screen, "C-b", "d")
         comes_back(screen)
-        screen.shows("agent  here-1")
+        screen.shows("agent      here-1")
         assert before.split("\n")[0] == screen.screen().split("\n")[0]
         screen.press("Down")
-        screen.shows("agent  gone-2")
+        screen.shows("agent      gone-2")
         screen.press("a")
         screen.shows("gone-2 has no session on this host")
         screen.press("q")
@@ -214,7 +214,7 @@ def test_inside_the_same_server_the_client_switches_and_muster_goes_on(
         assert clients(server) == ["agent_here-1"]
         presses(screen, "C-b", "L")
         comes_back(screen)
-        screen.shows("agent  here-1")
+        screen.shows("agent      here-1")
 
 
 def test_inside_the_same_server_one_can_only_look_as_well(
@@ -229,7 +229,7 @@ def test_inside_the_same_server_one_can_only_look_as_well(
         presses(screen, "C-b", "C-b", "d")
         comes_back(screen)
         screen.press("j")
-        screen.shows("agent  gone-2")
+        screen.shows("agent      gone-2")
     assert "nobody" not in server.run("capture-pane", "-p", "-t", "agent_here-1:")
 
 
@@ -333,7 +333,7 @@ def test_the_text_of_a_pager_that_reads_no_key_stays_until_a_key(
         screen.press(key)
         comes_back(screen)
         # The key was not left for muster.
-        screen.shows("agent  here-1")
+        screen.shows("agent      here-1")
         screen.press("q")
         assert screen.exit_code() == 0
 

@@ -104,7 +104,7 @@ def test_escape_leaves_everything_as_it_was(workspace: Path, tmp_path: Path) -> 
 def test_a_change_a_new_task_and_a_deleted_one_are_seen_without_a_key(
     workspace: Path, tmp_path: Path
 ) -> None:
-    with terminal(tmp_path, ["-S", str(tmp_path / "none"), str(workspace)], 160, 50) as screen:
+    with terminal(tmp_path, ["-S", str(tmp_path / "none"), str(workspace)], 160, 60) as screen:
         screen.shows("1 zombie", "26 finished")
         registry = json.loads(task_registry(workspace).read_text())
         registry["agents"][1]["status"] = "failed"

@@ -45,14 +45,8 @@ if TYPE_CHECKING:
 
     from tui.live.collector import LiveRoll
 
-WIDE = 120
-"""The smallest width, in columns, at which the details panel is beside the agent list."""
-
 LOW = 18
 """If the terminal has fewer lines than this, the app shows no panel and no column titles."""
-
-TALL = 34
-"""If the terminal has at least this many lines, the panel below the agent list is higher."""
 
 _PUBLISH_EVERY = 15.0
 
@@ -99,8 +93,7 @@ class MusterApp(App[None]):
     TITLE = "muster"
     # The palette's key is in BINDINGS, so that a user can change this key.
     ENABLE_COMMAND_PALETTE = False
-    HORIZONTAL_BREAKPOINTS = [(0, "narrow"), (WIDE, "wide")]  # noqa: RUF012 - as Textual has it
-    VERTICAL_BREAKPOINTS = [(0, "tiny"), (LOW, "low"), (TALL, "tall")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "tiny"), (LOW, "low")]  # noqa: RUF012
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("tab", "app.focus_next", "Roll or panel", show=False, id="focus.next"),
         Binding("question_mark", "help", "Help", id="help"),

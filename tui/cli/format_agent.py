@@ -78,7 +78,7 @@ def about_lines(about: About, now: float) -> Iterator[str]:
         about: The agent.
         now: Seconds since the epoch.
     """
-    yield from _columns(list(about.fields(now)))
+    yield from _columns([field for field in about.fields(now) if field.label or field.value])
     for name, records in (("progress", about.reports), ("findings", about.findings)):
         lines = [line for record in records for line in record_lines(record)]
         yield from _section(f"{name}, the last {len(records)}", lines)

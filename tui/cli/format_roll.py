@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from registry.agent_output import ProgressReport
 from registry.schema import UnreadDatabase
 from registry.text import shown_name
-from tui.model.roll import REVIEWER, AgentRow, RollCall, TaskRoll, place_of
+from tui.details.last_report import report_json
+from tui.model.roll import REVIEWER, AgentKey, AgentRow, RollCall, TaskRoll, place_of
 from tui.model.verdicts import VERDICTS
 from tui.model.warnings import notices, workspace_place
 from tui.text.sanitize import age, fit, harmless, named, some, width
@@ -19,12 +21,18 @@ SCHEMA = 2
 _DEEPEST = 20
 
 
-def roll_json(roll: RollCall, filtered: Mapping[str, Any] | None = None) -> dict[str, Any]:
+def roll_json(
+    roll: RollCall,
+    filtered: Mapping[str, Any] | None = None,
+    reports: Mapping[AgentKey, ProgressReport] | None = None,
+) -> dict[str, Any]:
     """Returns the document of `muster list --json`.
 
     Args:
         roll: The roll call, or a part of it. The counts are always those of the whole roll call.
         filtered: The result of `chosen_by` for a part; None for the whole roll call.
+        reports: The last report of each agent; None if the reports were not read, which leaves
+            the field out.
     """
     return {
         "schema": SCHEMA,
@@ -43,7 +51,7 @@ def roll_json(roll: RollCall, filtered: Mapping[str, Any] | None = None) -> dict
                 "cut_off": workspace.hot_journal,
                 "database": _database_json(workspace.database),
                 "storage": [dialect.value for dialect in workspace.formats],
-                "tasks": [_task_json(task) for task in workspace.tasks],
+                "tasks": [_task_json(task, reports) for task in workspace.tasks],
             }
             for workspace in roll.workspaces
         ],
@@ -79,7 +87,9 @@ def mass_death_json(roll: RollCall) -> dict[str, int] | None:
     return {"gone": death.gone, "of": death.of} if death is not None else None
 
 
-def _task_json(task: TaskRoll) -> dict[str, Any]:
+def _task_json(
+    task: TaskRoll, reports: Mapping[AgentKey, ProgressReport] | None
+) -> dict[str, Any]:
     record = task.state.record
     return {
         "task_id": task.task_id,
@@ -92,8 +102,14 @@ def _task_json(task: TaskRoll) -> dict[str, Any]:
         "cut_off": task.state.hot_journal,
         "warnings": list(record.warnings) if record else [],
         "agents_known": task.agents_known,
-        "agents": [_agent_json(row) for row in task.agents],
+        "agents": [_agent_json(row) | _report_json(row, reports) for row in task.agents],
     }
+
+
+def _report_json(
+    row: AgentRow, reports: Mapping[AgentKey, ProgressReport] | None
+) -> dict[str, Any]:
+    return {} if reports is None else {"last_report": report_json(reports.get(row.key))}
 
 
 def _phase_json(task: TaskRoll) -> dict[str, Any] | None:

@@ -6,10 +6,13 @@ import heapq
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from registry.agent_output import AgentFinding, AgentLine, Batch, LogKind, LogLine, ProgressReport
 from tui.text.sanitize import harmless, harmless_lines
+
+if TYPE_CHECKING:
+    from tui.details.sources import Tail
 
 _LINES = 12
 """How many lines of one text are shown."""
@@ -20,7 +23,7 @@ _SHOWN = 2000
 _CLOCK = 19
 
 
-def merged(batches: Mapping[str, Batch[Any]]) -> Iterator[tuple[str, AgentLine]]:
+def merged(batches: Mapping[str, Batch[Any] | Tail[Any]]) -> Iterator[tuple[str, AgentLine]]:
     """Yields the records of several files, ordered by time, each with the name of its file.
 
     The records of one file keep their order. A record without a time follows the record before it.
@@ -35,7 +38,7 @@ def merged(batches: Mapping[str, Batch[Any]]) -> Iterator[tuple[str, AgentLine]]
     )
 
 
-def _timed(name: str, batch: Batch[Any]) -> list[tuple[float, str, AgentLine]]:
+def _timed(name: str, batch: Batch[Any] | Tail[Any]) -> list[tuple[float, str, AgentLine]]:
     records: Sequence[AgentLine] = batch.records
     times = (record.at for record in records if record.at is not None)
     moment = next(times, batch.modified or 0.0)

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from functools import partial
 
-from registry.schema import TaskRecord
+from registry.schema import TaskRecord, parse_time
 from registry.sources import Dialect
 from registry.text import shown_name
-from tui.details.fields import Field, agent_fields, session_fields, task_of
+from tui.details.fields import Field, agent_fields, places, session_fields, task_of, when
 from tui.details.rows import Row, row
 from tui.details.sources import Fields
 from tui.host.tmux_types import Session
-from tui.model.roll import AgentKey, AgentRow, RollCall, TaskRoll, WorkspaceRoll
+from tui.model.roll import AgentRow, RollCall, TaskRoll, WorkspaceRoll
 from tui.model.warnings import storage_note
 from tui.text.sanitize import age_in_words, harmless, some
 from tui.view.outline import Line
+
+_LABEL = 11
+"""The widest label, in cells, that moves the values to the right."""
 
 
 def overview(
@@ -32,111 +36,111 @@ def overview(
     if line is None:
         return ()
     if isinstance(item, AgentRow):
-        return tuple(map(_row, agent_fields(item, task_of(item, roll), more, now)))
+        return _aligned(agent_fields(item, task_of(item, roll), more, now))
     if isinstance(item, TaskRoll):
-        return tuple(_task(item, now))
+        return _aligned(_task(item, now))
     if isinstance(item, WorkspaceRoll):
-        return tuple(_workspace(item))
+        return _aligned(_workspace(item))
     if isinstance(item, Session):
-        return tuple(_orphan(item, now))
+        return _aligned(_orphan(item, now))
     return (row("Sessions that are named like an agent's session, but that no registry lists."),)
 
 
-def field(
-    name: str, value: str, style: str = "", target: AgentKey | None = None, level: int = 0
-) -> Row:
-    """Returns a row with a name and a value, or with only the name if the value is empty.
-
-    Args:
-        name: The name; `error` and `warning` give the row the style of errors.
-        value: The value; safe text.
-        style: The style of the value.
-        target: The agent to which the row links, or None.
-        level: The number of nested levels, for the indentation.
-    """
-    if name in ("error", "warning"):
-        style = "error"
-    if not value:
-        return row((name, "dim"), hang=2 + 2 * level)
-    return row((f"{name}  ", "dim"), (value, style), hang=2 + 2 * level, target=target)
+def _aligned(fields: Iterable[Field]) -> tuple[Row, ...]:
+    """Returns a row for each field that has a line; the values are below each other."""
+    shown = [field for field in fields if field.label or field.value]
+    labels = (len(field.label) for field in shown if field.value and not field.level)
+    return tuple(map(partial(_row, wide=min(_LABEL, max(labels, default=0))), shown))
 
 
-def _workspace(item: WorkspaceRoll) -> Iterator[Row]:
-    yield field("workspace", shown_name(item.path) + storage_note(item))
-    if item.error:
-        yield field("error", harmless(item.error))
-    if item.hot_journal:
-        yield field("warning", f"global registry: {harmless(item.hot_journal)}")
-    if item.database:
-        yield field("warning", harmless(str(item.database)))
-    yield field("tasks", str(len(item.tasks)))
-
-
-def _orphan(item: Session, now: float) -> Iterator[Row]:
-    yield field("orphan", shown_name(item.name))
-    yield row("No registry that muster reads lists this session. `x` ends it.")
-    yield from map(_row, session_fields(item, now))
-
-
-def _row(fact: Field) -> Row:
-    """Returns the row of a field of an agent or a session."""
+def _row(fact: Field, wide: int) -> Row:
+    before = "  " * fact.level
     if not fact.label:
-        return row("  " * fact.level + fact.value, hang=2)
+        return row(before + fact.value, hang=2)
+    if not fact.value:
+        return row((before + fact.label, "dim"), hang=2 + 2 * fact.level)
     style = "error" if fact.problem else "link" if fact.link is not None else ""
-    return field("  " * fact.level + fact.label, fact.value, style, fact.link, fact.level)
+    label = fact.label if fact.level else fact.label.ljust(wide)
+    hang = 2 + 2 * fact.level if fact.level else 2 + wide
+    return row((f"{before}{label}  ", "dim"), (fact.value, style), hang=hang, target=fact.link)
 
 
-def _task(task: TaskRoll, now: float) -> Iterator[Row]:
+def _workspace(item: WorkspaceRoll) -> Iterator[Field]:
+    yield Field("workspace", shown_name(item.path) + storage_note(item))
+    if item.error:
+        yield Field("error", harmless(item.error), problem=True)
+    if item.hot_journal:
+        yield Field("warning", f"global registry: {harmless(item.hot_journal)}", problem=True)
+    if item.database:
+        yield Field("warning", harmless(str(item.database)), problem=True)
+    yield Field("tasks", str(len(item.tasks)))
+
+
+def _orphan(item: Session, now: float) -> Iterator[Field]:
+    yield Field("orphan", shown_name(item.name))
+    yield Field("", "No registry that muster reads lists this session. `x` ends it.")
+    yield from session_fields(item, now)
+
+
+def _task(task: TaskRoll, now: float) -> Iterator[Field]:
     state = task.state
     record = state.record
-    yield field("task", shown_name(task.task_id))
+    if state.description:
+        yield Field("description", " ".join(harmless(state.description).split()))
+    yield Field("task", shown_name(task.task_id))
     if state.error is not None:
-        yield field("error", harmless(state.error))
+        yield Field("error", harmless(state.error), problem=True)
         if record is not None:
-            yield row(f"This content was read {age_in_words(now - state.read_at)} ago.")
+            yield Field("", f"This content was read {age_in_words(now - state.read_at)} ago.")
     if state.hot_journal is not None:
-        yield field("warning", harmless(state.hot_journal))
+        yield Field("warning", harmless(state.hot_journal), problem=True)
     if state.database is not None:
-        yield field("warning", harmless(str(state.database)))
-    yield field("description", harmless(state.description or "-"))
+        yield Field("warning", harmless(str(state.database)), problem=True)
     # If a database with the agents cannot be read, the registry is left from the task's creation.
     unknown = not task.agents and not task.agents_known
     if record is not None:
-        yield field("status", "?" if unknown else harmless(record.status or "-", 80))
+        if record.status and not unknown:
+            yield Field("status", harmless(record.status, 80))
         if task.phase:
-            yield field("phase", _phase(task, record))
-        yield field("created", harmless(record.created_at or "-", 60))
+            yield Field("phase", _phase(task, record))
+        if created := when(record.created_at, parse_time(record.created_at), now):
+            yield Field("created", created)
         if state.source.dialect is Dialect.JSON and not unknown:
-            yield field(
+            yield from _numbers(
                 "counters",
-                f"{_count(record.total_spawned)} spawned, {_count(record.active_count)} active, "
-                f"{_count(record.completed_count)} completed",
+                (record.total_spawned, "spawned"),
+                (record.active_count, "active"),
+                (record.completed_count, "completed"),
             )
-        yield field(
+        yield from _numbers(
             "limits",
-            f"{_count(record.max_agents)} agents, {_count(record.max_concurrent)} at once, "
-            f"{_count(record.max_depth)} deep",
+            (record.max_agents, "agents"),
+            (record.max_concurrent, "at once"),
+            (record.max_depth, "deep"),
         )
         for warning in record.warnings:
-            yield field("warning", harmless(warning))
+            yield Field("warning", harmless(warning), problem=True)
     if task.progress is not None:
         agents = some(len(task.agents), "agent")
         progress = f"{task.completed} of {agents} completed, {task.progress:.0f} % on average"
-        yield field("progress", progress)
+        yield Field("progress", progress)
     counts = ", ".join(f"{count} {verdict}" for verdict, count in task.counts.items() if count)
-    yield field("roll", counts or ("agents unknown" if unknown else "no agents"))
-    for file in state.source.files[:1]:
-        yield field(file.name, shown_name(file.path))
-    if state.source.global_registry is not None:
-        yield field("global", shown_name(state.source.global_registry))
+    yield Field("roll", counts or ("agents unknown" if unknown else "no agents"))
+    yield from (Field(label, value) for label, value in places(task))
 
 
 def _phase(task: TaskRoll, record: TaskRecord) -> str:
     present = record.phases.get(record.phase) if record.phase is not None else None
+    place = task.phase.removeprefix("phase ")
     if present is None:
-        return task.phase
-    return f"{task.phase}, {harmless(present.name or '-', 200)}: {harmless(present.status, 80)}"
+        return place
+    return f"{place}, {harmless(present.name or '-', 200)}: {harmless(present.status, 80)}"
 
 
-def _count(written: int | None) -> str:
-    return "?" if written is None else harmless(str(written), 40)
+def _numbers(label: str, *numbers: tuple[int | None, str]) -> Iterator[Field]:
+    """Yields a line with the known numbers; no line if none is known."""
+    known = [
+        f"{harmless(str(number), 40)} {what}" for number, what in numbers if number is not None
+    ]
+    if known:
+        yield Field(label, ", ".join(known))

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from datetime import datetime
+from pathlib import Path
+from typing import cast
 
 from registry.agent_output import SEVERITIES, AgentFinding, LogKind, LogLine, ProgressReport
 from registry.audit import Entry
 from tui.actions.audit_text import log_blocks, unread
 from tui.details.ansi import screen_rows
 from tui.details.chart import Point, chart
-from tui.details.rows import Row, row
+from tui.details.output_text import merged
+from tui.details.rows import Piece, Row, row
 from tui.details.sources import Record, Screen, Tail
-from tui.text.sanitize import age, fit, harmless, harmless_lines, size, some, width
+from tui.model.roll import AgentKey
+from tui.text.sanitize import age, fit, harmless, harmless_lines, named, size, some, width
 
 _CHART_WIDEST = 100
 _CHART_LINES = 3
+_MERGED_AT_MOST = 500
+"""How many records of all agents of a task are shown."""
+
 _LINES_OF_ONE = 12
 """How many lines of one log record are shown."""
 
@@ -67,18 +74,66 @@ def _timeline(
         yield from _chart(points, wide, ascii_only)
     yield from _around(tail, "progress reports")
     for report in reversed(tail.records):
-        percent = "" if report.progress is None else f"{report.progress:.4g} %"
-        ago = "" if report.at is None else f"  {age(now - report.at)} ago"
-        yield row(
-            (f"{_clock(report.at, report.timestamp)}  ", "dim"),
-            (f"{harmless(percent, 12):>6}  ", "success"),
-            (harmless(report.status or "-", 40), "bold"),
-            (ago, "dim"),
-        )
-        for text in harmless_lines(report.message, 2000) if report.message else ():
-            yield row(f"  {text}", hang=2)
+        yield from _report(report, now)
     if tail.earlier:
         yield row(("Earlier reports are in the file: `o` opens it.", "dim"))
+
+
+def _report(report: ProgressReport, now: float, agent: AgentKey | None = None) -> Iterator[Row]:
+    """Yields the rows of a report; with `agent`, also the agent's id, as a link."""
+    percent = "" if report.progress is None else f"{report.progress:.4g} %"
+    ago = "" if report.at is None else f"  {age(now - report.at)} ago"
+    yield row(
+        (f"{_clock(report.at, report.timestamp)}  ", "dim"),
+        (f"{harmless(percent, 12):>6}  ", "success"),
+        *_name(agent),
+        (harmless(report.status or "-", 40), "bold"),
+        (ago, "dim"),
+        target=agent,
+    )
+    for text in harmless_lines(report.message, 2000) if report.message else ():
+        yield row(f"  {text}", hang=2)
+
+
+def _name(agent: AgentKey | None) -> tuple[Piece, ...]:
+    return () if agent is None else ((f"{named(agent.id, 60)}  ", "link"),)
+
+
+def task_timeline(
+    tails: Mapping[str, Tail[ProgressReport]], registry: Path, now: float
+) -> tuple[Row, ...]:
+    """Returns the last reports of all agents of a task, the newest first.
+
+    Args:
+        tails: Maps the ids of agents to their reports.
+        registry: The path of the task's registry.
+        now: Seconds since the epoch.
+    """
+    records = list(merged(tails))[-_MERGED_AT_MOST:]
+    if not records:
+        return (row(("No agent of this task has reported yet.", "dim")),)
+    return tuple(
+        line
+        for agent_id, report in reversed(records)
+        for line in _report(cast(ProgressReport, report), now, AgentKey(registry, agent_id))
+    )
+
+
+def task_log(tails: Mapping[str, Tail[LogLine]], registry: Path) -> tuple[Row, ...]:
+    """Returns the last records of the stream logs of all agents of a task, the newest last.
+
+    Args:
+        tails: Maps the ids of agents to their records.
+        registry: The path of the task's registry.
+    """
+    records = list(merged(tails))[-_MERGED_AT_MOST:]
+    if not records:
+        return (row(("No agent of this task has a stream log yet.", "dim")),)
+    return tuple(
+        line
+        for agent_id, record in records
+        for line in _log_record(cast(LogLine, record), AgentKey(registry, agent_id))
+    )
 
 
 def _chart(points: list[Point], wide: int, ascii_only: bool) -> Iterator[Row]:
@@ -139,7 +194,7 @@ def _log(tail: Tail[LogLine]) -> Iterator[Row]:
 _QUIET = (LogKind.THINKING, LogKind.SYSTEM, LogKind.OTHER, LogKind.TOOL_RESULT)
 
 
-def _log_record(line: LogLine) -> Iterator[Row]:
+def _log_record(line: LogLine, agent: AgentKey | None = None) -> Iterator[Row]:
     name = f" {harmless(line.name, 60)}" if line.name else ""
     kind = "" if line.kind is LogKind.RAW else f"{line.kind.value.replace('_', ' ')}{name}  "
     when = _clock(line.at, line.timestamp)
@@ -147,7 +202,7 @@ def _log_record(line: LogLine) -> Iterator[Row]:
     first, *rest = harmless_lines(line.text, 4000)
     style = "dim" if line.kind in _QUIET and not line.is_error else ""
     stamp = ((f"{when}  ", "dim"),) if when else ()
-    yield row(*stamp, (kind, loud), (first, style), hang=2)
+    yield row(*stamp, *_name(agent), (kind, loud), (first, style), hang=2, target=agent)
     for text in rest[: _LINES_OF_ONE - 1]:
         yield row((f"  {text}", style), hang=2)
     if len(rest) >= _LINES_OF_ONE:

@@ -56,7 +56,7 @@ def wrapped(unwrapped: Row, width: int) -> tuple[tuple[Piece, ...], ...]:
         indent: list[Piece] = [(" " * hang, "")] if lines and hang else []
         room = width - (hang if lines else 0)
         text = "".join(part for part, _ in rest)
-        end = _break(text, room)
+        end = _break(text, room, width - hang)
         line, rest = _split(rest, end)
         lines.append((*indent, *line))
         if rest and text[end : end + 1] == " ":
@@ -64,14 +64,30 @@ def wrapped(unwrapped: Row, width: int) -> tuple[tuple[Piece, ...], ...]:
     return tuple(lines)
 
 
-def _break(text: str, room: int) -> int:
-    """Returns how many characters of a text fit on its first line."""
+# A word that is longer than a line is broken after a slash, or after one of these characters.
+_JOINTS = "_-.:,"
+
+
+def _break(text: str, room: int, later: int) -> int:
+    """Returns how many characters of a text fit on its first line.
+
+    Args:
+        text: The text.
+        room: The cells of the first line.
+        later: The cells of the next lines.
+    """
     if cell_len(text) <= room:
         return len(text)
     end = max(1, len(next(iter(chop_cells(text[: 4 * room + 4], room)), text[:1])))
     if text[end : end + 1] == " ":
         return end
     space = text.rfind(" ", 0, end)
+    word = text[space + 1 :].split(" ", 1)[0]
+    if cell_len(word) > later:
+        joint = text.rfind("/", space + 1, end)
+        if joint < 0:
+            joint = max(text.rfind(sign, space + 1, end) for sign in _JOINTS)
+        return joint + 1 if joint >= 0 else end
     # A break in the indentation would leave an empty line.
     return space if space > 0 and text[:space].strip() else end
 

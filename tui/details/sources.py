@@ -8,27 +8,38 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol
 
-from registry.agent_output import FileFacts, Line, Source
+from registry.agent_output import FileFacts, LastReport, Line, ProgressReport, Source, report_of
 from registry.dataclass import dataclass, replace
 from registry.errors import RegistryError
+from tui.details.last_report import since_start
+from tui.host.asker import Asker, NoAnswerError
 from tui.host.tmux_types import PaneCapture, Session, TmuxSnapshot
+from tui.progress import ProgressCallback
 
 if TYPE_CHECKING:
     from registry.audit import Log
     from registry.sources import TaskSource
+    from tui.details.load_history import Points
     from tui.host.process.process_tree import Process
     from tui.host.tmux import Tmux
-    from tui.model.roll import AgentKey
+    from tui.model.roll import AgentKey, RollCall, TaskRoll
 
 FILE_EVERY = 0.5
 """Seconds between two readings of a file in the panel."""
 
 PANE_EVERY = 2.0
 """Seconds between two captures of a pane with continuous output."""
+
+REPORTS_EVERY = 2.0
+"""Seconds between two readings of the last reports of the visible agents."""
+
+TASK_FILES_EVERY = 2.0
+"""Seconds between two readings of the files of all agents of a task."""
 
 _LOG_EVERY = 1.0
 
@@ -59,12 +70,105 @@ class Fields:
         listed: The agent's entry in the global registry; None if it is missing or was not read.
         processes: All processes of the agent's session. None if the agent has no session, if
             muster cannot see the processes, or if they were not read.
+        report: The agent's last report, which may be from before the agent's start, or None.
+        loads: The CPU and memory of the agent's session in the last ten minutes.
     """
 
     entry: Mapping[str, Any] | None
     files: tuple[FileFacts, ...] = ()
     listed: Mapping[str, Any] | None = None
     processes: tuple[Process, ...] | None = None
+    report: ProgressReport | None = None
+    loads: Points = ()
+
+
+def last_report(task: TaskSource, agent_id: str) -> ProgressReport | None:
+    """Reads the last report of an agent; None if there is none."""
+    last = task.newest_reports([agent_id]).get(agent_id)
+    return None if last is None else last.report
+
+
+def stored_report(entry: Mapping[str, Any] | None) -> ProgressReport | None:
+    """Returns the last report in an agent's entry of a database; None if there is none."""
+    stored = (entry or {}).get("latest")
+    return report_of(stored) if isinstance(stored, dict) else None
+
+
+def last_reports(roll: RollCall) -> dict[AgentKey, ProgressReport]:
+    """Reads the last report of each agent of a roll call, for a command.
+
+    Agents without a report are left out, and agents of a workspace whose file system does not
+    answer.
+    """
+    reports: dict[AgentKey, ProgressReport] = {}
+    for workspace in roll.workspaces:
+        asker: Asker[dict[Path, dict[str, LastReport]]] = Asker()
+        asker.begin(partial(_last_reports, workspace.tasks))
+        try:
+            read = asker.end()
+        except NoAnswerError:
+            continue
+        for task in workspace.tasks:
+            of_task = read[task.state.registry]
+            for row in task.agents:
+                last = of_task.get(row.key.id)
+                report = None if last is None else since_start(last.report, row.record)
+                if report is not None:
+                    reports[row.key] = report
+    return reports
+
+
+def _last_reports(
+    tasks: Sequence[TaskRoll], progress: ProgressCallback
+) -> dict[Path, dict[str, LastReport]]:
+    read: dict[Path, dict[str, LastReport]] = {}
+    for number, task in enumerate(tasks):
+        progress("Reading reports", number, len(tasks))
+        ids = [row.key.id for row in task.agents]
+        read[task.state.registry] = task.state.source.newest_reports(ids)
+    return read
+
+
+class ReportsSource:
+    """The source of the last reports of the agents on the visible lines.
+
+    Args:
+        agents: Each task with the ids of its agents.
+        before: The reports of earlier sources, which this source uses and extends.
+    """
+
+    every: float | None = REPORTS_EVERY
+
+    def __init__(
+        self,
+        agents: Sequence[tuple[TaskSource, tuple[str, ...]]],
+        before: dict[Path, dict[str, LastReport]],
+    ) -> None:
+        self._agents = agents
+        self._known = before
+        self._last: dict[tuple[Path, str], ProgressReport] | None = None
+
+    def read(self) -> dict[tuple[Path, str], ProgressReport] | None:
+        """Reads the changed files; returns all reports, or None if nothing changed.
+
+        The result maps the path of a task's registry and the id of an agent to the report.
+        """
+        reports: dict[tuple[Path, str], ProgressReport] = {}
+        known: dict[Path, dict[str, LastReport]] = {}
+        for task, ids in self._agents:
+            of_task = task.newest_reports(ids, self._known.get(task.path, {}))
+            known[task.path] = of_task
+            for agent_id, last in of_task.items():
+                if last.report is not None:
+                    reports[task.path, agent_id] = last.report
+        # Only the visible agents are kept, so the memory is limited.
+        self._known.clear()
+        self._known.update(known)
+        changed, self._last = reports != self._last, reports
+        return reports if changed else None
+
+    def close(self) -> None:
+        """Does nothing: no file is open."""
 
 
 class FieldsSource:
@@ -84,7 +188,9 @@ class FieldsSource:
         except (RegistryError, OSError):
             # The task's line in the roll call shows the error.
             entry = None
-        fields = Fields(entry, self._task.output_facts(self._agent.id))
+        facts = self._task.output_facts(self._agent.id)
+        report = last_report(self._task, self._agent.id) or stored_report(entry)
+        fields = Fields(entry, facts, report=report)
         changed = fields != self._before
         self._before = fields
         return fields if changed else None
@@ -104,6 +210,7 @@ class Tail(Generic[Line]):
         torn: Whether the last line is incomplete.
         size: The size of the file in bytes; None if the file does not exist.
         error: Why the file cannot be read, or None.
+        modified: The time of the last write, in seconds since the epoch, or None.
     """
 
     records: tuple[Line, ...] = ()
@@ -112,6 +219,7 @@ class Tail(Generic[Line]):
     torn: bool = False
     size: int | None = None
     error: str | None = None
+    modified: float | None = None
 
 
 class FileSource(Generic[Line]):
@@ -153,11 +261,58 @@ class FileSource(Generic[Line]):
             old.earlier or batch.earlier or len(records) > self._keep,
             batch.torn,
             batch.size,
+            modified=batch.modified,
         )
 
     def close(self) -> None:
         """Closes the file."""
         self._file.close()
+
+
+class TaskFilesSource(Generic[Line]):
+    """The source of the last records of the output files of all agents of a task.
+
+    Args:
+        task: The task.
+        agent_ids: The ids of the agents; untrusted.
+        source: The kind of file.
+        keep: The largest number of records of each file.
+
+    Attributes:
+        agent_ids: The ids of the agents; may be set while a thread reads.
+    """
+
+    every: float | None = TASK_FILES_EVERY
+
+    def __init__(
+        self, task: TaskSource, agent_ids: Sequence[str], source: Source[Line], keep: int
+    ) -> None:
+        self.agent_ids = tuple(agent_ids)
+        self._task = task
+        self._source = source
+        self._keep = keep
+        self._files: dict[str, FileSource[Line]] = {}
+        self._tails: dict[str, Tail[Line]] = {}
+
+    def read(self) -> dict[str, Tail[Line]] | None:
+        """Reads the new lines; returns the last records of each agent, or None if unchanged."""
+        before = dict(self._tails)
+        agent_ids = self.agent_ids
+        for agent_id in self._files.keys() - set(agent_ids):
+            self._files.pop(agent_id).close()
+            self._tails.pop(agent_id, None)
+        for agent_id in agent_ids:
+            if agent_id not in self._files:
+                file = FileSource(self._task, agent_id, self._source, self._keep)
+                self._files[agent_id] = file
+            if (tail := self._files[agent_id].read()) is not None:
+                self._tails[agent_id] = tail
+        return dict(self._tails) if self._tails != before or not self._files else None
+
+    def close(self) -> None:
+        """Closes the files."""
+        for file in self._files.values():
+            file.close()
 
 
 @dataclass(frozen=True, slots=True)

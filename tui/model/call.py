@@ -66,7 +66,8 @@ def call_task(
         rows.append(row)
         counts[row.verdict] += 1
     completed = sum(row.record.meaning == "completed" for row in rows)
-    return TaskRoll(state, tuple(rows), counts, completed, _mean_progress(rows))
+    last = max((row.last_activity for row in rows if row.last_activity), default=None)
+    return TaskRoll(state, tuple(rows), counts, completed, _mean_progress(rows), last)
 
 
 def _row(place: Place, judgement: Judgement, reported: float, state: TaskState) -> AgentRow:

@@ -19,11 +19,14 @@ from registry.sources import Dialect
 from registry.text import shown_name
 from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.model.evidence import Evidence
+from tui.text.sanitize import harmless
 
 if TYPE_CHECKING:
     from registry.sources import TaskSource
     from tui.host.process.agent_processes import AgentProcess
 
+
+_TITLE_AT_MOST = 400
 
 REVIEWER = "[reviewer]"
 """The mark after the name of an agent that reviews a phase."""
@@ -169,6 +172,8 @@ class TaskRoll:
         counts: The number of agents with each verdict.
         completed: The number of agents with the status completed.
         progress: The mean progress of the agents in percent; None without agents.
+        last_activity: The time of the last report or output of all agents, in seconds since the
+            epoch, or None.
     """
 
     state: TaskState
@@ -176,6 +181,13 @@ class TaskRoll:
     counts: Mapping[Verdict, int]
     completed: int = 0
     progress: float | None = None
+    last_activity: float | None = None
+
+    @property
+    def title(self) -> str:
+        """The task's description, or else its id, as text that is safe to show on one line."""
+        words = " ".join(self.state.description[:_TITLE_AT_MOST].split())
+        return harmless(words, _TITLE_AT_MOST) if words else shown_name(self.task_id)
 
     @property
     def phase(self) -> str:

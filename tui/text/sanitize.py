@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 import unicodedata
 from collections.abc import Iterator
 from typing import Any
@@ -26,6 +27,15 @@ _HARMFUL = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 _COMBINING_AT_MOST = 2
 
 _CHUNKS_OF_A_PIECE = 10_000
+
+# In less room, the end of an id is cut.
+_SHORTEST_ID = 8
+
+# The end of an agent's id after its type: the time and random digits, or any short part.
+_ID_END = r"(?:-\d{6})?-([0-9A-Za-z]{1,8})$"
+
+# The shortest end of an id that still tells agents apart.
+_SHORTEST_END = 4
 
 # Variation selectors and the keycap mark. Some terminals and versions of tmux change the width of
 # the character before such a mark, others do not.
@@ -154,11 +164,35 @@ def _sized(text: str, cells: int) -> str:
 def fit_id(text: str, cells: int) -> str:
     """Cuts or pads an id like `fit`, but cuts in the middle, because ids differ at their end."""
     wide = width(text)
-    if wide <= cells or cells < 16:
+    if wide <= cells or cells < _SHORTEST_ID:
         return fit(text, cells)
     tail = _last_cells(text, min(cells // 2, 14))
     head = _sized(text, cells - 1 - width(tail)).rstrip()
     return _sized(f"{head}…{tail}", cells)
+
+
+def fit_agent(name: str, kind: str, cells: int) -> str:
+    """Cuts or pads an agent's id to an exact width, and adds the agent's type if there is room.
+
+    The type at the start of an id is cut last; of the end, the last characters stay, because they
+    tell agents of one type apart.
+
+    Args:
+        name: The agent's id; safe text.
+        kind: The agent's type; safe text, which may be empty.
+        cells: The width.
+    """
+    end = re.search(_ID_END, name)
+    start = name[: end.start()] if end else name
+    is_told = name.startswith(kind) or kind.startswith(start)
+    if not is_told and width(name) + width(kind) + 3 <= cells:
+        return fit(f"{name} ({kind})", cells)
+    if end is None or width(name) <= cells or cells < _SHORTEST_ID:
+        return fit_id(name, cells)
+    room = cells - 1
+    kept = max(min(_SHORTEST_END, len(end[1])), min(len(end[1]), room - width(start)))
+    head = start if width(start) + kept <= room else _sized(start, room - kept)
+    return _sized(f"{head.rstrip()}…{end[1][len(end[1]) - kept :]}", cells)
 
 
 def _last_cells(text: str, cells: int) -> str:

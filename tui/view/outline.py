@@ -56,7 +56,8 @@ class Line(NamedTuple):
         level: The indentation level.
         folded: Whether the line is folded; None for a line that cannot be folded.
         leads: Whether an agent is shown only because a descendant of the agent matches the filter.
-        task: The id of an agent's task if the task has no line of its own; otherwise empty.
+        task: The title of an agent's task if the task has no line of its own; otherwise empty.
+            Safe text.
     """
 
     key: Key
@@ -256,12 +257,12 @@ def _sorted(roll: RollCall, view: View, loads: Mapping[Key, Load]) -> Iterator[L
         # Unreadable registries come first, because they may contain urgent agents.
         yield from _unreadable(roll)
     items: list[tuple[Key, AgentRow | Session, str]] = [
-        (row.key, row, task.task_id) for task in roll.tasks() for row in _asked_for(task, view)
+        (row.key, row, task.title) for task in roll.tasks() for row in _asked_for(task, view)
     ]
     items += ((OrphanKey(s.id, s.created), s, "") for s in _orphans(roll, view))
     key_of = sort_key(view.sort, loads)
-    items.sort(key=lambda entry: key_of(entry[0], entry[1]))
-    yield from (Line(key, item, 1, None, task=task_id) for key, item, task_id in items)
+    items.sort(key=lambda entry: key_of(entry[0], entry[1]), reverse=view.reverse)
+    yield from (Line(key, item, 1, None, task=title) for key, item, title in items)
 
 
 def _unreadable(roll: RollCall) -> Iterator[Line]:

@@ -19,6 +19,10 @@ class Order(StrEnum):
     """The agent that started first comes first."""
     PROGRESS = "progress"
     """The agent with the least progress comes first."""
+    HEARD = "heard"
+    """The agent that has been silent for the longest time comes first."""
+    STATUS = "status"
+    """The statuses in alphabetical order."""
     ID = "id"
 
 
@@ -54,6 +58,8 @@ _KEYS: dict[Order, Callable[[AgentRow], tuple[Any, ...]]] = {
     Order.PROGRESS: lambda row: (
         _UNKNOWN if row.record.progress is None else row.record.progress,
     ),
+    Order.HEARD: lambda row: (row.last_activity or _UNKNOWN,),
+    Order.STATUS: lambda row: (row.record.status.casefold(),),
     Order.ID: lambda row: (row.record.id,),
 }
 

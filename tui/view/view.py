@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from enum import StrEnum
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from registry.dataclass import dataclass, replace
 from tui.host.process.usage import Load
@@ -25,6 +25,8 @@ class Sort(StrEnum):
     PROGRESS = "progress"
     CPU = "CPU"
     MEMORY = "memory"
+    HEARD = "heard"
+    STATUS = "status"
 
     @property
     def by_load(self) -> bool:
@@ -46,12 +48,14 @@ class View:
         sort: The sort order.
         only: The only verdict to show, or None for all verdicts.
         hide_finished: Whether finished agents are left out.
+        reverse: Whether the sort order is reversed; the hierarchy is never reversed.
     """
 
     query: str = ""
     sort: Sort = Sort.HIERARCHY
     only: Verdict | None = None
     hide_finished: bool = False
+    reverse: bool = False
 
     @property
     def wanted(self) -> Filter:
@@ -74,6 +78,11 @@ class View:
             return verdict is self.only
         return not (self.hide_finished and verdict is Verdict.FINISHED)
 
+    def sorted_by(self, sort: Sort) -> View:
+        """Returns the view in another sort order; the same order again is reversed."""
+        reverse = sort is self.sort and sort is not Sort.HIERARCHY and not self.reverse
+        return replace(self, sort=sort, reverse=reverse)
+
     def cleared(self) -> View:
         """Returns the view without the filter and without the limit to one verdict."""
         return replace(self, query="", only=None)
@@ -81,7 +90,7 @@ class View:
 
 def sort_key(
     sort: Sort, loads: Mapping[Key, Load]
-) -> Callable[[Key, AgentRow | Session], tuple[float, ...]]:
+) -> Callable[[Key, AgentRow | Session], tuple[Any, ...]]:
     """Returns the function that makes a line's sort key from the line's key and item.
 
     The lowest sort key comes first.
@@ -92,7 +101,7 @@ def sort_key(
     """
     if sort.by_load:
 
-        def cost(key: Key, _: AgentRow | Session) -> tuple[float, ...]:
+        def cost(key: Key, _: AgentRow | Session) -> tuple[Any, ...]:
             load = loads.get(key)
             spent = None if load is None else load.cpu if sort is Sort.CPU else load.memory
             # Lines with an unknown load come last.
@@ -102,11 +111,15 @@ def sort_key(
     order = Order(sort.value)
     of_row = order_key(order)
 
-    def place(_: Key, item: AgentRow | Session) -> tuple[float, ...]:
+    def place(_: Key, item: AgentRow | Session) -> tuple[Any, ...]:
         if isinstance(item, AgentRow):
             return of_row(item)
         if order is Order.URGENCY:
             return urgency_of(Verdict.ORPHAN), item.created
+        if order is Order.STATUS:
+            return ("",)
+        if order is Order.HEARD:
+            return (item.activity,)
         return (item.created if order is Order.AGE else float("inf"),)
 
     return place

@@ -106,7 +106,9 @@ def look(path: Path, opened: int | None = None) -> os.stat_result:
         return os.stat(name_of(path), dir_fd=folder, follow_symlinks=False)
 
 
-def open_regular(path: Path, flags: int, *, past_lease: bool = True) -> Descriptor:
+def open_regular(
+    path: Path, flags: int, *, past_lease: bool = True, opened: int | None = None
+) -> Descriptor:
     """Opens a regular file without following symlinks, and without blocking.
 
     Args:
@@ -114,6 +116,7 @@ def open_regular(path: Path, flags: int, *, past_lease: bool = True) -> Descript
         flags: `os.O_RDONLY` or `os.O_RDWR`.
         past_lease: Whether to wait up to 0.25 s for the end of another process's lease. If False,
             such a lease causes an error with `errno.EAGAIN` at once.
+        opened: See `folder_of`.
 
     Returns:
         A descriptor, which is closed on exec.
@@ -124,7 +127,7 @@ def open_regular(path: Path, flags: int, *, past_lease: bool = True) -> Descript
         NotARegularFileError: The path leads to a FIFO, device, directory or socket.
         InaccessibleRegistryError: The file cannot be opened for another reason.
     """
-    with folder_of(path) as folder:
+    with folder_of(path, opened) as folder:
         return _open_regular(name_of(path), flags, folder, path, past_lease)
 
 

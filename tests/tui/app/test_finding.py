@@ -143,18 +143,16 @@ async def test_s_and_capital_s_step_through_all_sort_orders() -> None:
         for key in ("S", "s"):
             await pilot.press(key)
             seen.append(view.view.sort)
-        assert seen == [Sort.MEMORY, Sort.HIERARCHY]
+        assert seen == [Sort.STATUS, Sort.HIERARCHY]
 
 
 async def test_sorted_by_cpu_all_sessions_are_measured_and_the_lines_follow(
     measured: Measured,
 ) -> None:
     async with opened(size=(80, 24)) as (app, view, pilot):
-        await pilot.pause(0.3)
-        assert not measured.asked, "at 80 columns nobody sees what sessions cost"
+        await measured_once(pilot)
         await pilot.press("s", "s", "s", "s")
         assert view.view.sort is Sort.CPU
-        await measured_once(pilot)
         assert {name.removeprefix("agent_") for name in measured.asked[0]} == set(ALIVE)
         assert rows(view)[:4] == ["writer-3", "orphan", "architect-1", "reader-7"]
         assert "97%" in shown(app) and "1.2G" in shown(app)
@@ -340,7 +338,7 @@ async def test_a_kept_filter_is_labelled_and_can_be_typed_on() -> None:
         field = app.query_one("#filter", Input)
         assert not field.has_class("shown") and app.focused is view
         assert "filter status:working  3 of 8  Escape clears" in shown(app)
-        assert "agent  architect-1" in shown(app)
+        assert "agent architect-1" in " ".join(shown(app).split())
         await pilot.press("slash", *" 4")
         await pilot.pause()
         assert field.value == "status:working 4"

@@ -71,9 +71,9 @@ def test_the_json_has_what_the_lines_stand_for(roll: RollCall) -> None:
     row = row_of(roll, "b")
     document = about_json(about(roll, row, MORE), NOW)
     assert set(document) == {
-        "schema", "id", "verdict", "ended_as", "note", "started", "updated", "workspace", "task",
-        "entry", "listed", "session", "taken_by", "processes", "parent", "children", "files",
-        "progress", "findings", "audit", "problems",
+        "schema", "last_report", "id", "verdict", "ended_as", "note", "started", "updated",
+        "workspace", "task", "entry", "listed", "session", "taken_by", "processes", "parent",
+        "children", "files", "progress", "findings", "audit", "problems",
     }  # fmt: skip
     for each in agent_fields(row, task_of(row, roll), MORE, NOW):
         assert each.data.items() <= document.items()

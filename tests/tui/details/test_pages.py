@@ -21,6 +21,7 @@ from tests.support.rolls import (
     called,
     roll_call,
     session,
+    task_record,
     task_state,
 )
 from tui.details import pages
@@ -203,11 +204,12 @@ def test_the_overview_has_every_field_with_times_in_words_and_exact() -> None:
         cursor_session_id=None,
     )
     text = text_of(rows)
-    for each in ("prompt  one", "  two", "confidence  0.9", "    -  y.py", "tracked_files  []"):
+    for each in ("prompt     one", "  two", "confidence  0.9", "    -  y.py"):
         assert each in text
-    assert "cursor_session_id  null" in text
+    # Empty fields say nothing.
+    assert "cursor_session_id" not in text and "tracked_files" not in text
     made = next(each.text for each in rows if each.text.startswith("made"))
-    assert "ago)" in made and ":" in made
+    assert made.endswith(" ago") and made.count(":") == 2
 
 
 def test_a_field_of_any_size_and_depth_is_cut() -> None:
@@ -223,7 +225,7 @@ def test_other_lines_have_an_overview_too() -> None:
     roll = family()
     (task,) = roll.tasks()
     line = Line(TaskKey(task.state.registry), task, 0, False)
-    assert "task  TASK-1" in text_of(overview(line, roll, Fields(None), NOW))
+    assert "task         TASK-1" in text_of(overview(line, roll, Fields(None), NOW))
     orphan = session("agent_x")
     text = text_of(overview(Line(AgentKey(task.state.registry, "x"), orphan, 0, None), roll,
                             Fields(None), NOW))  # fmt: skip
@@ -237,8 +239,39 @@ def test_a_task_whose_database_is_not_read_is_not_called_empty() -> None:
     (task,) = called(state, answer=answered())
     line = Line(TaskKey(state.registry), task, 0, False)
     text = text_of(overview(line, roll_call(task), Fields(None), NOW))
-    assert "roll  agents unknown" in text and "status  ?" in text
-    assert "no agents" not in text and "counters" not in text
+    assert "roll         agents unknown" in text
+    assert "no agents" not in text and "counters" not in text and "status" not in text
+
+
+def test_the_values_of_the_overview_are_below_each_other() -> None:
+    roll = family()
+    (task,) = roll.tasks()
+    agents = [Line(row.key, row, 0, None) for row in task.agents]
+    for line in [*agents, Line(TaskKey(task.state.registry), task, 0, False)]:
+        rows = [each for each in overview(line, roll, Fields(None), NOW) if len(each.pieces) == 2]
+        starts = {len(each.pieces[0][0]) for each in rows}
+        assert len(starts) == 1 and {each.hang for each in rows} == starts
+
+
+def test_no_line_of_the_overview_says_nothing() -> None:
+    bare = agent("x", "", started=None, updated=None, progress=None, type_="")
+    record = replace(task_record([bare]), max_agents=None, max_concurrent=5, max_depth=None)
+    roll = roll_call(*called(task_state(record=record), answer=answered()))
+    (task,) = roll.tasks()
+    lines = overview(Line(TaskKey(task.state.registry), task, 0, False), roll, Fields(None), NOW)
+    assert "limits       5 at once" in text_of(lines) and "?" not in text_of(lines)
+    row = replace(task.agents[0], record=replace(bare, parent=None, depth=None))
+    entry: dict[str, object] = {
+        "claude_pid": None,
+        "review_id": None,
+        "tracked_files": {},
+        "id": "x",
+        "note": "",
+    }
+    lines = overview(Line(row.key, row, 0, None), roll, Fields(entry), NOW)
+    for each in lines:
+        assert each.text.split()[-1] not in ("-", "?", "null", "[]", "{}"), each.text
+        assert len(each.text.split()) > 1, each.text
 
 
 @given(any_text, st.sampled_from(["message", "type", "severity", "data", "written"]))

@@ -27,6 +27,19 @@ def test_a_word_that_is_too_long_is_broken_within() -> None:
     assert ["".join(text for text, _ in line) for line in lines] == ["abcd", "efgh", "ij"]
 
 
+def test_a_path_is_broken_after_a_slash_and_an_id_after_a_joint() -> None:
+    lines = wrapped(row(("global  ", "dim"), "registry/GLOBAL_REGISTRY.json", hang=8), 30)
+    assert ["".join(text for text, _ in line) for line in lines] == [
+        "global  registry/",
+        "        GLOBAL_REGISTRY.json",
+    ]
+    lines = wrapped(row(("id  ", "dim"), "code_auditor-215911-8c90c7", hang=4), 20)
+    assert ["".join(text for text, _ in line) for line in lines] == [
+        "id  code_auditor-",
+        "    215911-8c90c7",
+    ]
+
+
 @given(PIECES, st.integers(2, 40), st.integers(0, 12))
 def test_no_line_is_too_wide_and_no_letter_is_lost(
     pieces: list[tuple[str, str]], width: int, hang: int

@@ -14,6 +14,7 @@ from textual.containers import Container
 
 from registry.errors import RegistryError
 from registry.text import is_plain, quoted_name, shell_word, shown_name
+from tui.app.screens.split import ROOM_BESIDE, Split
 from tui.app.widgets.details_panel import Panel
 from tui.app.widgets.progress_line import ProgressLine
 from tui.app.widgets.roll_bindings import LINE_KEYS
@@ -41,6 +42,7 @@ class Body(Container):
 
     Attributes:
         roll: The newest roll call; None before the first one.
+        split: The place and size of the panel.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = LINE_KEYS
@@ -48,18 +50,74 @@ class Body(Container):
     def __init__(self, *, id: str, read_only: bool) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
         self._read_only = read_only
+        self._panel = Panel(id="panel")
         self.roll: RollCall | None = None
         self._tmux: Tmux | None = None
         self._tab_before: Tab | None = None
+        self.split = Split()
 
     def compose(self) -> ComposeResult:
         """Yields the agent list and the details panel."""
         yield RollPane(id="left")
-        yield Panel(id="panel")
+        yield self._panel
+        self._divide()
 
-    @property
-    def _panel(self) -> Panel:
-        return self.query_one(Panel)
+    def on_resize(self) -> None:
+        """Divides the room anew."""
+        self._divide()
+
+    def on_mount(self) -> None:
+        """Limits the columns of the agent list."""
+        self._limit_columns()
+
+    def _divide(self) -> None:
+        """Sets the place and the size of the panel."""
+        width, height = self.app.size
+        beside, large = self.split.is_beside(width), self.has_class("large")
+        self.set_class(beside, "beside")
+        styles = self._panel.styles
+        if beside:
+            styles.width, styles.height = "3fr" if large else self.split.columns(width), "1fr"
+        else:
+            styles.width, styles.height = "1fr", "3fr" if large else self.split.lines(height)
+        self._limit_columns()
+
+    def _limit_columns(self) -> None:
+        for pane in self.query(RollPane):
+            if pane.is_mounted:
+                pane.limit_columns(self.split.room(self.app.size.width))
+
+    def action_turn(self) -> None:
+        """Puts the panel beside the agent list, or below it."""
+        width = self.app.size.width
+        if not self.split.is_beside(width) and width < ROOM_BESIDE:
+            self._say(f"No room beside the roll; make the terminal {ROOM_BESIDE} columns wide.")
+        elif self._has_room():
+            self.split = self.split.turned(width)
+            self._divide()
+
+    def action_divide(self, by: int) -> None:
+        """Moves the divider, so that the panel becomes larger, or smaller if `by` is negative."""
+        if self._has_room():
+            step = 4 if self.split.is_beside(self.app.size.width) else 1
+            self._move_divider(by * step)
+
+    @on(Panel.Dragged)
+    def _dragged(self, message: Panel.Dragged) -> None:
+        width, height = self.app.size
+        split = self.split
+        now = split.columns(width) if split.is_beside(width) else split.lines(height)
+        if message.size != now:
+            self._move_divider(message.size - now)
+
+    def _move_divider(self, by: int) -> None:
+        self._set_large(False)
+        self.split = self.split.moved(by, *self.app.size)
+        self._divide()
+
+    def _set_large(self, large: bool) -> None:
+        self.set_class(large, "large")
+        self._divide()
 
     @property
     def _line(self) -> Line | None:
@@ -81,13 +139,17 @@ class Body(Container):
     def _show_line(self, message: RollView.Moved) -> None:
         self._panel.show(message.line, self.roll)
 
+    @on(RollPane.Measured)
+    def _show_history(self) -> None:
+        self._panel.show_history(self.query_one(RollPane).history)
+
     @on(Panel.Left)
     def _to_the_roll(self) -> None:
         self.query_one(RollView).focus()
         if self._tab_before is not None:
             self._panel.open_tab(self._tab_before)
             self._tab_before = None
-            self.remove_class("large")
+            self._set_large(False)
 
     @on(TextView.Jumped)
     def _jump(self, message: TextView.Jumped) -> None:
@@ -105,7 +167,7 @@ class Body(Container):
     def action_enlarge(self) -> None:
         """Enlarges the details panel, or restores its usual size."""
         if self._has_room():
-            self.toggle_class("large")
+            self._set_large(not self.has_class("large"))
 
     def _has_room(self) -> bool:
         if not self._panel.display:
@@ -136,7 +198,7 @@ class Body(Container):
     def _show_activity(self) -> None:
         if not self.has_class("large"):
             self._tab_before = self._panel.tab
-            self.add_class("large")
+            self._set_large(True)
         self._panel.show_activity()
 
     def action_attach(self, read_only: bool = False) -> None:

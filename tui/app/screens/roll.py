@@ -63,12 +63,8 @@ class RollScreen(RollActions):
     def compose(self) -> ComposeResult:
         """Yields the counts, the agent list with the details panel, and the footer."""
         # Textual reports the size of the screen only after the first frame.
-        width, height = self.app.size
-        for cells, breakpoints in (
-            (width, self.app.HORIZONTAL_BREAKPOINTS),
-            (height, self.app.VERTICAL_BREAKPOINTS),
-        ):
-            self.add_class(max(pair for pair in breakpoints or () if pair[0] <= cells)[1])
+        height, breakpoints = self.app.size.height, self.app.VERTICAL_BREAKPOINTS
+        self.add_class(max(pair for pair in breakpoints or () if pair[0] <= height)[1])
         # Kept as attributes: a query at each roll call would take longer than the drawing.
         self._summary = Summary("read-only" if self._settings.read_only else "")
         self._notices = Notices()

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Hashable, Iterable
 from typing import TYPE_CHECKING, Any, ClassVar, cast
 
-from textual import on
+from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -16,10 +16,11 @@ from textual.timer import Timer
 from textual.widgets import Input
 
 from registry.agent_output import FINDINGS, PROGRESS, STREAM_LOG
-from registry.dataclass import dataclass
+from registry.dataclass import dataclass, replace
 from registry.sources import Dialect
 from tui.app.widgets.tab_bar import TABS, Tab, TabBar
 from tui.app.widgets.text_view import TextView
+from tui.details.load_history import LoadHistory
 from tui.details.overview import overview
 from tui.details.reader import STUCK, Follower
 from tui.details.rows import Row, row
@@ -33,11 +34,12 @@ from tui.details.sources import (
     Record,
     Screen,
     Tail,
+    TaskFilesSource,
 )
 from tui.host.tmux_types import Session
 from tui.model.roll import AgentRow, RollCall, TaskRoll, WorkspaceRoll
 from tui.text.sanitize import harmless
-from tui.view.outline import Line, OrphanKey, OrphansKey
+from tui.view.outline import Key, Line, OrphanKey, OrphansKey
 
 if TYPE_CHECKING:
     from registry.sources import TaskSource
@@ -46,7 +48,14 @@ if TYPE_CHECKING:
 KEPT_RECORDS = 500
 """The panel shows at most this many records of a file: the last records."""
 
+KEPT_OF_EACH = 100
+"""The panel shows at most this many records of each agent of a task: the last records."""
+
+# The files of so many agents of a task are read: of the agents that were active last.
+_AGENTS_AT_MOST = 50
+
 _FOLLOWED = (Tab.LOG, Tab.PANE)
+_OF_TASKS = (Tab.TIMELINE, Tab.LOG)
 _FILES = {Tab.TIMELINE: PROGRESS, Tab.FINDINGS: FINDINGS, Tab.LOG: STREAM_LOG}
 _OF_AGENTS = "Only agents have this tab: move the cursor to an agent."
 
@@ -97,6 +106,13 @@ class Panel(Vertical):
             return isinstance(message, Panel.Found) and message.key == self.key
 
     @dataclass
+    class Dragged(Message, namespace="panel"):
+        """The message that the operator dragged the divider between the list and the panel."""
+
+        size: int
+        """The width or the height of the panel that the operator wants, in cells or lines."""
+
+    @dataclass
     class Left(Message, namespace="panel"):
         """The message that the operator left the panel; the agent list gets the focus."""
 
@@ -110,6 +126,9 @@ class Panel(Vertical):
         self._content: object = None
         self._activity = 0
         self._late: Timer | None = None
+        self._drags = False
+        self._of_task: TaskFilesSource[Any] | None = None
+        self.history: LoadHistory[Key] = LoadHistory()
         self._follower = Follower(lambda key, found: self.post_message(self.Found(key, found)))
 
     def compose(self) -> ComposeResult:
@@ -169,9 +188,11 @@ class Panel(Vertical):
             if self.tab is not Tab.PANE or activity != self._activity:
                 self._follower.wake()
             self._activity = activity
+            if self._of_task is not None and isinstance(self._line_item, TaskRoll):
+                self._of_task.agent_ids = _newest(self._line_item)
             self._draw()
             return
-        self._key, self._content = key, None
+        self._key, self._content, self._of_task = key, None, None
         source = self._source()
         if source is not None:
             self._follower.follow(key, source)
@@ -179,6 +200,10 @@ class Panel(Vertical):
                 self._late.stop()
             self._late = self.set_timer(STUCK, self._say_late)
         self._draw()
+
+    @property
+    def _line_item(self) -> object:
+        return self._line.item if self._line is not None else None
 
     def _session(self) -> Session | None:
         item = self._line.item if self._line is not None else None
@@ -205,6 +230,11 @@ class Panel(Vertical):
                 return None
             return PaneSource(self.tmux, session, self._roll.answer)
         task = self._shown_task()
+        if task is not None and isinstance(item, TaskRoll) and self.tab in _OF_TASKS:
+            self._of_task = TaskFilesSource(
+                task, _newest(item), cast(Any, _FILES[self.tab]), KEPT_OF_EACH
+            )
+            return self._of_task
         if task is None or not isinstance(item, AgentRow):
             return None
         if self.tab is Tab.OVERVIEW:
@@ -254,11 +284,15 @@ class Panel(Vertical):
         line, content, now = self._line, self._content, time.time()
         if self.tab is Tab.OVERVIEW:
             fields = content if isinstance(content, Fields) else Fields(None)
+            if line is not None:
+                fields = replace(fields, loads=self.history.of(line.key))
             return overview(line, self._roll, fields, now)
         if self.tab is Tab.PANE:
             return self._pane()
         if self.tab is Tab.AUDIT:
             return self._audit()
+        if isinstance(self._line_item, TaskRoll) and self.tab in _OF_TASKS:
+            return self._task_files(self._line_item, now)
         if line is None or not isinstance(line.item, AgentRow):
             return [row((_OF_AGENTS, "dim"))]
         if not isinstance(content, Tail):
@@ -273,6 +307,22 @@ class Panel(Vertical):
             Tab.LOG: lambda: pages.log(content),
         }
         return make[self.tab]()
+
+    def _task_files(self, task: TaskRoll, now: float) -> Iterable[Row]:
+        from tui.details import pages
+
+        content = self._content
+        if not isinstance(content, dict):
+            return []
+        if self.tab is Tab.TIMELINE:
+            return pages.task_timeline(content, task.state.registry, now)
+        return pages.task_log(content, task.state.registry)
+
+    def show_history(self, history: LoadHistory[Key]) -> None:
+        """Shows the CPU and memory of the last ten minutes."""
+        self.history = history
+        if self.tab is Tab.OVERVIEW:
+            self._draw()
 
     def _pane(self) -> Iterable[Row]:
         if isinstance(self._content, Screen):
@@ -338,6 +388,39 @@ class Panel(Vertical):
         if self.tab is Tab.TIMELINE:
             self._draw()
 
+    # The divider: the border at the left, or the tab bar
+
+    def on_mouse_down(self, event: events.MouseDown) -> None:
+        """Starts to drag the divider, if the mouse is on it."""
+        self._drags = self._is_divider(event)
+        if self._drags:
+            self.capture_mouse()
+            event.stop()
+
+    def _is_divider(self, event: events.MouseEvent) -> bool:
+        x, y = event.screen_offset
+        region = self.region
+        return x == region.x if self._is_beside else y == region.y
+
+    @property
+    def _is_beside(self) -> bool:
+        return self.parent is not None and self.parent.has_class("beside")
+
+    def on_mouse_move(self, event: events.MouseMove) -> None:
+        """Moves the divider to the mouse."""
+        if self._drags:
+            x, y = event.screen_offset
+            region = self.region
+            self.post_message(
+                self.Dragged(region.right - x if self._is_beside else region.bottom - y)
+            )
+
+    def on_mouse_up(self, _: events.MouseUp) -> None:
+        """Ends the dragging."""
+        if self._drags:
+            self._drags = False
+            self.release_mouse()
+
     # Searching
 
     def action_search(self) -> None:
@@ -367,6 +450,12 @@ class Panel(Vertical):
         if not event.value:
             event.input.remove_class("shown")
         self.query_one(TextView).focus()
+
+
+def _newest(task: TaskRoll) -> tuple[str, ...]:
+    """Returns the ids of the agents of a task that were active last."""
+    newest = sorted(task.agents, key=lambda row: row.last_activity or 0.0, reverse=True)
+    return tuple(dict.fromkeys(row.key.id for row in newest[:_AGENTS_AT_MOST]))
 
 
 def _draws_blocks() -> bool:

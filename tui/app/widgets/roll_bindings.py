@@ -44,8 +44,15 @@ _TRIAGE = (
         tooltip="Sort by urgency, or go back to the tree",
         id="roll.triage",
     ),
-    _hidden("s", "sort(1)", "Sort", "sort", "Sort by urgency, age, progress, CPU, memory"),
+    _hidden(
+        "s",
+        "sort(1)",
+        "Sort",
+        "sort",
+        "Sort by urgency, age, progress, CPU, memory, heard, status",
+    ),
     _hidden("S", "sort(-1)", "Sort back", "sort-back", "Go back to the previous sort order"),
+    _hidden("R", "reverse", "Reverse", "reverse", "Reverse the sort order"),
     _hidden(
         "h", "hide_finished", "Hide finished", "hide-finished", "Hide or show finished agents"
     ),
@@ -81,6 +88,30 @@ LINE_KEYS: list[BindingType] = [
         show=False,
         tooltip="Enlarge the panel, or restore its size",
         id="panel.enlarge",
+    ),
+    Binding(
+        "vertical_line",
+        "turn",
+        "Panel aside",
+        show=False,
+        tooltip="Put the panel beside the roll, or below it",
+        id="panel.turn",
+    ),
+    Binding(
+        "less_than_sign",
+        "divide(1)",
+        "Larger",
+        show=False,
+        tooltip="Move the divider: a larger panel",
+        id="panel.larger",
+    ),
+    Binding(
+        "greater_than_sign",
+        "divide(-1)",
+        "Smaller",
+        show=False,
+        tooltip="Move the divider: a smaller panel",
+        id="panel.smaller",
     ),
     Binding("a", "attach", "Attach", show=False, tooltip="Go into the session", id="attach"),
     Binding(

@@ -6,17 +6,23 @@ The view consists of the filter and the sort order.
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 from textual import events, on, work
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
+from textual.message import Message
 from textual.widgets import Input, Static
 
-from registry.dataclass import replace
-from tui.app.widgets.roll_cells import heading
+from registry.dataclass import dataclass, replace
+from tui.app.widgets.roll_columns import column_at, heading
 from tui.app.widgets.roll_list import RollView
+from tui.details.load_history import LoadHistory
+from tui.details.reader import Follower
+from tui.details.sources import ReportsSource
 from tui.host.process.usage import Load, Meter
 from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.model.verdicts import VERDICTS
@@ -24,6 +30,9 @@ from tui.text.sanitize import harmless
 from tui.view.filter import parse
 from tui.view.outline import Key
 from tui.view.view import Sort, View
+
+if TYPE_CHECKING:
+    from registry.agent_output import LastReport, ProgressReport
 
 MEASURE_EVERY = 3.0
 """The shortest time between two measurements of the sessions' CPU and memory, in seconds."""
@@ -48,17 +57,41 @@ class Heading(Static):
 
     def __init__(self) -> None:
         super().__init__("", markup=False)
-        self._sort = Sort.HIERARCHY
+        self._view = View()
+        self._room: int | None = None
 
-    def show(self, sort: Sort) -> None:
+    @dataclass
+    class Chosen(Message, namespace="heading"):
+        """The message that the operator clicked the title of a column that can be sorted."""
+
+        sort: Sort
+        """The sort order."""
+
+    def show(self, view: View) -> None:
         """Shows the titles of the columns for a sort order."""
-        self._sort = sort
+        self._view = view
         self.on_resize()
+
+    def limit_columns(self, room: int | None) -> None:
+        """Limits the cells that the columns take; None for no limit."""
+        self._room = room
+        self.on_resize()
+
+    @property
+    def _cells(self) -> int:
+        # The scroll bar of the list takes one cell.
+        cells = self.size.width - 1
+        return cells if self._room is None else min(cells, self._room)
 
     def on_resize(self) -> None:
         """Draws the titles for the new width."""
-        # The scroll bar of the list takes one cell.
-        self.update(Content(heading(self.size.width - 1, self._sort)), layout=False)
+        self.update(Content(heading(self._cells, self._view)), layout=False)
+
+    def on_click(self, event: events.Click) -> None:
+        """Posts `Chosen` with the sort order of the clicked column."""
+        column = column_at(event.x, self._cells, self._view.sort)
+        if column is not None and column.sort is not None:
+            self.post_message(self.Chosen(column.sort))
 
 
 class Shown(Static):
@@ -92,7 +125,8 @@ def described(view: View, shown: int, of: int) -> Content:
     if view.hide_finished:
         parts.append(("finished hidden", "bold"))
     if view.sort is not Sort.HIERARCHY:
-        parts.append((f"by {view.sort.value}", "bold"))
+        reverse = ", reversed" if view.reverse else ""
+        parts.append((f"by {view.sort.value}{reverse}", "bold"))
     between = ("  ", "")
     joined = [piece for part in parts for piece in (part, between)]
     return Content.assemble(*joined[:-1])
@@ -113,7 +147,11 @@ class FilterField(Input):
 
 
 class RollPane(Vertical):
-    """Contains the agent list, the lines above it, and the filter field."""
+    """Contains the agent list, the lines above it, and the filter field.
+
+    Attributes:
+        history: The CPU and memory of sessions in the last ten minutes.
+    """
 
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
@@ -122,6 +160,10 @@ class RollPane(Vertical):
         self._fresh_for = MEASURE_EVERY
         self._stale_at = 0.0
         self._sort: Sort | None = None
+        self.history: LoadHistory[Key] = LoadHistory()
+        self._seen: Hashable = None
+        self._reports: dict[Path, dict[str, LastReport]] = {}
+        self._follower = Follower(self._deliver_reports)
 
     def compose(self) -> ComposeResult:
         """Yields the description of the view, the titles, the agent list and the filter field."""
@@ -138,12 +180,54 @@ class RollPane(Vertical):
     @on(RollView.Viewed)
     def _viewed(self, message: RollView.Viewed) -> None:
         self.query_one(Shown).show(message.view, message.shown, message.of)
-        self.query_one(Heading).show(message.view.sort)
+        self.query_one(Heading).show(message.view)
         if self._sort is None or (
             message.view.sort is not self._sort and message.view.sort.by_load
         ):
             self._measure_soon(_AT_ONCE)
         self._sort = message.view.sort
+
+    @on(Heading.Chosen)
+    def _sort_by(self, message: Heading.Chosen) -> None:
+        self.roll.call_later(self.roll.sort_by, message.sort)
+
+    def limit_columns(self, room: int | None) -> None:
+        """Limits the cells that the columns of the list take; None for no limit."""
+        self.query_one(Heading).limit_columns(room)
+        self.roll.limit_columns(room)
+
+    # Reports
+
+    @dataclass
+    class Reported(Message, namespace="reports"):
+        """The message that the reports of the visible agents were read."""
+
+        reports: Mapping[tuple[Path, str], ProgressReport]
+        """Maps the path of a task's registry and the id of an agent to the agent's last report."""
+
+        def can_replace(self, message: Message) -> bool:
+            """Returns whether this message replaces an older message that was not handled yet."""
+            return isinstance(message, RollPane.Reported)
+
+    @on(RollView.Seen)
+    def _follow_reports(self) -> None:
+        seen = self.roll.seen
+        if seen == self._seen:
+            self._follower.wake()
+        elif seen:
+            self._seen = seen
+            self._follower.follow(seen, ReportsSource(seen, self._reports))
+
+    def _deliver_reports(self, _: Hashable, reports: object) -> None:
+        self.post_message(self.Reported(cast(Any, reports)))
+
+    @on(Reported)
+    def _show_reports(self, message: Reported) -> None:
+        self.roll.show_reports(message.reports)
+
+    def on_unmount(self) -> None:
+        """Stops the thread that reads the reports."""
+        self._follower.stop()
 
     # Filter
 
@@ -193,6 +277,10 @@ class RollPane(Vertical):
 
     # Load of the sessions
 
+    @dataclass
+    class Measured(Message, namespace="loads"):
+        """The message that CPU and memory were measured; see `RollPane.history`."""
+
     def on_mount(self) -> None:
         """Starts the timer for the measurements of the sessions' CPU and memory."""
         self._measuring = self.set_timer(MEASURE_EVERY, self._measure)
@@ -239,6 +327,8 @@ class RollPane(Vertical):
                 self._fresh_for = MEASURE_EVERY
             self._stale_at = time.monotonic() + self._fresh_for
             self._loads = loads
+            self.history.add(loads, time.time())
             self.roll.show_loads(loads)
+            self.post_message(self.Measured())
             pause = min(self._fresh_for, MEASURE_EVERY)
             self._measure_soon(max(pause, _SELDOM * took))

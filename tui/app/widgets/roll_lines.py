@@ -8,11 +8,9 @@ from tui.app.widgets.roll_cells import (
     OrphanCells,
     TaskCells,
     arrow,
-    layout,
-    orphan_cells,
-    task_cells,
-    task_id_pieces,
+    task_title,
 )
+from tui.app.widgets.roll_columns import layout, orphan_cells, task_cells
 from tui.app.widgets.styled_text import Piece, exactly
 from tui.host.tmux_types import Session
 from tui.model.roll import AgentRow, TaskRoll, Verdict, WorkspaceRoll
@@ -64,7 +62,7 @@ def _agent(line: Line, row: AgentRow, drawing: Drawing, marked: bool) -> list[Pi
     quiet = "finished" if row.verdict is Verdict.FINISHED or line.leads else ""
     shown = AgentCells(line, row, drawing, marked, wanted, quiet)
     pieces: list[Piece] = []
-    for column, wide in layout(drawing.cells, drawing.view.sort):
+    for column, wide in layout(drawing.columns, drawing.view.sort):
         pieces += column.agent(shown, wide)
     return pieces
 
@@ -74,11 +72,11 @@ def _task(line: Line, task: TaskRoll, drawing: Drawing) -> list[Piece]:
     shown = TaskCells(line, task, drawing)
     if state.error is not None:
         stale = f"as of {age(drawing.now - state.read_at)} ago: " if state.record else ""
-        return [*task_id_pieces(shown), (f"  ! {stale}{harmless(state.error, 400)}", "error")]
+        return [*task_title(shown), (f"  ! {stale}{harmless(state.error, 400)}", "error")]
     if state.hot_journal is not None:
-        return [*task_id_pieces(shown), (f"  ! {harmless(state.hot_journal, 400)}", "error")]
+        return [*task_title(shown), (f"  ! {harmless(state.hot_journal, 400)}", "error")]
     pieces: list[Piece] = []
-    for cell, wide in task_cells(drawing.cells, drawing.view.sort):
+    for cell, wide in task_cells(drawing.columns, drawing.view.sort):
         pieces += cell(shown, wide)
     return pieces
 
@@ -107,6 +105,6 @@ def _unread(workspace: WorkspaceRoll) -> str | None:
 def _orphan(line: Line, session: Session, drawing: Drawing, marked: bool) -> list[Piece]:
     shown = OrphanCells(line, session, drawing, marked)
     pieces: list[Piece] = []
-    for cell, wide in orphan_cells(drawing.cells, drawing.view.sort):
+    for cell, wide in orphan_cells(drawing.columns, drawing.view.sort):
         pieces += cell(shown, wide)
     return pieces

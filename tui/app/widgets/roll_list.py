@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence, Set
-from typing import ClassVar
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar
 
 from rich.segment import Segment
 from rich.style import Style
@@ -21,11 +22,8 @@ from textual.strip import Strip
 from registry.dataclass import dataclass, replace
 from tui.app.widgets.progress_line import opening_workers
 from tui.app.widgets.roll_bindings import ROLL_KEYS
-from tui.app.widgets.roll_cells import (
-    Drawing,
-    fold_column,
-    shows_loads,
-)
+from tui.app.widgets.roll_cells import Drawing
+from tui.app.widgets.roll_columns import fold_column, shows_loads
 from tui.app.widgets.roll_lines import line_pieces, why_empty
 from tui.app.widgets.styled_text import Piece
 from tui.host.process.usage import Load
@@ -47,6 +45,15 @@ from tui.view.outline import (
     sessions_of,
 )
 from tui.view.view import Sort, View
+
+if TYPE_CHECKING:
+    from registry.agent_output import ProgressReport
+    from registry.sources import TaskSource
+
+
+# With more sessions, only the visible ones are measured.
+_MEASURED_AT_MOST = 32
+_FEW_LINES = 500
 
 
 def _rules(style: str) -> str:
@@ -73,6 +80,7 @@ class RollView(ScrollView, can_focus=True):
             "task",
             "workspace",
             "description",
+            "report",
             "error",
             "mark",
             "cursor",
@@ -121,6 +129,14 @@ class RollView(ScrollView, can_focus=True):
             """Returns whether this message replaces an older message that was not handled yet."""
             return isinstance(message, RollView.Viewed)
 
+    @dataclass
+    class Seen(Message, namespace="roll"):
+        """The message that other agents may be visible, or that an agent changed."""
+
+        def can_replace(self, message: Message) -> bool:
+            """Returns whether this message replaces an older message that was not handled yet."""
+            return isinstance(message, RollView.Seen)
+
     def __init__(self, *, id: str | None = None) -> None:  # noqa: A002 - Textual's name
         super().__init__(id=id)
         self._roll: RollCall | None = None
@@ -135,6 +151,8 @@ class RollView(ScrollView, can_focus=True):
         self._styles_of: object = None
         self._marks = Marks()
         self._loads: Mapping[Key, Load] = {}
+        self._reports: Mapping[tuple[Path, str], ProgressReport] = {}
+        self._room: int | None = None
         self.view = View()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -174,7 +192,8 @@ class RollView(ScrollView, can_focus=True):
         """
         if view == self.view:
             return
-        to_top = view.sort not in (self.view.sort, Sort.HIERARCHY)
+        same = (view.sort, view.reverse) == (self.view.sort, self.view.reverse)
+        to_top = not same and view.sort is not Sort.HIERARCHY
         self.view = view
         self._shown.clear()
         self._lay_out()
@@ -202,20 +221,51 @@ class RollView(ScrollView, can_focus=True):
         if to_top:
             self.action_edge(-1)
 
+    def show_reports(self, reports: Mapping[tuple[Path, str], ProgressReport]) -> None:
+        """Shows the last reports of the visible agents."""
+        self._reports = reports
+        self._refresh_changed()
+
+    def limit_columns(self, room: int | None) -> None:
+        """Limits the cells that the columns take; None for no limit."""
+        if room != self._room:
+            self._room = room
+            self._shown.clear()
+            self.refresh()
+
+    @property
+    def seen(self) -> tuple[tuple[TaskSource, tuple[str, ...]], ...]:
+        """The agents on the visible lines: each task with the ids of its agents."""
+        tasks = (
+            {}
+            if self._roll is None
+            else {task.state.registry: task.state.source for task in self._roll.tasks()}
+        )
+        ids: dict[Path, list[str]] = {}
+        top = self.scroll_offset.y
+        for line in self._lines[top : top + self.size.height]:
+            if isinstance(line.item, AgentRow) and line.item.key.registry in tasks:
+                ids.setdefault(line.item.key.registry, []).append(line.item.key.id)
+        return tuple((tasks[registry], tuple(of_task)) for registry, of_task in ids.items())
+
     def to_measure(
         self,
     ) -> tuple[dict[Key, Session], dict[Key, tuple[int, int]], TmuxSnapshot | None]:
         """Returns what to measure now: sessions, processes of agents, and the tmux snapshot.
 
-        If the list is sorted by CPU or memory, it needs the values of all lines. Otherwise it
-        needs the values of the visible lines, or none if the columns CPU and MEM are not shown.
+        All lines are measured if the list is sorted by CPU or memory. The same applies if there
+        are only a few sessions, because the panel shows the last ten minutes of each. Otherwise
+        the line under the cursor is measured, and the visible lines if the column CPU is shown.
         """
-        if self._roll is None or not shows_loads(self._cells, self.view.sort):
+        if self._roll is None:
             return {}, {}, None
-        top = self.scroll_offset.y
-        lines = (
-            self._lines if self.view.sort.by_load else self._lines[top : top + self.size.height]
-        )
+        few = len(self._roll.answer.sessions) <= _MEASURED_AT_MOST
+        lines = self._lines
+        if not (self.view.sort.by_load or (few and len(lines) <= _FEW_LINES)):
+            top = self.scroll_offset.y
+            shown = shows_loads(self._drawing().columns, self.view.sort)
+            current = (self.current,) if self.current is not None else ()
+            lines = (*(lines[top : top + self.size.height] if shown else ()), *current)
         return sessions_of(lines), roots_of(lines), self._roll.answer
 
     @property
@@ -276,6 +326,7 @@ class RollView(ScrollView, can_focus=True):
             shown = sum(is_asked_for(line) for line in self._lines)
         else:
             shown = of - self.view.hide_finished * self._roll.counts[Verdict.FINISHED]
+        self.post_message(self.Seen())
         viewed = self.Viewed(self.view, shown, of)
         if viewed != self._viewed:
             self._viewed = viewed
@@ -304,7 +355,8 @@ class RollView(ScrollView, can_focus=True):
         return self.scrollable_content_region.width
 
     def _drawing(self) -> Drawing:
-        return Drawing(self._cells, time.time(), self.view, self._loads)
+        now = time.time()
+        return Drawing(self._cells, now, self.view, self._loads, self._reports, self._room)
 
     def _pieces(self, y: int, drawing: Drawing) -> tuple[Piece, ...]:
         if y == 0 and not self._lines and self._roll is not None:
@@ -362,6 +414,7 @@ class RollView(ScrollView, can_focus=True):
         self._shown.clear()
         self.virtual_size = Size(self._cells, len(self._lines))
         self._scroll_to_cursor()
+        self.post_message(self.Seen())
 
     def on_focus(self) -> None:
         """Draws the cursor in the style for a focused list."""
@@ -375,6 +428,7 @@ class RollView(ScrollView, can_focus=True):
         """Drops the record of what each row shows, because scrolling moves the rows."""
         super().watch_scroll_y(old, new)
         self._shown.clear()
+        self.post_message(self.Seen())
 
     # Moving
 
@@ -440,7 +494,7 @@ class RollView(ScrollView, can_focus=True):
             return
         self._put_cursor(number)
         line = self._lines[number]
-        start = fold_column(line, self._cells)
+        start = fold_column(line, self._drawing().columns)
         on_arrow = line.folded is not None and start <= event.x < start + 2
         if on_arrow and not self.view.narrows:
             self._folded ^= {line.key}
@@ -451,11 +505,20 @@ class RollView(ScrollView, can_focus=True):
     def action_triage(self) -> None:
         """Changes the sort order from the tree to urgency, or from any other order to the tree."""
         is_tree = self.view.sort is Sort.HIERARCHY
-        self.look(replace(self.view, sort=Sort.URGENCY if is_tree else Sort.HIERARCHY))
+        sort = Sort.URGENCY if is_tree else Sort.HIERARCHY
+        self.look(replace(self.view, sort=sort, reverse=False))
 
     def action_sort(self, steps: int) -> None:
         """Changes to the next sort order if `steps` is 1, to the previous one if it is -1."""
-        self.look(replace(self.view, sort=self.view.sort.after(steps)))
+        self.look(replace(self.view, sort=self.view.sort.after(steps), reverse=False))
+
+    def action_reverse(self) -> None:
+        """Reverses the sort order; the tree has no reverse."""
+        self.sort_by(self.view.sort)
+
+    def sort_by(self, sort: Sort) -> None:
+        """Sorts the lines; a second call with the same order reverses the order."""
+        self.look(self.view.sorted_by(sort))
 
     def action_hide_finished(self) -> None:
         """Hides finished agents, or shows them again."""

@@ -12,8 +12,12 @@ Piece = tuple[str, str]
 
 # The width of the bar in cells; the percentage follows the bar.
 _BAR = 6
-PROGRESS_WIDTH = _BAR + 5
-"""The width of `progress_pieces` in cells."""
+
+PERCENT = 5
+"""The width of a percentage with a gap before it, in cells."""
+
+BAR_AND_PERCENT = 1 + _BAR + PERCENT
+"""The width of a bar and a percentage with a gap before them, in cells."""
 
 
 def highlighted(text: str, style: str, wanted: Filter, *keys: str) -> list[Piece]:
@@ -54,18 +58,23 @@ def exactly(pieces: list[Piece], cells: int) -> list[Piece]:
     return result
 
 
-def progress_pieces(progress: float | None, style: str) -> list[Piece]:
-    """Returns a progress bar and a percentage.
+def progress_pieces(progress: float | None, style: str, wide: int) -> list[Piece]:
+    """Returns a progress bar and a percentage; only the percentage if the bar has no room.
 
     Args:
         progress: The progress in percent; None if it is not known.
         style: The style of the percentage and of the bar. If empty, the bar has the style ``bar``.
+        wide: The width in cells.
     """
     if progress is None:
-        return [(fit("-", PROGRESS_WIDTH), "finished")]
+        none = "-".rjust(wide) if wide < BAR_AND_PERCENT else fit(" -", wide)
+        return [(none, "finished")]
     percent = min(max(progress, 0.0), 100.0)
+    if wide < BAR_AND_PERCENT:
+        return [(f"{percent:.0f}%".rjust(wide), style)]
     full = round(percent / 100 * _BAR)
     return [
+        (" ", ""),
         ("━" * full, style or "bar"),
         ("─" * (_BAR - full), "finished"),
         (f"{percent:4.0f}%", style),

@@ -77,7 +77,7 @@ def gather(roll: RollCall, row: AgentRow) -> About:
     from registry.audit import Log, read_logs
     from tui.actions.undo import logs_of
     from tui.cli.format_agent import About
-    from tui.details.sources import Fields
+    from tui.details.sources import Fields, last_report, stored_report
     from tui.host.process.process_tree import (
         origin_of,
         processes_from,
@@ -103,6 +103,7 @@ def gather(roll: RollCall, row: AgentRow) -> About:
     listed = read(lambda: task_source.listed_entry(agent.id), None)
     log = read(lambda: read_logs(logs_of([state], [state.workspace])), Log((), ()))
     problems += log.unread
+    report = read(lambda: last_report(task_source, agent.id), None) or stored_report(entry)
     answer, session = roll.answer, row.session
     processes = None
     if session is not None and not answer.foreign_pids:
@@ -112,7 +113,7 @@ def gather(roll: RollCall, row: AgentRow) -> About:
     return About(
         row=row,
         task=task,
-        more=Fields(entry, task_source.output_facts(agent.id), listed, processes),
+        more=Fields(entry, task_source.output_facts(agent.id), listed, processes, report),
         reports=read(lambda: last(PROGRESS), ()),
         findings=read(lambda: last(FINDINGS), ()),
         log=log,
