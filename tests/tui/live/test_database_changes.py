@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sqlite3
 import threading
@@ -11,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from registry import database
+from registry.errors import BusyRegistryError
 from registry.schema import Workspace
 from registry.sources import SqliteTask, SqliteWorkspace
 from tests.support.databases import Database
@@ -85,8 +86,8 @@ _OUTSIDE = [
 def test_after_a_change_the_content_is_that_of_a_whole_scan(
     built: Database, known: Registries, change: str
 ) -> None:
-    with closing(sqlite3.connect(built.path)) as database:
-        database.executescript(change)
+    with closing(sqlite3.connect(built.path)) as connection:
+        connection.executescript(change)
     assert known.knows(_changed(built))
     is_known = known.reread(_changed(built))
     assert is_known == (change in _INSIDE)
@@ -145,17 +146,25 @@ def test_only_changed_tasks_are_read(
     assert sorted(looked) == ["TASK-2", "TASK-3"]
 
 
-def test_a_task_that_could_not_be_read_is_read_again(built: Database, known: Registries) -> None:
-    registry = built.workspace / "TASK-2" / "AGENT_REGISTRY.json"
-    content = json.loads(registry.read_text())
-    registry.write_text("{")
-    os.utime(registry, LONG_AGO)
-    known.reread({registry})
-    assert [state.error is None for state in known.states()] == [True, False, True]
-    write(registry, content)
+def test_a_task_that_could_not_be_read_is_read_again(
+    built: Database, known: Registries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reads = SqliteTask.read
+
+    def reading(task: SqliteTask, *largest: int) -> object:
+        if task.task_id == "TASK-2":
+            raise BusyRegistryError(task.path)
+        return reads(task, *largest)
+
+    monkeypatch.setattr(SqliteTask, "read", reading)
+    built.run("UPDATE agents SET status = 'failed' WHERE agent_id = 'TASK-2-a'")
+    assert known.reread(_changed(built)) and known.busy
+    monkeypatch.undo()
     built.run("UPDATE agents SET status = 'failed' WHERE agent_id = 'TASK-1-a'")
-    assert known.reread(_changed(built))
-    assert [state.error for state in known.states()] == [None, None, None]
+    assert known.reread(_changed(built)) and not known.busy
+    fresh = Registries([Workspace(built.workspace)])
+    fresh.rescan()
+    assert _read_by(known) == _read_by(fresh)
 
 
 def test_one_look_of_one_thread_has_one_state(built: Database) -> None:
@@ -180,9 +189,6 @@ def test_one_look_of_one_thread_has_one_state(built: Database) -> None:
 def test_a_scan_that_meets_a_busy_database_asks_once(
     built: Database, known: Registries, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from registry import database
-    from registry.errors import BusyRegistryError
-
     asked: list[Path] = []
 
     def busy(path: Path, *_: object, **__: object) -> None:
