@@ -18,7 +18,7 @@ from registry.schema import (
     Workspace,
 )
 from registry.snapshots import BUSY_TIMEOUT, Snapshot
-from registry.sources import Source, TaskSource, WorkspaceSource, workspace_source
+from registry.sources import Dialect, Source, TaskSource, WorkspaceSource, workspace_source
 from registry.storage import MAX_BYTES, may_exist
 from tui.model.roll import TaskState
 from tui.model.spellings import Spellings
@@ -84,9 +84,9 @@ class _File:
     hot_journal: str | None = None
     recovered_at: float = 0.0
 
-    def read(self) -> None:
+    def read(self, known_until: Instant) -> None:
         """Records a successful reading."""
-        self.read_at, self.known_until = time.time(), Instant.now()
+        self.read_at, self.known_until = time.time(), known_until
         self.error = self.busy_since = None
 
     def failed(self, error: Exception, message: str) -> None:
@@ -205,6 +205,7 @@ class Registries:
         self._states: dict[Path, TaskState] = {}
         self._places: dict[Path, tuple[_Branch, TaskSource]] = {}
         self._scanned_at = NEVER
+        self._looked_at = NEVER
 
     def rescan(
         self,
@@ -223,7 +224,7 @@ class Registries:
             Whether all tasks were read.
         """
         bounds = bounds or Bounds()
-        scanned_at = Instant.now()
+        scanned_at = self._looked_at = Instant.now()
         seen: set[Path] = set()
         whole = True
         for branch in self._branches:
@@ -318,6 +319,7 @@ class Registries:
         Returns:
             False if a scan is needed, because more than the content of known tasks has changed.
         """
+        self._looked_at = Instant.now()
         for path in paths:
             if (place := self._places.get(path)) is not None:
                 self._read_task(*place, Bounds())
@@ -343,6 +345,11 @@ class Registries:
                     self._read_task(*place, Bounds())
             branch.in_database = now
         return True
+
+    def _known_now(self, source: Source) -> Instant:
+        """Returns until when a content is known that was just read."""
+        # All tasks of a database have the content of the beginning of the look.
+        return self._looked_at if source.dialect is Dialect.SQLITE else Instant.now()
 
     def _is_uncertain(self, path: Path) -> bool:
         """Returns whether the last reading of a registry failed."""
@@ -379,14 +386,14 @@ class Registries:
     def _read_global_file(self, branch: _Branch, file: _File, bounds: Bounds) -> None:
         branch.error = None
         if not self._has_changed(file):
-            file.known_until = Instant.now()
+            file.known_until = self._known_now(file.source)
             return
         try:
             file.snapshot = branch.source.listed(bounds.largest)
-            file.read()
+            file.read(self._known_now(file.source))
         except FileNotFoundError:
             file.snapshot = None
-            file.read()
+            file.read(self._known_now(file.source))
         except (RegistryError, OSError) as error:
             file.failed(error, _named_reason(error, branch.source.directory))
         branch.error = file.error
@@ -407,11 +414,11 @@ class Registries:
         if not task.is_readable:
             file.error = task.problem
         elif not self._has_changed(file):
-            file.known_until = Instant.now()
+            file.known_until = self._known_now(file.source)
         else:
             try:
                 file.snapshot = _with_warning(task.read(bounds.largest))
-                file.read()
+                file.read(self._known_now(file.source))
             except (RegistryError, OSError) as error:
                 file.failed(error, _named_reason(error, task.path))
         bounds.count(file.snapshot)

@@ -7,12 +7,13 @@ import sqlite3
 import threading
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from registry import database
 from registry.errors import BusyRegistryError
-from registry.schema import Workspace
+from registry.schema import Instant, Workspace
 from registry.sources import SqliteTask, SqliteWorkspace
 from tests.support.databases import Database
 from tests.support.registries import agent, global_registry, task_registry, write
@@ -184,6 +185,29 @@ def test_one_look_of_one_thread_has_one_state(built: Database) -> None:
         other.join()
     look()
     assert seen == ["running", "running", "failed", "failed"]
+
+
+def test_a_task_is_known_until_its_database_was_read(
+    built: Database, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = Registries([Workspace(built.workspace)])
+    read_at: list[Instant] = []
+    tasks = SqliteWorkspace.tasks
+
+    def listing(home: SqliteWorkspace, *listed: Any) -> object:
+        read_at.append(Instant.now())
+        return tasks(home, *listed)
+
+    monkeypatch.setattr(SqliteWorkspace, "tasks", listing)
+    known.rescan()
+    built.run("UPDATE agents SET status = 'failed'")
+
+    def busy(task: SqliteTask, *_: int) -> None:
+        raise BusyRegistryError(task.path)
+
+    monkeypatch.setattr(SqliteTask, "read", busy)
+    assert known.reread(_changed(built)) and known.busy
+    assert known.known_until() <= read_at[0]
 
 
 def test_a_scan_that_meets_a_busy_database_asks_once(

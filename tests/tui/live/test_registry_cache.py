@@ -363,7 +363,7 @@ def test_a_database_that_becomes_unreadable_during_a_scan_has_one_state(
     monkeypatch.setattr(SqliteWorkspace, "unread_database", look)
     registries.rescan()
     (branch,) = registries.branches()
-    assert branch.database is branch.error is None
+    assert branch.database is None and branch.error is None
     assert [state.record is None for state in branch.states] == [False]
     registries.rescan()
     (branch,) = registries.branches()
