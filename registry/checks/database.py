@@ -18,7 +18,7 @@ from registry.checks.hierarchy import hierarchy_findings
 from registry.checks.issue import BY_HAND, Issue, IssueKind
 from registry.database import Row, Rows
 from registry.dataclass import dataclass, replace
-from registry.schema.database_records import LastReport, database_agent
+from registry.schema.database_records import LastReport, database_agent, rows_by_task
 from registry.schema.records import ORCHESTRATOR, AgentRecord, text_of
 from registry.schema.statuses import is_active, is_terminal, meaning_of, stored_status
 from registry.schema.timestamps import parse_time
@@ -63,9 +63,8 @@ class TaskRows:
 
 def rows_of_tasks(rows: Rows) -> Mapping[str, TaskRows]:
     """Maps the id of each task of a database to the rows of the task."""
-    agents, latest = _by_task(rows.agents), _by_task(rows.agent_progress_latest)
-    hierarchy = _by_task(rows.agent_hierarchy)
-    listed = _by_task(rows.tasks)
+    agents, latest = rows_by_task(rows, "agents"), rows_by_task(rows, LATEST)
+    hierarchy, listed = rows_by_task(rows, _HIERARCHY), rows_by_task(rows, "tasks")
     return {
         task_id: TaskRows(
             rows.path,
@@ -84,13 +83,6 @@ def _records(agents: Iterable[Row]) -> Mapping[str, AgentRecord]:
     records = [database_agent(row) for row in agents]
     ids = Counter(record.id for record in records)
     return {record.id: record for record in records if record.id and ids[record.id] == 1}
-
-
-def _by_task(rows: tuple[Row, ...]) -> dict[str, tuple[Row, ...]]:
-    groups: dict[str, list[Row]] = {}
-    for row in rows:
-        groups.setdefault(text_of(row.get("task_id")) or "", []).append(row)
-    return {task_id: tuple(group) for task_id, group in groups.items()}
 
 
 def row_findings(task: TaskRows, *, is_alone: bool) -> Iterator[Issue]:

@@ -26,9 +26,13 @@ if TYPE_CHECKING:
     from registry.database.rows import lists_task as lists_task
     from registry.database.rows import read_agent as read_agent
     from registry.database.rows import read_rows as read_rows
+    from registry.database.tables import EMPTY as EMPTY
+    from registry.database.tables import Chunk as Chunk
     from registry.database.tables import Row as Row
     from registry.database.tables import Rows as Rows
-    from registry.database.tables import grouped as grouped
+    from registry.database.tables import Table as Table
+    from registry.database.tables import Values as Values
+    from registry.database.tables import as_rows as as_rows
     from registry.database.transaction import WriteTransaction as WriteTransaction
     from registry.database.transaction import why_locked as why_locked
     from registry.database.transaction import writing as writing
@@ -65,9 +69,13 @@ else:
                 "read_rows",
             ),
             "tables": (
+                "Chunk",
+                "EMPTY",
                 "Row",
                 "Rows",
-                "grouped",
+                "Table",
+                "Values",
+                "as_rows",
             ),
             "transaction": (
                 "WriteTransaction",

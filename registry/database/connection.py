@@ -14,8 +14,9 @@ import os
 import re
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from itertools import chain, repeat
 from operator import or_
 from pathlib import Path
@@ -25,6 +26,7 @@ from urllib.parse import quote
 from weakref import WeakValueDictionary
 
 from registry.advice import moving_database_aside, restoring_database
+from registry.database.file_pages import pages_of
 from registry.database.files import (
     DatabaseFiles,
     DatabaseStamp,
@@ -32,6 +34,7 @@ from registry.database.files import (
     UnpairedFilesError,
     examine,
 )
+from registry.database.pages import Pages
 from registry.dataclass import dataclass, replace
 from registry.errors import BusyRegistryError, RegistryError, UnreadableDatabaseError
 from registry.storage.files.interruption import hand_on
@@ -52,7 +55,7 @@ The number of steps does not limit the time alone: the text of a schema is parse
 """
 
 MEMORY_AT_MOST = 640 * 1024 * 1024
-"""The largest estimated size in memory of all rows of one query, in bytes."""
+"""The largest size in memory of the values of one query, or of one table, in bytes."""
 
 DAMAGES_AT_MOST = 5
 """The largest number of damages that one check of a database returns."""
@@ -66,9 +69,6 @@ _STEPS_OF_A_LOOK = 2_000
 _EMPTY_FOR = 1.0
 
 _TEXT_AT_MOST = 16 * 1024 * 1024
-
-# The approximate size in memory of a short value, in bytes.
-_VALUE_COST = 64
 
 # The name may be quoted. After another name, the table would be called otherwise than its row.
 _CREATED = r"""CREATE TABLE (?:{name}|"{name}"|'{name}'|`{name}`|\[{name}\])\s*\("""
@@ -189,27 +189,29 @@ class Queries:
     stamp: DatabaseStamp
     _connection: sqlite3.Connection
 
-    def select(self, query: str, values: Sequence[object] = ()) -> list[tuple[Any, ...]]:
+    def select(
+        self, query: str, values: Sequence[object] = (), sizes: list[int] | None = None
+    ) -> list[tuple[Any, ...]]:
         """Returns the rows of a query. Errors are converted by the transaction.
 
         Args:
             query: The query. A placeholder for a text must be `TEXT`.
             values: The values of the placeholders.
+            sizes: Gets the size of each row in memory, in bytes.
 
         Raises:
             UnreadableDatabaseError: The rows need too much memory.
         """
-        cost = 0
+        whole = 0
+        sizes = [] if sizes is None else sizes
         rows: list[tuple[Any, ...]] = []
         for row in self._connection.execute(query, [*map(_bound, values)]):
-            cost += _VALUE_COST * len(row)
-            cost += sum(len(value) for value in row if isinstance(value, (str, bytes)))
-            if cost > MEMORY_AT_MOST:
-                raise UnreadableDatabaseError(
-                    self.path,
-                    f"cannot be read in {MEMORY_AT_MOST // 1024**2} MB of memory",
-                    "Let the orchestrator remove old tasks",
-                )
+            # `sys.getsizeof` takes twice the time, for the same.
+            size = sum([value.__sizeof__() for value in row])
+            whole += size
+            if whole > MEMORY_AT_MOST:
+                raise too_much_memory(self.path)
+            sizes.append(size)
             rows.append(row)
         return rows
 
@@ -252,25 +254,36 @@ class Transaction(Queries):
     Attributes:
         path: The database.
         stamp: The metadata of the files before the transaction began.
+        pages: Returns the pages of the database; None if they cannot be known.
     """
 
     path: Path
     stamp: DatabaseStamp
     _connection: sqlite3.Connection
+    pages: Callable[[], Pages | None]
 
-    def select_many(self, query: str) -> list[tuple[Any, ...]]:
+    def select_many(
+        self, query: str, values: Sequence[object], sizes: list[int]
+    ) -> list[tuple[Any, ...]]:
         """Returns the rows of a query as `select` does, in two thirds of the time."""
         # SQLite's module decodes valid UTF-8 itself, with the same result.
         self._connection.text_factory = str
         try:
-            return self.select(query)
+            return self.select(query, values, sizes)
         except sqlite3.OperationalError as error:
             hand_on(error)
             if not str(error).startswith("Could not decode"):
                 raise
         finally:
             self._connection.text_factory = as_text
-        return self.select(query)
+        sizes.clear()
+        return self.select(query, values, sizes)
+
+    def root_page(self, table: str) -> int | None:
+        """Returns the number of the page at the root of a table's tree; None if unknown."""
+        query = f"SELECT rootpage FROM sqlite_master WHERE type = 'table' AND name = {TEXT}"  # noqa: S608
+        roots = [root for (root,) in self.select(query, (table,))]
+        return roots[0] if len(roots) == 1 and isinstance(roots[0], int) else None
 
     def quick_check(self, seconds: float, query: str = _QUICK_CHECK) -> tuple[str, ...] | None:
         """Checks the pages of the database.
@@ -302,6 +315,15 @@ class Transaction(Queries):
         return tuple(str(damage) for (damage,) in rows if damage != "ok")
 
 
+def too_much_memory(path: Path) -> UnreadableDatabaseError:
+    """Returns the error for rows that need too much memory, to be raised."""
+    return UnreadableDatabaseError(
+        path,
+        f"cannot be read in {MEMORY_AT_MOST // 1024**2} MB of memory",
+        "Let the orchestrator remove old tasks",
+    )
+
+
 @contextmanager
 def reading(path: Path, limits: Limits = USUAL) -> Iterator[Transaction]:
     """Opens a database and one read transaction, and closes both after the ``with`` block.
@@ -328,8 +350,10 @@ def reading(path: Path, limits: Limits = USUAL) -> Iterator[Transaction]:
                 connection.execute("BEGIN")
                 # The transaction begins with its first query.
                 connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
-                held.check_opened(now_of(files))
-                yield Transaction(path, files.stamp, connection)
+                opened = now_of(files)
+                held.check_opened(opened)
+                pages = partial(pages_of, held, opened)
+                yield Transaction(path, files.stamp, connection, pages)
                 connection.execute("ROLLBACK")
         finally:
             connection.close()

@@ -273,7 +273,12 @@ def _check_users(folder: int, path: Path, has_log: bool, has_index: bool) -> Non
 
 def own_names(path: Path) -> tuple[str, str]:
     """Returns the names of a database's log and index."""
-    return name_of(path) + _LOG, name_of(path) + _INDEX
+    return log_of(path), name_of(path) + _INDEX
+
+
+def log_of(path: Path) -> str:
+    """Returns the name of a database's write-ahead log."""
+    return name_of(path) + _LOG
 
 
 def _untrusted(path: Path, why: str) -> UnreadableDatabaseError:
@@ -433,6 +438,19 @@ class HeldDatabase:
 
     def __exit__(self, *_: object) -> None:
         self._end()
+
+    def read(self, size: int, at: int) -> bytes:
+        """Reads bytes of the database; fewer at its end, and none if it cannot be read.
+
+        Args:
+            size: The number of bytes.
+            at: The place of the first byte.
+        """
+        try:
+            return os.pread(self._fd, size, at)
+        except OSError as error:
+            hand_on(error)
+            return b""
 
     def check_mode(self) -> None:
         """Requires that the database uses a write-ahead log.

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from bisect import bisect_right
+from collections.abc import Callable, Container, Mapping, Sequence
+from itertools import pairwise, zip_longest
+from operator import itemgetter
 from pathlib import Path
 from typing import Any, TypeVar
 
 from registry.database.connection import (
+    MEMORY_AT_MOST,
     SECONDS_AT_MOST,
     TEXT,
     USUAL,
@@ -15,9 +19,11 @@ from registry.database.connection import (
     Queries,
     Transaction,
     reading,
+    too_much_memory,
 )
 from registry.database.files import UnpairedFilesError
-from registry.database.tables import Row, Rows, Values
+from registry.database.pages import Leaf, Pages
+from registry.database.tables import Chunk, Row, Rows, Table, Values
 from registry.errors import BusyRegistryError, RegistryError, UnreadableDatabaseError
 from registry.storage.files.interruption import hand_on
 
@@ -74,6 +80,9 @@ _NEEDED: Mapping[str, tuple[str, ...]] = {
     "task_config": ("task_id",),
     _REPORTS: ("task_id", "agent_id", "timestamp", "status"),
 }
+
+# Changed pages between which there are unchanged ones are read together, if there are many.
+_RUNS_AT_MOST = 64
 
 # A process that opens or closes the database needs less than this many seconds.
 _PATIENCE = 0.5
@@ -188,33 +197,18 @@ def _all_rows(
     check_schema(transaction)
     if "last_update" not in transaction.columns("agents"):
         wanted = {_REPORTS: _REPORT_TIMES, **wanted}
-    values = {table: _values(transaction, table, columns) for table, columns in wanted.items()}
-    present = {table: found for table, found in values.items() if found is not None}
+    pages, known = transaction.pages(), before.tables if before is not None else {}
+    found = {
+        table: _table(transaction, pages, table, columns, known.get(table))
+        for table, columns in wanted.items()
+    }
+    present = {name: table for name, table in found.items() if table is not None}
     return Rows(
         transaction.path,
         transaction.stamp,
-        absent=frozenset(values.keys() - present.keys()),
-        values=present,
-        **{
-            table: _as_rows(present[table], table, before) if table in present else ()
-            for table in values
-        },
+        present,
+        frozenset(found.keys() - present.keys()),
     )
-
-
-def _as_rows(values: Values, table: str, before: Rows | None) -> tuple[Row, ...]:
-    """Returns the rows of a table; takes each unchanged row from an earlier reading."""
-    columns, rows = values
-    old: Sequence[Row] = ()
-    if before is not None and before.values.get(table, ((), ()))[0] == columns:
-        old = getattr(before, table)
-    old_values = before.values[table][1] if before is not None and old else []
-    # A row keeps its place until a row before it is removed.
-    kept = tuple(
-        row if now == was else dict(zip(columns, now, strict=True))
-        for now, was, row in zip(rows, old_values, old, strict=False)
-    )
-    return kept + tuple(dict(zip(columns, row, strict=True)) for row in rows[len(kept) :])
 
 
 def check_schema(transaction: Queries) -> None:
@@ -243,21 +237,152 @@ def unknown_schema(path: Path, why: str, field: str) -> UnreadableDatabaseError:
     )
 
 
-def _values(transaction: Transaction, table: str, wanted: tuple[str, ...]) -> Values | None:
-    """Returns the values of a table; None if the table or a needed column does not exist."""
-    present = frozenset(transaction.columns(table))
-    if not present.issuperset(_NEEDED[table]):
+def _table(
+    transaction: Transaction,
+    pages: Pages | None,
+    name: str,
+    wanted: tuple[str, ...],
+    before: Table | None,
+) -> Table | None:
+    """Returns the rows of a table; None if the table or a needed column does not exist.
+
+    Args:
+        transaction: The transaction.
+        pages: The pages of the database, or None.
+        name: The name of the table.
+        wanted: The columns that are read if the table has them.
+        before: The rows of an earlier reading, or None.
+    """
+    present = frozenset(transaction.columns(name))
+    if not present.issuperset(_NEEDED[name]):
         return None
     columns = tuple(column for column in wanted if column in present)
-    query = f"SELECT {', '.join(columns)} FROM {table} LIMIT {ROWS_AT_MOST + 1}"  # noqa: S608
-    rows = transaction.select_many(query)
-    if len(rows) > ROWS_AT_MOST:
+    table = _by_pages(transaction, pages, name, columns, before)
+    if table is None:
+        query = f"SELECT {', '.join(columns)} FROM {name} NOT INDEXED LIMIT {ROWS_AT_MOST + 1}"  # noqa: S608
+        sizes: list[int] = []
+        found = transaction.select_many(query, (), sizes)
+        values = _kept(found, before.values if before is not None else ())
+        table = Table(columns, (Chunk.of(columns, values, sum(sizes), None),))
+    _check_size(transaction.path, name, table)
+    return table
+
+
+def _by_pages(
+    transaction: Transaction,
+    pages: Pages | None,
+    name: str,
+    columns: tuple[str, ...],
+    before: Table | None,
+) -> Table | None:
+    """Returns the rows of a table, and reads only those whose pages have changed.
+
+    Returns:
+        None if the pages of the table are not known.
+    """
+    definition = transaction.table(name)
+    # A column may have one of the names of the row id. Some tables have no row ids.
+    if pages is None or definition is None or "rowid" in definition.lower():
+        return None
+    root = transaction.root_page(name)
+    leaves = pages.leaves(root) if root is not None else []
+    if not leaves:
+        return None
+    meaning = (pages.format, definition, columns)
+    known = before.by_page if before is not None and before.meaning == meaning else {}
+    chunks: dict[int, Chunk] = {}
+    for leaf in leaves:
+        chunk = known.get(leaf.number)
+        if chunk is not None and chunk.page is not None and chunk.page == leaf.page:
+            chunks[leaf.number] = chunk
+    for first, end in _runs(leaves, chunks):
+        after = leaves[first - 1].last if first else None
+        old = [row for leaf in leaves[first:end] for row in _values_of(known.get(leaf.number))]
+        chunks |= _read_leaves(transaction, pages, name, columns, after, leaves[first:end], old)
+    ordered = {leaf.number: chunks[leaf.number] for leaf in leaves}
+    return Table(columns, tuple(ordered.values()), meaning, ordered)
+
+
+def _values_of(chunk: Chunk | None) -> tuple[Values, ...]:
+    return () if chunk is None else chunk.values
+
+
+def _runs(leaves: Sequence[Leaf], known: Container[int]) -> list[tuple[int, int]]:
+    """Returns the places of the changed leaves: the first, and the end, of each row of them."""
+    changed = [place for place, leaf in enumerate(leaves) if leaf.number not in known]
+    if not changed:
+        return []
+    firsts = [changed[0], *(b for a, b in pairwise(changed) if b > a + 1)]
+    ends = [*(a + 1 for a, b in pairwise(changed) if b > a + 1), changed[-1] + 1]
+    runs = list(zip(firsts, ends, strict=True))
+    return runs if len(runs) <= _RUNS_AT_MOST else [(firsts[0], ends[-1])]
+
+
+def _read_leaves(
+    transaction: Transaction,
+    pages: Pages,
+    name: str,
+    columns: tuple[str, ...],
+    after: int | None,
+    leaves: Sequence[Leaf],
+    before: Sequence[Values],
+) -> dict[int, Chunk]:
+    """Returns the rows of leaves that follow each other, by the number of the leaf's page.
+
+    Args:
+        transaction: The transaction.
+        pages: The pages of the database.
+        name: The name of the table.
+        columns: The columns to read.
+        after: The row ids are larger than this one; None if these are the first leaves.
+        leaves: The leaves.
+        before: The rows that these leaves had.
+    """
+    last = leaves[-1].last
+    bounds = [("_rowid_ > ?", after), ("_rowid_ <= ?", last)]
+    conditions = [condition for condition, value in bounds if value is not None]
+    where = f"WHERE {' AND '.join(conditions)} " if conditions else ""
+    query = (
+        f"SELECT {', '.join(columns)}, _rowid_ FROM {name} NOT INDEXED {where}"  # noqa: S608
+        f"ORDER BY _rowid_ LIMIT {ROWS_AT_MOST + 1}"
+    )
+    sizes: list[int] = []
+    found = transaction.select_many(query, [v for _, v in bounds if v is not None], sizes)
+    count = len(columns)
+    values = _kept([row[:count] for row in found], before)
+    chunks: dict[int, Chunk] = {}
+    begin = 0
+    for leaf in leaves:
+        end = len(found)
+        if leaf.last is not None:
+            end = bisect_right(found, leaf.last, begin, key=itemgetter(-1))
+        # Only a page that has all these rows, and nothing of them is elsewhere, proves anything.
+        page = leaf.page if pages.rows_on(leaf) == end - begin else None
+        chunks[leaf.number] = Chunk.of(columns, values[begin:end], sum(sizes[begin:end]), page)
+        begin = end
+    return chunks
+
+
+def _kept(values: Sequence[Values], before: Sequence[Values]) -> tuple[Values, ...]:
+    """Returns the same values; a row that is as before, at its place, keeps its object."""
+    places = zip_longest(values, before[: len(values)])
+    return tuple(was if was == now else now for now, was in places)
+
+
+def _check_size(path: Path, name: str, table: Table) -> None:
+    """Requires a table that is not too large.
+
+    Raises:
+        UnreadableDatabaseError: The table has too many rows, or needs too much memory.
+    """
+    if sum([len(chunk.values) for chunk in table.chunks]) > ROWS_AT_MOST:
         raise UnreadableDatabaseError(
-            transaction.path,
-            f"has more than {ROWS_AT_MOST} rows in the table '{table}'",
+            path,
+            f"has more than {ROWS_AT_MOST} rows in the table '{name}'",
             "Let the orchestrator remove old tasks",
         )
-    return columns, rows
+    if sum([chunk.size for chunk in table.chunks]) > MEMORY_AT_MOST:
+        raise too_much_memory(path)
 
 
 def patiently(path: Path, read: Callable[[Transaction], Result], limits: Limits = USUAL) -> Result:

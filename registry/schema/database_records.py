@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from enum import Enum
+from operator import itemgetter
 from typing import Any
 
-from registry.database import Row, Rows, grouped
+from registry.database import EMPTY, Chunk, Row, Rows, Table, Values, as_rows
 from registry.dataclass import dataclass, field, replace
 from registry.schema.records import (
     AgentRecord,
@@ -24,8 +25,11 @@ from registry.schema.statuses import meaning_in_database, meaning_of
 _MAX_AGENTS, _MAX_CONCURRENT, _MAX_DEPTH = 50, 20, 5
 
 
-TaskRows = tuple[Row | None, list[Row], list[Row], list[Row], Row]
-"""The rows of a task: its own, its agents', its hierarchy, its phases, and its configuration."""
+_TABLES = ("tasks", "agents", "agent_hierarchy", "phases", "task_config")
+_AGENTS = _TABLES.index("agents")
+
+TaskRows = tuple[tuple[tuple[str, ...], list[Values]], ...]
+"""The rows of a task in each of the tables `_TABLES`: the names of the columns, and the values."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +39,14 @@ class WorkspaceRecord:
     Attributes:
         tasks: Maps the id of each task to its content, in the order of the database.
         listed: Maps the id of each task to the task, as a global registry would list it.
+        sessions: The names of the sessions of all agents.
         rows: Maps the id of each task to the rows of the task.
     """
 
     tasks: Mapping[str, TaskRecord]
     listed: Mapping[str, GlobalTask]
+    sessions: frozenset[str]
     rows: Mapping[str, TaskRows] = field(default_factory=dict, compare=False, repr=False)
-
-    @property
-    def sessions(self) -> frozenset[str]:
-        """The names of the sessions of all agents."""
-        return frozenset(
-            usual_session(agent) for task in self.tasks.values() for agent in task.agents
-        )
 
 
 def workspace_record(rows: Rows, before: WorkspaceRecord | None = None) -> WorkspaceRecord:
@@ -55,66 +54,92 @@ def workspace_record(rows: Rows, before: WorkspaceRecord | None = None) -> Works
 
     Args:
         rows: The rows.
-        before: The record of an earlier reading, or None. The record of a task whose rows have not
-            changed is the same object.
+        before: The record of an earlier reading, or None. The record of a task, or of an agent,
+            whose rows have not changed is the same object.
     """
-    agents = _by_task(_with_report_times(rows))
-    hierarchies, phases = _by_task(rows.agent_hierarchy), _by_task(rows.phases)
-    configs = _by_task(rows.task_config)
-    own = {task_id: entries[-1] for task_id, entries in _by_task(rows.tasks).items()}
+    tables = [rows.tables.get(name, EMPTY) for name in _TABLES]
+    tables[_AGENTS] = _with_report_times(rows)
+    groups = [_by_task(table) for table in tables]
+    own, agents = groups[:2]
     # A task of which only agents are listed is shown too.
     of_task: dict[str, TaskRows] = {
-        task_id: (
-            own.get(task_id),
-            agents.get(task_id, []),
-            hierarchies.get(task_id, []),
-            phases.get(task_id, []),
-            (configs.get(task_id) or ({},))[-1],
+        task_id: tuple(
+            (table.columns, group.get(task_id, []))
+            for table, group in zip(tables, groups, strict=True)
         )
         for task_id in dict.fromkeys((*own, *agents))
     }
     tasks = {
         task_id: before.tasks[task_id]
         if before is not None and before.rows.get(task_id) == entries
-        else _task_record(task_id, *entries)
+        else _task_record(task_id, entries, _known_agents(before, task_id, entries))
         for task_id, entries in of_task.items()
     }
     listed = {
         task_id: GlobalTask(task_id, task.description, task.status, None)
         for task_id, task in tasks.items()
     }
-    return WorkspaceRecord(tasks, listed, of_task)
+    return WorkspaceRecord(tasks, listed, _sessions(tasks, before), of_task)
 
 
-def _with_report_times(rows: Rows) -> tuple[Row, ...]:
-    """Returns the rows of agents; without `last_update`, the time of the last report is added."""
-    if not rows.agents or not rows.agent_progress_latest or "last_update" in rows.agents[0]:
-        return rows.agents
-    times = {
-        (row.get("task_id"), row.get("agent_id")): row.get("timestamp")
-        for row in rows.agent_progress_latest
-    }
-    return tuple(
-        {**row, "last_update": times.get((row.get("task_id"), row.get("agent_id")))}
-        for row in rows.agents
-    )
+def _with_report_times(rows: Rows) -> Table:
+    """Returns the agents; without `last_update`, the time of the last report is added."""
+    table, reports = rows.tables.get("agents", EMPTY), rows.agent_progress_latest
+    if not reports or "last_update" in table.columns:
+        return table
+    times = {(row["task_id"], row["agent_id"]): row["timestamp"] for row in reports}
+    columns = (*table.columns, "last_update")
+    keys = itemgetter(columns.index("task_id"), columns.index("agent_id"))
+    values = tuple((*row, times.get(keys(row))) for row in table.values)
+    return Table(columns, (Chunk.of(columns, values, 0, None),))
 
 
-def _by_task(rows: tuple[Row, ...]) -> dict[str, list[Row]]:
-    groups: dict[str, list[Row]] = {}
-    for task_id, entries in grouped(rows, "task_id").items():
-        groups.setdefault(text_of(task_id) or "", []).extend(entries)
+def _sessions(tasks: Mapping[str, TaskRecord], before: WorkspaceRecord | None) -> frozenset[str]:
+    """Returns the sessions of all tasks; the object of an earlier reading if it is equal."""
+    known = {} if before is None else before.tasks
+    if before is not None and tasks.keys() == known.keys():
+        changed = [task_id for task_id, task in tasks.items() if known[task_id] is not task]
+        if all(tasks[task_id].sessions == known[task_id].sessions for task_id in changed):
+            return before.sessions
+    return frozenset().union(*(task.sessions for task in tasks.values()))
+
+
+def rows_by_task(rows: Rows, table: str) -> dict[str, tuple[Row, ...]]:
+    """Maps the id of each task to its rows of a table, in order. A value that is no id is ""."""
+    found = rows.tables.get(table, EMPTY)
+    by_task = _by_task(found).items()
+    return {task_id: tuple(as_rows(found.columns, values)) for task_id, values in by_task}
+
+
+def _by_task(table: Table) -> dict[str, list[Values]]:
+    groups: dict[str, list[Values]] = {}
+    for task_id, values in table.by_task().items():
+        groups.setdefault(text_of(task_id) or "", []).extend(values)
     return groups
 
 
+def _known_agents(
+    before: WorkspaceRecord | None, task_id: str, entries: TaskRows
+) -> dict[int, AgentRecord]:
+    """Maps the `id()` of each row of a task's agents at an earlier reading to its record."""
+    if before is None or task_id not in before.rows:
+        return {}
+    columns, values = before.rows[task_id][_AGENTS]
+    if columns != entries[_AGENTS][0]:
+        return {}
+    # `before` has the rows, so no other object has the same `id()`.
+    return dict(zip(map(id, values), before.tasks[task_id].agents, strict=True))
+
+
 def _task_record(
-    task_id: str,
-    task: Row | None,
-    agents: Iterable[Row],
-    hierarchy: Iterable[Row],
-    phases: Iterable[Row],
-    config: Row,
+    task_id: str, entries: TaskRows, known_agents: Mapping[int, AgentRecord]
 ) -> TaskRecord:
+    tasks, hierarchy, phases, configs = (
+        list(as_rows(*entry)) for number, entry in enumerate(entries) if number != _AGENTS
+    )
+    columns, agents = entries[_AGENTS]
+    task = tasks[-1] if tasks else None
+    config = configs[-1] if configs else {}
     warnings = () if task is not None else ("the database has agents of this task, but no task",)
     row = task or {}
     numbered = {
@@ -127,7 +152,10 @@ def _task_record(
         description=text_of(row.get("description")) or "",
         status=text_of(row.get("status")) or "",
         created_at=text_of(row.get("created_at")),
-        agents=tuple(map(database_agent, agents)),
+        agents=tuple(
+            known_agents.get(id(values)) or database_agent(dict(zip(columns, values, strict=True)))
+            for values in agents
+        ),
         hierarchy=_hierarchy(hierarchy),
         # The orchestrator calculates its counters, and stores none.
         active_count=None,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from registry import database
@@ -43,6 +45,21 @@ class DatabaseState:
     rows: database.Rows
 
 
+@dataclass(slots=True)
+class _Look:
+    """The readings of one thread that all have the same state.
+
+    Attributes:
+        thread: The thread.
+        state: The state; None before the first reading.
+        error: The error of the first reading, or None.
+    """
+
+    thread: int
+    state: DatabaseState | None = None
+    error: RegistryError | None = None
+
+
 class DatabaseCache:
     """The last content of a database; reads the database again only if its files changed.
 
@@ -64,6 +81,7 @@ class DatabaseCache:
         self._state: DatabaseState | None = None
         self._read_at = 0.0
         self._readings = 0
+        self._look: _Look | None = None
 
     def places_of(self, task_id: str) -> tuple[Path, Path]:
         """Returns the directory of a task, and the JSON registry in it."""
@@ -97,14 +115,42 @@ class DatabaseCache:
             hand_on(error)
             return None
 
+    @contextmanager
+    def one_look(self) -> Iterator[None]:
+        """Lets all readings of this thread in the ``with`` block have the state of the first one.
+
+        Other threads read the present state meanwhile.
+        """
+        self._look = _Look(threading.get_ident())
+        try:
+            yield
+        finally:
+            self._look = None
+
     def read(self) -> DatabaseState:
         """Returns the present content.
 
         Raises:
             RegistryError: The database cannot be read.
         """
-        before, stamp = self._state, self.stamp()
-        if before is not None and self._is_present(before):
+        look = self._look
+        if look is None or look.thread != threading.get_ident():
+            return self._read()
+        if look.error is not None:
+            raise look.error.with_traceback(None)
+        if look.state is None:
+            try:
+                look.state = self._read()
+            except RegistryError as error:
+                hand_on(error)
+                look.error = error
+                raise
+        return look.state
+
+    def _read(self) -> DatabaseState:
+        before, now = self._state, database.stamp_of(self.path, settled=False)
+        stamp = _signature(now) if now is not None and now.settled else None
+        if before is not None and now is not None and self._is_present(before, now):
             return before
         if self._failed is not None and stamp is not None and self._failed[0] == stamp:
             # This reading took long. So the same content is not read again.
@@ -138,11 +184,26 @@ class DatabaseCache:
         self._state = state = DatabaseState(record, signature, signatures, rows)
         return state
 
-    def _is_present(self, state: DatabaseState) -> bool:
-        stamp = database.stamp_of(self.path, settled=False)
-        if stamp is None or _signature(stamp) != state.signature:
+    def _is_present(self, state: DatabaseState, stamp: database.DatabaseStamp) -> bool:
+        if _signature(stamp) != state.signature:
             return False
         return stamp.settled or time.monotonic() - self._read_at < _JUST_READ
+
+    def stamps(self) -> dict[str, Signature] | None:
+        """Maps the id of each task to the task's own signature; see `stamp_of`.
+
+        Returns:
+            None if the database cannot be read now.
+        """
+        try:
+            state = self.read()
+        except RegistryError as error:
+            hand_on(error)
+            return None
+        return {
+            **state.signatures,
+            **dict.fromkeys(self.mixed & state.signatures.keys(), state.signature),
+        }
 
     def last_known(self) -> WorkspaceRecord | None:
         """Returns the present content; the last known content if the database cannot be read."""

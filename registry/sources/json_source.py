@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
@@ -350,6 +351,19 @@ class JsonWorkspace(_JsonSource):
     def listed(self, largest: int = MAX_BYTES) -> Snapshot[GlobalRecord]:
         """See `WorkspaceSource.listed`."""
         return read_global(self.path, largest)
+
+    def one_look(self) -> AbstractContextManager[None]:
+        """See `WorkspaceSource.one_look`; this source reads no database."""
+        return nullcontext()
+
+    @property
+    def database_files(self) -> frozenset[Path]:
+        """See `WorkspaceSource.database_files`."""
+        return frozenset()
+
+    def in_database(self) -> Mapping[Path, object] | None:
+        """See `WorkspaceSource.in_database`."""
+        return None
 
     def directories(self) -> frozenset[Path]:
         """See `WorkspaceSource.directories`."""

@@ -6,6 +6,7 @@ A source is an object that reads and changes one task, or one workspace's list o
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple, Protocol
@@ -395,6 +396,25 @@ class WorkspaceSource(Source, Protocol):
         Args:
             largest: The size of the largest database that is read, in bytes.
             give_up_at: When a reading must end, in seconds of the monotonic clock.
+        """
+
+    def one_look(self) -> AbstractContextManager[None]:
+        """Lets this thread read the workspace's database only once during a ``with`` block.
+
+        Then all tasks of the database have the content of the same moment.
+        """
+
+    @property
+    def database_files(self) -> frozenset[Path]:
+        """The files whose changes are changes of the workspace's database; they may be missing."""
+
+    def in_database(self) -> Mapping[Path, object] | None:
+        """Maps the path of each task in the workspace's database to a stamp of the task.
+
+        A task whose stamp is equal has not changed in the database.
+
+        Returns:
+            None if the workspace has no database that can be read now.
         """
 
     def directories(self) -> frozenset[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING
@@ -252,6 +253,8 @@ class SqliteWorkspace(JsonWorkspace):
     def __init__(self, workspace: Workspace) -> None:
         super().__init__(workspace)
         self._cache = DatabaseCache(self.path.with_name(DATABASE))
+        log = self.path.with_name(f"{DATABASE}-wal")
+        self._database_files = self._cache.path, log
         self._last_listed: GlobalRecord | None = None
 
     @property
@@ -262,7 +265,23 @@ class SqliteWorkspace(JsonWorkspace):
     @property
     def watched_names(self) -> tuple[str, ...]:
         """See `WorkspaceSource.watched_names`."""
-        return *super().watched_names, DATABASE, f"{DATABASE}-wal"
+        return *super().watched_names, *(path.name for path in self._database_files)
+
+    @property
+    def database_files(self) -> frozenset[Path]:
+        """See `WorkspaceSource.database_files`."""
+        return frozenset(self._database_files)
+
+    def one_look(self) -> AbstractContextManager[None]:
+        """See `WorkspaceSource.one_look`."""
+        return self._cache.one_look()
+
+    def in_database(self) -> Mapping[Path, object] | None:
+        """See `WorkspaceSource.in_database`."""
+        stamps = self._cache.stamps() if self._cache.is_there() else None
+        if stamps is None:
+            return None
+        return {self._cache.places_of(task_id)[1]: stamps[task_id] for task_id in stamps}
 
     def stamp(self) -> Signature | None:
         """See `Source.stamp`."""

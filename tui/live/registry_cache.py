@@ -18,7 +18,7 @@ from registry.schema import (
     Workspace,
 )
 from registry.snapshots import BUSY_TIMEOUT, Snapshot
-from registry.sources import Source, TaskSource, WorkspaceSource, workspace_source
+from registry.sources import Dialect, Source, TaskSource, WorkspaceSource, workspace_source
 from registry.storage import MAX_BYTES, may_exist
 from tui.model.roll import TaskState
 from tui.model.spellings import Spellings
@@ -84,9 +84,9 @@ class _File:
     hot_journal: str | None = None
     recovered_at: float = 0.0
 
-    def read(self) -> None:
+    def read(self, known_until: Instant) -> None:
         """Records a successful reading."""
-        self.read_at, self.known_until = time.time(), Instant.now()
+        self.read_at, self.known_until = time.time(), known_until
         self.error = self.busy_since = None
 
     def failed(self, error: Exception, message: str) -> None:
@@ -150,6 +150,7 @@ class _Branch:
         error: Why the workspace's directory or global registry cannot be read, or None.
         listed: Whether the last scan found all tasks of the workspace.
         database: A database with agents that no registry lists, or None.
+        in_database: The tasks of the workspace's database at the last look; see `WorkspaceSource`.
     """
 
     source: WorkspaceSource
@@ -157,6 +158,7 @@ class _Branch:
     error: str | None = None
     listed: bool = False
     database: UnreadDatabase | None = None
+    in_database: Mapping[Path, object] | None = None
 
 
 def _database_of(branch: _Branch, task: TaskSource) -> UnreadDatabase | None:
@@ -203,6 +205,7 @@ class Registries:
         self._states: dict[Path, TaskState] = {}
         self._places: dict[Path, tuple[_Branch, TaskSource]] = {}
         self._scanned_at = NEVER
+        self._looked_at = NEVER
 
     def rescan(
         self,
@@ -221,40 +224,14 @@ class Registries:
             Whether all tasks were read.
         """
         bounds = bounds or Bounds()
-        scanned_at = Instant.now()
+        scanned_at = self._looked_at = Instant.now()
         seen: set[Path] = set()
         whole = True
         for branch in self._branches:
             if bounds.are_limits:
                 branch.source.limit_database(int(bounds.left), bounds.until)
-            branch.database = branch.source.unread_database()
-            self._read_global(branch, bounds)
-            if branch.error is not None and branch.database is None:
-                # The database may have become unreadable between the two readings.
-                branch.database = branch.source.unread_database()
-            try:
-                listed = self._listed(branch)
-                branch.listed = not bounds.are_limits or _are_all_in(branch, listed)
-                # Following the path of another user's task may take any time.
-                tasks = branch.source.tasks({} if bounds.are_limits else listed)
-                whole &= branch.listed
-            except OSError as error:
-                branch.listed = False
-                branch.error = f"cannot list the directory: {_reason(error)}"
-                tasks = branch.tasks if not isinstance(error, FileNotFoundError) else ()
-            if at_most is not None and len(tasks) > at_most:
-                tasks, branch.listed, whole = tasks[:at_most], False, False
-            branch.tasks = tuple(
-                task
-                for task in tasks
-                if task.path not in seen and not self._is_in_other_workspace(task, branch)
-            )
-            for number, task in enumerate(branch.tasks):
-                if bounds.are_reached:
-                    branch.tasks, branch.listed, whole = branch.tasks[:number], False, False
-                    break
-                progress("Reading registries", number, len(branch.tasks))
-                self._read_task(branch, task, bounds)
+            with branch.source.one_look():
+                whole &= self._scan(branch, seen, progress, at_most, bounds)
             seen.update(task.path for task in branch.tasks)
         progress("Reading registries", 0, 0)
         globals_ = {branch.source.path for branch in self._branches}
@@ -265,6 +242,53 @@ class Registries:
             task.path: (branch, task) for branch in self._branches for task in branch.tasks
         }
         self._scanned_at = scanned_at
+        return whole
+
+    def _scan(
+        self,
+        branch: _Branch,
+        seen: Collection[Path],
+        progress: ProgressCallback,
+        at_most: int | None,
+        bounds: Bounds,
+    ) -> bool:
+        """Scans one workspace; see `rescan`.
+
+        Args:
+            branch: The workspace.
+            seen: The tasks of the workspaces before this one.
+            progress: See `rescan`.
+            at_most: See `rescan`.
+            bounds: See `rescan`.
+        """
+        whole = True
+        branch.database = branch.source.unread_database()
+        self._read_global(branch, bounds)
+        try:
+            listed = self._listed(branch)
+            branch.listed = not bounds.are_limits or _are_all_in(branch, listed)
+            # Following the path of another user's task may take any time.
+            tasks = branch.source.tasks({} if bounds.are_limits else listed)
+            branch.in_database = branch.source.in_database()
+            whole &= branch.listed
+        except OSError as error:
+            branch.listed = False
+            branch.error = f"cannot list the directory: {_reason(error)}"
+            branch.in_database = None
+            tasks = branch.tasks if not isinstance(error, FileNotFoundError) else ()
+        if at_most is not None and len(tasks) > at_most:
+            tasks, branch.listed, whole = tasks[:at_most], False, False
+        branch.tasks = tuple(
+            task
+            for task in tasks
+            if task.path not in seen and not self._is_in_other_workspace(task, branch)
+        )
+        for number, task in enumerate(branch.tasks):
+            if bounds.are_reached:
+                branch.tasks, branch.listed, whole = branch.tasks[:number], False, False
+                break
+            progress("Reading registries", number, len(branch.tasks))
+            self._read_task(branch, task, bounds)
         return whole
 
     def _is_in_other_workspace(self, task: TaskSource, branch: _Branch) -> bool:
@@ -289,15 +313,58 @@ class Registries:
         )
         return min(stale, default=self._scanned_at)
 
-    def reread(self, paths: Collection[Path]) -> None:
-        """Reads the registries at the given paths, if they changed."""
+    def reread(self, paths: Collection[Path]) -> bool:
+        """Reads the registries and databases at the given paths, if they changed.
+
+        Returns:
+            False if a scan is needed, because more than the content of known tasks has changed.
+        """
+        self._looked_at = Instant.now()
         for path in paths:
             if (place := self._places.get(path)) is not None:
                 self._read_task(*place, Bounds())
+        return all(
+            self._reread_database(branch)
+            for branch in self._branches
+            if not branch.source.database_files.isdisjoint(paths)
+        )
+
+    def _reread_database(self, branch: _Branch) -> bool:
+        """Reads the changed tasks of a workspace's database; returns the result of `reread`."""
+        with branch.source.one_look():
+            before, now = branch.in_database, branch.source.in_database()
+            if before is None or now is None or before.keys() != now.keys():
+                return False
+            listed = self._listed(branch)
+            self._read_global(branch, Bounds())
+            if self._listed(branch) != listed:
+                return False
+            for path, stamp in now.items():
+                place = self._places.get(path)
+                if place is not None and (stamp != before[path] or self._is_uncertain(path)):
+                    self._read_task(*place, Bounds())
+            branch.in_database = now
+        return True
+
+    def _known_now(self, source: Source) -> Instant:
+        """Returns until when a content is known that was just read."""
+        # All tasks of a database have the content of the beginning of the look.
+        return self._looked_at if source.dialect is Dialect.SQLITE else Instant.now()
+
+    def _is_uncertain(self, path: Path) -> bool:
+        """Returns whether the last reading of a registry failed."""
+        file = self._files[path]
+        return file.error is not None or file.busy_since is not None
 
     def knows(self, paths: Iterable[Path]) -> bool:
-        """Returns whether all paths are existing registries of known tasks."""
-        return all(path in self._places and may_exist(path) for path in paths)
+        """Returns whether all paths are existing registries of known tasks, or of databases."""
+        return all(
+            self._is_of_database(path) or (path in self._places and may_exist(path))
+            for path in paths
+        )
+
+    def _is_of_database(self, path: Path) -> bool:
+        return any(path in branch.source.database_files for branch in self._branches)
 
     def _listed(self, branch: _Branch) -> Mapping[str, GlobalTask]:
         snapshot = self._file(branch.source).snapshot
@@ -319,14 +386,14 @@ class Registries:
     def _read_global_file(self, branch: _Branch, file: _File, bounds: Bounds) -> None:
         branch.error = None
         if not self._has_changed(file):
-            file.known_until = Instant.now()
+            file.known_until = self._known_now(file.source)
             return
         try:
             file.snapshot = branch.source.listed(bounds.largest)
-            file.read()
+            file.read(self._known_now(file.source))
         except FileNotFoundError:
             file.snapshot = None
-            file.read()
+            file.read(self._known_now(file.source))
         except (RegistryError, OSError) as error:
             file.failed(error, _named_reason(error, branch.source.directory))
         branch.error = file.error
@@ -347,11 +414,11 @@ class Registries:
         if not task.is_readable:
             file.error = task.problem
         elif not self._has_changed(file):
-            file.known_until = Instant.now()
+            file.known_until = self._known_now(file.source)
         else:
             try:
                 file.snapshot = _with_warning(task.read(bounds.largest))
-                file.read()
+                file.read(self._known_now(file.source))
             except (RegistryError, OSError) as error:
                 file.failed(error, _named_reason(error, task.path))
         bounds.count(file.snapshot)

@@ -183,9 +183,8 @@ class _WorkspaceReader:
 
     def update(self, paths: Collection[Path], progress: ProgressCallback) -> _Reading:
         """Reads changed registries; scans the workspace if an unknown path changed."""
-        if not self._registries.knows(paths):
+        if not self._registries.knows(paths) or not self._registries.reread(paths):
             return self.rescan(None, progress)
-        self._registries.reread(paths)
         return _read(self._registries, self._layout, is_whole=True)
 
     def recover(self, _: ProgressCallback) -> _Reading:

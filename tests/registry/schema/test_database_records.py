@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from registry.database import read_rows
+from registry.database.tables import Chunk, Table
 from registry.schema import TaskRecord, is_active, is_terminal
 from registry.schema.database_records import (
     Believed,
@@ -39,11 +40,11 @@ def _task(database: Database) -> TaskRecord:
 
 def test_very_many_children_of_one_parent_are_taken_at_once(built: Database) -> None:
     rows = read_rows(built.path)
-    children = [
-        {"task_id": "TASK-1", "parent_agent_id": "boss", "child_agent_id": str(number)}
-        for number in range(100_000)
-    ]
-    record = workspace_record(replace(rows, agent_hierarchy=tuple(children)))
+    columns = ("task_id", "parent_agent_id", "child_agent_id")
+    children = tuple(("TASK-1", "boss", str(number)) for number in range(100_000))
+    chunk = Chunk.of(columns, children, 0, None)
+    tables = {**rows.tables, "agent_hierarchy": Table(columns, (chunk,))}
+    record = workspace_record(replace(rows, tables=tables))
     assert len(record.tasks["TASK-1"].hierarchy["boss"]) == 100_000
 
 

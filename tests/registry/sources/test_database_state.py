@@ -82,9 +82,22 @@ def test_an_unchanged_row_is_the_same_object(built: Database) -> None:
     first = read_rows(built.path)
     built.run("UPDATE agents SET status = 'failed' WHERE agent_id = 'TASK-1-b'")
     second = read_rows(built.path, before=first)
-    assert second == read_rows(built.path)
-    same = [now is was for now, was in zip(second.agents, first.agents, strict=True)]
+    assert second.agents == read_rows(built.path).agents
+    values = [rows.tables["agents"].values for rows in (second, first)]
+    same = [now is was for now, was in zip(*values, strict=True)]
     assert same == [True, False, True, True]
+
+
+def test_an_agent_whose_row_did_not_change_keeps_its_record(
+    home: SqliteWorkspace, built: Database
+) -> None:
+    first, _ = home.tasks({})
+    before = first.read().record.agents
+    built.run("UPDATE agents SET status = 'failed' WHERE agent_id = 'TASK-1-a'")
+    after = first.read().record.agents
+    assert [now is was for now, was in zip(after, before, strict=True)] == [False, True]
+    built.run("ALTER TABLE agents RENAME COLUMN type TO kind")
+    assert [agent.type for agent in first.read().record.agents] == ["", ""]
 
 
 def test_a_database_of_another_user_has_another_stamp(

@@ -344,7 +344,7 @@ def test_what_cannot_be_read_is_known_until_it_could_last_be(
     assert registries.known_until() > stale
 
 
-def test_a_database_that_becomes_unreadable_during_a_scan_is_named_at_once(
+def test_a_database_that_becomes_unreadable_during_a_scan_has_one_state(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     database = Database(tmp_path / ".agent-workspace")
@@ -361,6 +361,10 @@ def test_a_database_that_becomes_unreadable_during_a_scan_is_named_at_once(
 
     broken: list[Path] = []
     monkeypatch.setattr(SqliteWorkspace, "unread_database", look)
+    registries.rescan()
+    (branch,) = registries.branches()
+    assert branch.database is None and branch.error is None
+    assert [state.record is None for state in branch.states] == [False]
     registries.rescan()
     (branch,) = registries.branches()
     assert branch.database is not None and branch.error == branch.database.cause
