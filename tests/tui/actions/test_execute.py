@@ -38,7 +38,7 @@ AGENTS = (
     agent("stalled", started=0.0, updated=0.0),
     agent("zombie"),
     agent("leaked", "completed"),
-    agent("finished", "failed"),
+    agent("finished", "completed"),
     agent("unknown", session=None),
 )
 THERE = answered(
