@@ -15,8 +15,11 @@ from tests.support.seclusion import has_room, seclude, secluded
 from tests.support.selection import (
     FOLDER_MARKS,
     TESTS,
+    case,
     marks_of,
     mixed,
+    paired,
+    part_in_torture,
     run_quickly,
     torture_is_meant,
 )
@@ -131,3 +134,23 @@ def test_nothing_of_the_user_and_its_terminal_is_inherited(
     seclude()
     assert "of the user" not in os.environ.values()
     assert os.environ["HOME"] == os.environ["XDG_CONFIG_HOME"] == "/proc/nonexistent"
+
+
+def test_tests_of_the_same_values_with_different_places_get_all_of_them() -> None:
+    halves = [part_in_torture("abcde", first=first) for first in (0, 1)]
+    always = [[each.values[0] for each in half if not each.marks] for half in halves]
+    assert always == [["a", "c", "e"], ["b", "d"]]
+    assert [[each.values[0] for each in half] for half in halves] == [list("abcde")] * 2
+
+
+def test_of_pairs_a_test_always_gets_each_row_and_each_column() -> None:
+    pairs = paired(dict.fromkeys("abc"), dict.fromkeys("xyz"))
+    always = [str(each.id).split("-") for each in pairs if not each.marks]
+    assert len(pairs) == 9 and len(always) == 5
+    assert [set(names) for names in zip(*always, strict=True)] == [set("abc"), set("xyz")]
+
+
+def test_a_case_that_fails_is_named() -> None:
+    with pytest.raises(ValueError, match="wrong") as caught, case("the third"):
+        raise ValueError("wrong")
+    assert caught.value.__notes__ == ["The case: the third"]

@@ -28,6 +28,7 @@ FOLDER_MARKS = {
     "registry/test_text": ("processes",),
     "terminal": ("processes", "screen", "tmux"),
     "test_imports": ("processes",),
+    "test_own_processes": ("processes",),
     "test_prepared": ("processes",),
     "test_real_tmux": ("processes", "tmux"),
     "torture": ("processes", "torture"),

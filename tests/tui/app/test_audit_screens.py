@@ -75,7 +75,9 @@ async def test_the_panel_shows_the_locks_and_goes_on_by_itself(files: Files) -> 
     async with opened(files) as (app, pilot):
         await press(app, pilot, "m")
         assert isinstance(app.screen, MetricsScreen)
-        assert "✓ lock waits, p99" in text_of(app)
+        # How long a lock is waited for depends on the machine.
+        assert "lock waits, p99" in text_of(app)
+        assert "✓ timeouts" in text_of(app)
         assert "TASK-1" in text_of(app)
         before = text_of(app)
         atomic_update_agent_status(files.registry(), "b", "blocked")
