@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from registry.agent_output import ProgressReport
 from registry.schema import UnreadDatabase
 from registry.text import shown_name
 from tui.details.last_report import report_json
@@ -13,6 +12,9 @@ from tui.model.roll import REVIEWER, AgentKey, AgentRow, RollCall, TaskRoll, pla
 from tui.model.verdicts import VERDICTS
 from tui.model.warnings import notices, workspace_place
 from tui.text.sanitize import age, fit, harmless, named, some, width
+
+if TYPE_CHECKING:
+    from registry.agent_output import ProgressReport
 
 SCHEMA = 2
 """The version of the JSON; increased when a field changes its meaning or is removed."""

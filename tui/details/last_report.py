@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from registry.agent_output import ProgressReport
-from registry.schema import AgentRecord
 from tui.text.sanitize import fit, harmless
+
+if TYPE_CHECKING:
+    from registry.agent_output import ProgressReport
+    from registry.schema import AgentRecord
 
 _READ_AT_MOST = 2000
 """How many characters of a message are looked at."""
@@ -44,4 +45,13 @@ def report_text(report: ProgressReport | None, cells: int | None = None) -> str:
 
 def report_json(report: ProgressReport | None) -> dict[str, Any] | None:
     """Returns a report as JSON; None (null) without a report."""
-    return None if report is None else asdict(report)
+    if report is None:
+        return None
+    # `dataclasses.asdict` would import more than the rest of `muster list`.
+    return {
+        "timestamp": report.timestamp,
+        "at": report.at,
+        "status": report.status,
+        "progress": report.progress,
+        "message": report.message,
+    }
