@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest.mark.structures import ParameterSet
 from textual.pilot import Pilot
 from textual.screen import Screen
 
 from tests.support.real_app import RealApp, crew_of, real_app
 from tests.support.real_tmux import RealTmux
-from tests.support.selection import in_torture
 from tests.support.workspaces import Files
 from tui.app.keymap import PLACES
 from tui.app.palette import Palette
@@ -115,8 +115,17 @@ def test_the_reflexes_are_typed_on_every_screen() -> None:
     assert screens >= in_keymap
 
 
-@pytest.mark.parametrize("reflex", [*REFLEXES, *in_torture(*RARER)])
-@pytest.mark.parametrize("way", WAYS)
+def marked(number: int, way: str, reflex: str) -> ParameterSet:
+    """Returns parameters; some of the harmless screens get each reflex only in the torture."""
+    asks = WAYS[way][0] is ConfirmScreen and reflex in REFLEXES
+    always = asks or reflex == list(REFLEXES)[number % len(REFLEXES)]
+    return pytest.param(way, reflex, marks=() if always else pytest.mark.torture)
+
+
+@pytest.mark.parametrize(
+    ("way", "reflex"),
+    [marked(number, way, word) for number, way in enumerate(WAYS) for word in REFLEXES | RARER],
+)
 async def test_a_reflex_does_no_harm(
     files: Files, server: RealTmux, attached: list[object], way: str, reflex: str
 ) -> None:

@@ -578,5 +578,5 @@ def test_a_session_is_leaked_a_minute_after_the_end_of_its_agent(
     judged = judge(record, Evidence(answered(own)), POLICY, NOW, may_linger=in_database)
     past = [ago for ago in (ended_ago, updated_ago) if ago is not None and ago >= 0]
     young = in_database and bool(past) and min(past) < POLICY.leak_grace
-    assert judged.verdict is (Verdict.FINISHED if young else Verdict.LEAKED)
+    assert judged.verdict is (ended(status) if young else Verdict.LEAKED)
     assert judged.session is own
