@@ -17,6 +17,7 @@ from tui.actions.evidence.action_evidence import ActionEvidence
 from tui.actions.evidence.collect import evidence_now
 from tui.actions.evidence.leftovers import find_survivors, why_not_recorded
 from tui.actions.evidence.origins import origin_of_ended, owner_of
+from tui.actions.evidence.other_agents import why_others_would_end
 from tui.actions.footprint import describe_servers, left_alone
 from tui.actions.kill_record import KillRecord
 from tui.actions.outcome import Result, StepOutcome
@@ -31,6 +32,7 @@ from tui.actions.preconditions import (
 from tui.host.process import process_kill, process_tree
 from tui.host.process.process_tree import Held, Identity, Origin, Process
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
+from tui.live.nearby_workspaces import NearbyWorkspaces
 from tui.progress import ProgressCallback, no_progress
 from tui.text.sanitize import some
 
@@ -55,8 +57,15 @@ def end_sessions(
     answer = tmux.ask()
     evidence = evidence_now(plan, answer)
     outcomes, targets = _sort(plan, evidence)
+    targets = _begun(plan, targets, answer, record, outcomes)
+    # A step that is not carried out ends no agent, so the agent's process is spared, too.
+    spared = replace(plan, steps=tuple(targets)).spared
+    targets = {
+        step: replace(target, origin=target.origin and replace(target.origin, spared=spared))
+        for step, target in targets.items()
+    }
     try:
-        known = _processes_of(targets, plan.spared)
+        known = _processes_of(targets, spared)
     except OSError as error:
         why = f"cannot list its processes: {error}"
         outcomes |= {step: StepOutcome(step.label, Result.FAILED, why) for step in targets}
@@ -64,13 +73,13 @@ def end_sessions(
     ended = _end_all(targets, tmux, answer, record, outcomes, progress)
     left = process_kill.end(
         [process for step in ended for process in known[step].processes],
-        [targets[step].origin or process_tree.sparing(plan.spared) for step in ended],
+        [targets[step].origin or process_tree.sparing(spared) for step in ended],
     )
     other_servers = describe_servers(known[step] for step in ended)
     survivors: Mapping[Step, str] = {}
     if ended:
         endings = {step: targets[step].ending for step in ended}
-        survivors = find_survivors(endings, tmux.ask(), plan.spared)
+        survivors = find_survivors(endings, tmux.ask(), spared)
     for step in ended:
         checked = _checked(step, targets[step], known, left)
         doubt = survivors.get(step, "")
@@ -181,6 +190,34 @@ def _ended_process(step: Step, plan: Plan) -> EndedSession:
     )
 
 
+def _begun(
+    plan: Plan,
+    targets: Mapping[Step, _Target],
+    answer: TmuxSnapshot,
+    record: KillRecord,
+    outcomes: dict[Step, StepOutcome],
+) -> dict[Step, _Target]:
+    """Logs that muster is about to end processes of agents without a session.
+
+    Returns:
+        The targets that may be ended. If one of these agents stays, other steps must not end it.
+    """
+    begun = {}
+    for step, target in targets.items():
+        if step.process is None or (why := record.begin(step, target.ending)) is None:
+            begun[step] = target
+        else:
+            outcomes[step] = StepOutcome(step.label, Result.FAILED, why)
+    if any(step.process is not None and step not in begun for step in plan.steps):
+        left = replace(plan, steps=tuple(begun))
+        sessions = {step: each.session for step, each in begun.items() if each.session is not None}
+        nearby = plan.nearby or NearbyWorkspaces()
+        for step, why in why_others_would_end(left, sessions, answer, nearby).items():
+            outcomes[step] = StepOutcome(step.label, Result.LEFT, why)
+            del begun[step]
+    return begun
+
+
 def _end_all(
     targets: Mapping[Step, _Target],
     tmux: Tmux,
@@ -198,7 +235,8 @@ def _end_all(
             # tmux does not answer, so each further command would only wait until its timeout.
             outcomes[step] = StepOutcome(step.label, Result.FAILED, f"not tried: {silent}")
             continue
-        if (why := record.begin(step, target.ending)) is not None:
+        why = record.begin(step, target.ending) if step.process is None else None
+        if why is not None:
             outcomes[step] = StepOutcome(step.label, Result.FAILED, why)
             continue
         refusals[step] = tmux.kill_session(target.session, answer) if target.session else None

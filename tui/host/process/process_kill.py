@@ -53,19 +53,20 @@ def end(
     while (left := survivors(known)) and time.monotonic() < deadline:
         _wait_for_one(left, deadline - time.monotonic())
     seen = {process.identity: process for process in known}
-    for _ in range(_ROUNDS):
-        # A stopped process cannot fork. So if a round finds no new process, all processes are
-        # stopped. Only a process that forks and ends faster than each scan can escape.
+    try:
+        for _ in range(_ROUNDS):
+            # A stopped process cannot fork. So if a round finds no new process, all processes are
+            # stopped. Only a process that forks and ends faster than each scan can escape.
+            for process in seen.values():
+                _send(process, signal.SIGSTOP)
+            new = [each for each in _since(seen.values(), origins) if each.identity not in seen]
+            if not new:
+                break
+            seen |= {process.identity: process for process in new}
+    finally:
+        # Without this, an interruption of the scan would leave processes stopped forever.
         for process in seen.values():
-            _send(process, signal.SIGSTOP)
-        new = [
-            process for process in _since(seen.values(), origins) if process.identity not in seen
-        ]
-        if not new:
-            break
-        seen |= {process.identity: process for process in new}
-    for process in seen.values():
-        _send(process, signal.SIGKILL)
+            _send(process, signal.SIGKILL)
     deadline = time.monotonic() + _KILL_PATIENCE
     while (left := survivors(seen.values())) and time.monotonic() < deadline:
         _wait_for_one(left, deadline - time.monotonic())

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from registry.audit import read_log
+from registry.audit import EndedSession, read_log
 from registry.schema.layout import Workspace
 from registry.sources import workspace_source
 from tests.support.agent_processes import Background, background, write_agents
@@ -23,8 +23,9 @@ from tests.support.workspaces import QUICK, read, row_of, stamp
 from tui.actions.audit_text import entry_details
 from tui.actions.execute import carry_out
 from tui.actions.footprint import weighed_kill
+from tui.actions.kill_record import KillRecord
 from tui.actions.outcome import Outcome, Result
-from tui.actions.plan import Plan
+from tui.actions.plan import Plan, Step
 from tui.actions.plan_complete import checked_complete
 from tui.host.process import process_kill, procfs
 from tui.host.process.process_tree import Process
@@ -546,6 +547,43 @@ def test_an_agent_in_a_terminal_that_another_agent_leads_does_not_end_with_it(
     finally:
         os.close(theirs)
         os.waitpid(outer, 0)
+
+
+@pytest.mark.parametrize("leaves", ["os.setsid(); ", ""], ids=["on its own", "in the terminal"])
+def test_an_agent_whose_step_fails_does_not_end_with_another(
+    server: RealTmux, processes: Background, monkeypatch: pytest.MonkeyPatch, leaves: str
+) -> None:
+    pid = nested(server, processes, "agent_outer", leaves)
+    written(processes, outer={"tmux_session": "agent_outer"}, inner={"cursor_pid": pid})
+    plan = planned(processes, server, "outer", "inner")
+    real = KillRecord.begin
+
+    def begin(self: KillRecord, step: Step, ending: EndedSession) -> str | None:
+        return (
+            "another program has the lock" if step.label == "inner" else real(self, step, ending)
+        )
+
+    monkeypatch.setattr(KillRecord, "begin", begin)
+    results = {each.label: each.result for each in carry_out(plan, server.client(), "").steps}
+    assert results == {"inner": Result.FAILED, "outer": Result.DONE if leaves else Result.LEFT}
+    assert runs(pid) and row_of(roll_of(processes, server), "inner").verdict is Verdict.LIVE
+
+
+def test_an_interrupted_kill_leaves_no_process_stopped(
+    server: RealTmux, processes: Background, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pid = processes.start("one", "ignore")
+    written(processes, one=pid)
+    plan = planned(processes, server, "one")
+
+    def interrupted(*_: object) -> tuple[Process, ...]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(process_kill, "TERM_GRACE", 0.1)
+    monkeypatch.setattr(process_kill, "_since", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(plan, server.client(), "")
+    until(lambda: not runs(pid), "the end of the process")
 
 
 def test_a_kill_of_both_ends_both(server: RealTmux, processes: Background) -> None:
