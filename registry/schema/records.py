@@ -262,8 +262,8 @@ class TaskRecord:
 
     @cached_property
     def with_pid(self) -> tuple[AgentRecord, ...]:
-        """The agents that are judged by their process, because they have no session."""
-        return tuple(agent for agent in self.agents if agent.pid is not None)
+        """The agents whose process must be looked up: the entry names its pid."""
+        return tuple(agent for agent in self.agents if agent.cursor_pid is not None)
 
     @cached_property
     def session_names(self) -> tuple[str, ...]:

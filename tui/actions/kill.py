@@ -14,6 +14,7 @@ from registry.audit import EndedSession
 from registry.dataclass import dataclass, replace
 from registry.text import shown_name
 from tui.actions.evidence.action_evidence import ActionEvidence
+from tui.actions.evidence.agent_process import why_not_gone
 from tui.actions.evidence.collect import evidence_now
 from tui.actions.evidence.leftovers import find_survivors, why_not_recorded
 from tui.actions.evidence.origins import origin_of_ended, owner_of
@@ -85,6 +86,9 @@ def end_sessions(
         doubt = survivors.get(step, "")
         if not doubt and step.writes and process_kill.survivors(known[step].doubted):
             doubt = why_not_recorded(step, plan.socket)
+        if not doubt and step.process is None:
+            why_running = why_not_gone(step)
+            doubt = "" if why_running is None else f"not recorded, because {why_running}"
         if doubt and checked.result is Result.DONE:
             checked = replace(checked, result=Result.FAILED, detail=f"{checked.detail}; {doubt}")
         more = other_servers(known[step]) + left_alone(known[step])

@@ -425,7 +425,7 @@ def _seen(
     names = state.record.session_names if state.record else ()
     sessions: tuple[object, ...] = tuple(map(answer.sessions.get, names))
     for agent in state.record.with_pid if state.record else ():
-        pid = agent.pid or 0
+        pid = agent.cursor_pid or 0
         sessions += (processes.seen.get(pid), processes.gone_since.get(pid))
     return (*sessions, *map(missing_since.get, names)) if missing_since else sessions
 

@@ -176,12 +176,12 @@ def expected_processes(
     """Returns how long each pid must be without a process until the process is proven gone.
 
     Returns:
-        Maps the pid of each agent without a session to this time in seconds.
+        Maps each pid of an agent in the registries to this time in seconds.
     """
     needed: dict[int, float] = {}
     for state in states:
         for agent in state.record.with_pid if state.record else ():
-            pid = agent.pid or 0
+            pid = agent.cursor_pid or 0
             needed[pid] = max(needed.get(pid, 0.0), proof_needed(agent, policy, now))
     return needed
 

@@ -53,12 +53,12 @@ def judge_process(
     zone, and setting the clock moves the start of each process. Only a missing process proves it.
 
     Args:
-        record: The agent's entry in the registry; it has `AgentRecord.pid`.
+        record: The agent's entry in the registry; it has `AgentRecord.cursor_pid`.
         evidence: The processes.
         policy: The times that a verdict needs.
         now: Seconds since the epoch.
     """
-    pid = record.pid or 0
+    pid = record.cursor_pid or 0
     process = evidence.seen.get(pid)
     if process is None:
         return _unknown(f"muster has not looked up its process {pid} yet")

@@ -92,6 +92,16 @@ def judge(
             ended, as with the agents of a database.
     """
     judgement = _judge(record, evidence, policy, now, reported)
+    if (
+        judgement.verdict is Verdict.ZOMBIE
+        and record.pid is None
+        and record.cursor_pid is not None
+    ):
+        # An agent with a session and a process is dead only if both are gone.
+        state, why, process = judge_process(record, evidence.processes, policy, now)
+        if state is not ProcessState.GONE:
+            why = why if process is None else f"its process {process.pid} runs"
+            return Judgement(Verdict.UNKNOWN, note=f"its session is gone, but {why}")
     if may_linger and judgement.verdict is Verdict.LEAKED and _just_ended(record, policy, now):
         return judgement._replace(verdict=_end_of(record), note=JUST_ENDED)
     is_missing = judgement.verdict is Verdict.ZOMBIE or is_doubted(

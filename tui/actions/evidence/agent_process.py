@@ -38,8 +38,8 @@ def why_not_as_planned(steps: Iterable[Step]) -> dict[Step, str]:
     for step in steps:
         if step.process is not None:
             why = _why_not_its_own(step)
-        elif step.row is not None and step.row.record.pid is not None:
-            why = _why_not_gone(step) if step.row.verdict is Verdict.ZOMBIE else None
+        elif step.row is not None and step.row.verdict is Verdict.ZOMBIE:
+            why = why_not_gone(step)
         else:
             continue
         if why is not None:
@@ -47,12 +47,12 @@ def why_not_as_planned(steps: Iterable[Step]) -> dict[Step, str]:
     return whys
 
 
-def _why_not_gone(step: Step) -> str | None:
-    """Returns why the process of a dead agent may run; None if it is gone."""
+def why_not_gone(step: Step) -> str | None:
+    """Returns why the process that a registry names for an agent may run; None if it is gone."""
     record = step.row.record if step.row is not None else None
-    if record is None or record.pid is None:
+    if record is None or record.cursor_pid is None:
         return None
-    pid = record.pid
+    pid = record.cursor_pid
     process = look_up([pid], {})[pid]
     # The process was missing when the plan was made, so one more look is enough.
     evidence = ProcessEvidence({pid: process}, {pid: 0.0}, time.monotonic())

@@ -130,7 +130,7 @@ def looked_at(plan: Plan, evidence: ActionEvidence) -> ActionEvidence:
         unwritable=_unwritable(plan),
         denied=denied_records(plan),
     )
-    if any(step.row is not None and step.row.record.pid is not None for step in plan.steps):
+    if any(step.row is not None and step.row.record.cursor_pid for step in plan.steps):
         # Imported late, because most plans have no such agents.
         from tui.actions.evidence.agent_process import why_not_as_planned
 

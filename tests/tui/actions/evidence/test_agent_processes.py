@@ -446,6 +446,30 @@ def test_a_second_kill_spares_what_the_first_one_spares(
     assert status_of(processes, "outer") == "terminated"
 
 
+def test_an_agent_with_a_session_and_a_process_is_dead_only_without_both(
+    server: RealTmux, processes: Background
+) -> None:
+    server.start("agent_keeper")
+    pid = processes.start("both")
+    both = {"cursor_pid": pid, "tmux_session": "agent_both"}
+    written(processes, both=both, keeper={"tmux_session": "agent_keeper"})
+    row = row_of(roll_of(processes, server), "both")
+    assert row.verdict is Verdict.UNKNOWN and f"its process {pid} runs" in row.note
+    processes.end(pid)
+    assert row_of(roll_of(processes, server), "both").verdict is Verdict.ZOMBIE
+
+
+def test_a_kill_of_a_session_whose_agents_process_still_runs_is_not_recorded(
+    server: RealTmux, processes: Background
+) -> None:
+    server.start("agent_both")
+    pid = processes.start("both", logs=False)
+    written(processes, both={"cursor_pid": pid, "tmux_session": "agent_both"})
+    (step,) = killed(processes, server, "both").steps
+    assert step.result is Result.FAILED and f"its process {pid} runs" in step.detail
+    assert status_of(processes, "both") == "running"
+
+
 def test_a_leaked_process_that_an_unknown_agent_has_too_is_not_ended(
     server: RealTmux, processes: Background
 ) -> None:
