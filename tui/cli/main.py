@@ -31,6 +31,7 @@ COMMANDS: dict[str, Command] = {
     "list": Command("", "print the roll call once, as a table or as JSON"),
     "show": Command("AGENT", "print everything about one agent"),
     "tail": Command("AGENT", "print an agent's last reports, findings and log lines"),
+    "attach": Command("AGENT", "go into the session of an agent"),
     "watch": Command("", "print a line for every change, for scripts"),
     "kill": Command("NAME...", "end the sessions and processes of agents"),
     "complete": Command("AGENT...", "give agents, or all zombies, a terminal status"),

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any, TextIO, cast
 
 from registry.errors import WorkspaceNotFoundError
+from registry.text import shown_name
 from tui.errors import UsageError
 from tui.text.sanitize import harmless, inert
 
@@ -108,6 +109,28 @@ def harmless_output() -> Iterator[None]:
 def on_terminal() -> bool:
     """Returns whether the monitor can be opened; Textual draws on standard error."""
     return sys.stdin.isatty() and is_terminal(sys.stdout) and is_terminal(sys.stderr)
+
+
+def need_screen(what: str, remedy: str = "") -> None:
+    """Checks that a screen can be shown.
+
+    Args:
+        what: What needs the screen, for example "the monitor".
+        remedy: What the user can do without a screen; may be empty.
+
+    Raises:
+        UsageError: muster does not run on a terminal, or the terminal cannot show a screen.
+    """
+    from tui.host.terminfo import has_cursor_addressing
+
+    if not on_terminal():
+        raise UsageError(f"{what} needs a terminal{remedy and f'; without one, {remedy}'}")
+    terminal = os.environ.get("TERM", "")
+    if not has_cursor_addressing(terminal):
+        raise UsageError(
+            f"{what} needs a terminal that can place the cursor; TERM={shown_name(terminal, 40)} "
+            f"cannot: set TERM to the type of this terminal{remedy and f', or {remedy}'}"
+        )
 
 
 def say(lines: Iterable[str], *, to_stderr: bool = False) -> None:

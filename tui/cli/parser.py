@@ -14,28 +14,11 @@ from tui.errors import UsageError
 from tui.text.sanitize import harmless
 
 # The options of all commands that take a value. So a value is not taken for the command.
-_TAKES_VALUE = frozenset(
-    [
-        "-L",
-        "-S",
-        "-n",
-        "-w",
-        "--as",
-        "--config",
-        "--id",
-        "--only",
-        "--parent",
-        "--progress",
-        "--prompt",
-        "--reason",
-        "--sort",
-        "--status",
-        "--task",
-        "--where",
-        "--without-agents",
-        "--workspace",
-    ]
-)
+_TAKES_VALUE = {
+    "-L", "-S", "-n", "-w", "--as", "--config", "--id", "--only", "--parent", "--progress",
+    "--prompt", "--reason", "--sort", "--status", "--task", "--where", "--without-agents",
+    "--workspace",
+}  # fmt: skip
 
 # An option that takes a value, except for this command.
 _FLAG_OF = {"--task": "kill"}
@@ -197,6 +180,9 @@ def make_parser(
 
 
 # Shared arguments
+
+AGENT_HELP = "the id of an agent, or the beginning of its id or type if only one agent matches"
+"""The help of the argument AGENT of commands that change nothing."""
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:

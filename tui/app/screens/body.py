@@ -218,7 +218,8 @@ class Body(Container):
     async def _go_there(
         self, tmux: Tmux, line: Line | None, roll: RollCall, read_only: bool
     ) -> None:
-        from tui.app.terminal.attach import NowhereToGoError, attach
+        from tui.actions.attach import NowhereToGoError
+        from tui.app.terminal.attach import attach
 
         try:
             message = await attach(self.app, tmux, line, roll.evidence, read_only=read_only)

@@ -6,9 +6,8 @@ import argparse
 import os
 
 from tui.cli.context import find, set_aside_of, settings_of, socket_of
-from tui.cli.output import on_terminal
+from tui.cli.output import need_screen
 from tui.cli.parser import add_screen, add_settings, add_socket, add_workspaces
-from tui.errors import UsageError
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,8 +27,7 @@ def run(options: argparse.Namespace) -> int:
     notices: list[str] = []
     workspaces = find(options, notices.append)
     socket = socket_of(options)
-    if not on_terminal():
-        raise UsageError("the monitor needs a terminal; without one, use `muster list`")
+    need_screen("the monitor", "use `muster list`")
     from tui.config.load import policy_from
 
     settings = settings_of(options)
