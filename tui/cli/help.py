@@ -71,7 +71,7 @@ environment:
                      times that verdicts need, in seconds; they replace the settings
   MUSTER_CONFIG      the settings file
   TMUX, TMUX_TMPDIR  the socket, as for tmux; -L and -S replace it
-  NO_COLOR           no colours in the monitor
+  NO_COLOR           no colours
 
 files, in a workspace:
   registry/GLOBAL_REGISTRY.json      all tasks and agents

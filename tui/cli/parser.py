@@ -15,9 +15,9 @@ from tui.text.sanitize import harmless
 
 # The options of all commands that take a value. So a value is not taken for the command.
 _TAKES_VALUE = {
-    "-L", "-S", "-n", "-w", "--as", "--config", "--id", "--only", "--parent", "--progress",
-    "--prompt", "--reason", "--sort", "--status", "--task", "--where", "--without-agents",
-    "--workspace",
+    "-L", "-S", "-n", "-w", "--as", "--color", "--columns", "--config", "--id", "--only",
+    "--parent", "--progress", "--prompt", "--reason", "--sort", "--status", "--task", "--where",
+    "--without-agents", "--workspace",
 }  # fmt: skip
 
 # An option that takes a value, except for this command.
