@@ -22,7 +22,7 @@ _DEEPEST = 20
 
 # The cells that the last column gets, before the ids are cut. Ids are cut to no less than the
 # second number.
-_LAST_AT_LEAST, _ID_AT_LEAST = 24, 16
+_LAST_AT_LEAST, _ID_AT_LEAST = 24, 24
 
 _GAP = "  "
 
@@ -99,7 +99,10 @@ COLUMNS: Mapping[str, Column] = {
     "note": Column(lambda entry: harmless(entry.row.note) or "-"),
     "report": Column(_report),
 }
-"""All columns, by their names. The name is also the title."""
+"""All columns, by their names."""
+
+# The titles that are not the names.
+_TITLES = {"progress": "PROG"}
 
 TABLE = ("verdict", "agent", "status", "progress", "heard", "report")
 """The columns of the table."""
@@ -125,7 +128,8 @@ class Table:
         self, names: Sequence[str], rows: Iterable[Sequence[str]], columns: int | None, indent: str
     ) -> None:
         self._names, self._columns, self._indent = names, columns, indent
-        cells = [[name.upper() for name in names], *rows]
+        self._titles = [_TITLES.get(name, name.upper()) for name in names]
+        cells = [self._titles, *rows]
         self._widths = [max(map(width, column)) for column in zip(*cells, strict=True)]
         if columns is not None and "agent" in names:
             last = min(self._widths[-1], _LAST_AT_LEAST)
@@ -136,7 +140,7 @@ class Table:
 
     def title(self) -> str:
         """Returns the line with the names of the columns."""
-        line = self.line([name.upper() for name in self._names])
+        line = self.line(self._titles)
         return StyledLine(line, len(self._indent), len(line), "bold")
 
     def line(self, cells: Sequence[str], verdict: Verdict | None = None) -> str:

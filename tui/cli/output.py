@@ -36,7 +36,8 @@ _WITHOUT = str.maketrans({"…": "...", "→": "->", "▸": ">", "·": "-"})
 
 # The codes of styles, as the terminal's own colours. The names are those of `tui.model.verdicts`.
 _CODES = {
-    "$success": 32, "$warning": 33, "$error": 31, "$accent": 35, "$secondary": 36,
+    "$success": 32, "$warning": 33, "$error": 31, "$failed": 31, "$accent": 35,
+    "$primary": 34, "$secondary": 36,
     "bold": 1, "dim": 2, "italic": 3,
 }  # fmt: skip
 

@@ -58,7 +58,7 @@ def words(roll: RollCall, *names: str, order: Order | None = None) -> list[list[
 
 def test_a_flat_list_has_one_line_an_agent_with_as_many_words_as_columns() -> None:
     assert words(ROLL, *FLAT) == [
-        [name.upper() for name in FLAT],
+        ["VERDICT", "AGENT", "TYPE", "TASK", "STATUS", "PROG", "HEARD", "SESSION", "REPORT"],
         ["live", "a-1", "tester", "TASK-1", "running", "40", "60", "agent_a-1", "a-1 digs on"],
         ["finished", "b\\x202", "tester", "TASK-1", "completed", "-", "60", "agent_b\\x202",
          "b 2 digs on"],
@@ -138,7 +138,7 @@ def listed(files: Files, *arguments: str, **environment: str) -> Done:
 
 def test_the_table_has_the_last_reports(files: Files) -> None:
     done = listed(files)
-    assert re.search(r"VERDICT +AGENT +STATUS +PROGRESS +HEARD +REPORT\n", done.stdout)
+    assert re.search(r"VERDICT +AGENT +STATUS +PROG +HEARD +REPORT\n", done.stdout)
     assert re.search(r"finished +old-2 .*  It is mended\n", done.stdout)
 
 
