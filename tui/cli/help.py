@@ -55,6 +55,7 @@ none, muster uses all workspaces that the orchestrator knows."""
 
 _EXAMPLES = (
     ("muster", "the monitor on the nearest workspace"),
+    ("muster --where verdict:zombie,stalled", "the monitor, with only these agents"),
     ("muster -L work ~/one ~/two", "two workspaces, and the tmux server of that name"),
     ("muster list --where verdict:zombie,stalled", "agents with a problem, without a screen"),
 )

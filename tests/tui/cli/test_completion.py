@@ -46,7 +46,8 @@ def test_commands_are_offered_first(files: Files) -> None:
 def test_options_are_those_of_the_command(files: Files) -> None:
     assert offered(files, "list", "--s") == ["--sort"]
     assert offered(files, "tail", "--f") == ["--follow"]
-    assert offered(files, "--s") == []
+    assert offered(files, "--s") == ["--sort"]
+    assert offered(files, "--f") == []
     assert "--words" not in offered(files, "completion", "-")
 
 
