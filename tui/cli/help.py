@@ -114,6 +114,11 @@ def _environment() -> str:
     return _ENVIRONMENT.format(workspaces=ENVIRONMENT_VARIABLE, times=times)
 
 
+def codes_of(page: Page) -> str:
+    """Returns the meaning of the exit codes of a command."""
+    return page.codes or _CODES
+
+
 def epilog(page: Page) -> str:
     """Returns the text below the options: examples, exit codes and `more`."""
     parts = []
@@ -121,5 +126,5 @@ def epilog(page: Page) -> str:
         wide = max(len(example) for example, _ in page.examples) + 2
         lines = (f"  {example:{wide}}{says}".rstrip() for example, says in page.examples)
         parts.append("\n".join(("examples:", *lines)))
-    parts.append(f"exit codes:\n  {page.codes or _CODES}")
+    parts.append(f"exit codes:\n  {codes_of(page)}")
     return "\n\n".join(filter(None, (*parts, page.more)))
