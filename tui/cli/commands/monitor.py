@@ -14,7 +14,7 @@ from tui.errors import UsageError
 if TYPE_CHECKING:
     from tui.view.view import View
 
-ORDERS = ("tree", "urgency", "age", "progress", "cpu", "memory")
+ORDERS = ("tree", "urgency", "age", "progress", "cpu", "memory", "heard", "status")
 """The orders of `tui.view.view.Sort`, whose import takes long."""
 
 
