@@ -35,7 +35,8 @@ ENVIRONMENT = {
 """Variables that replace the user's values."""
 
 _UNSET = (
-    *("COLUMNS", "FORCE_COLOR", "LINES", "NO_COLOR", "TMUX", "TMUX_PANE"),
+    *("COLUMNS", "EDITOR", "FORCE_COLOR", "LINES", "NO_COLOR", "PAGER", "TMUX", "TMUX_PANE"),
+    "VISUAL",
     *(DEFAULT_VARIABLE, ENVIRONMENT_VARIABLE),
 )
 

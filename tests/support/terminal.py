@@ -11,7 +11,7 @@ import subprocess
 import sys
 import termios
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.support.own_processes import start_of_this
@@ -36,7 +36,7 @@ def until(condition: Callable[[], bool], what: str, seconds: float = 30.0) -> No
             raise AssertionError(f"not within {seconds:g} s: {what}")
 
 
-def on_pty(arguments: list[str]) -> tuple[int, subprocess.Popen[bytes]]:
+def on_pty(arguments: list[str], **variables: str) -> tuple[int, subprocess.Popen[bytes]]:
     """Runs muster on a pseudo-terminal of 80x24; returns the test's end of it, and the process."""
     ours, theirs = pty.openpty()
     fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
@@ -44,10 +44,21 @@ def on_pty(arguments: list[str]) -> tuple[int, subprocess.Popen[bytes]]:
     process = subprocess.Popen(
         [*MUSTER, *arguments],
         stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
-        env=environment | {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"},
+        env=environment | {"TERM": "xterm-256color", "COLUMNS": "80", "LINES": "24"} | variables,
     )  # fmt: skip
     os.close(theirs)
     return ours, process
+
+
+def said_on_pty(arguments: list[str], **variables: str) -> tuple[int, str]:
+    """Runs muster on a pseudo-terminal; returns its exit code, and what it wrote."""
+    ours, process = on_pty(arguments, **variables)
+    said = b""
+    # The end of the terminal is an error when the last program has closed it.
+    with suppress(OSError), open(ours, "rb", buffering=0) as terminal:
+        while more := terminal.read(4096):
+            said += more
+    return process.wait(30), said.decode().replace("\r\n", "\n")
 
 
 class Terminal:

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.real_tmux import RealTmux
-from tests.support.terminal import MUSTER, Terminal, terminal, until
+from tests.support.terminal import MUSTER, Terminal, said_on_pty, terminal, until
 from tests.support.tmux_dialects import Dialect, forget_duration, speak
 
 SHELL = r"printf 'deep in the agent\n'; while read -r line; do echo \"heard $line\"; done"
@@ -186,6 +186,123 @@ def client_of(
         yield outer
     finally:
         outer.tmux("kill-server")
+
+
+@pytest.mark.parametrize("read_only", [False, True])
+def test_the_command_attaches_and_ends_when_one_detaches(
+    server: RealTmux, tmp_path: Path, read_only: bool
+) -> None:
+    deployed(server)
+    words = ["attach", "here", *["--read-only"][: int(read_only)], "-S", str(server.socket)]
+    with terminal(tmp_path, [*words, "-w", str(workspace_of(tmp_path))], 80, 24) as screen:
+        screen.shows("deep in the agent", "muster: press C-b d to return")
+        screen.type("from muster")
+        screen.press("Enter")
+        if not read_only:
+            screen.shows("heard from muster")
+        presses(screen, "C-b", "d")
+        assert screen.exit_code() == 0
+    assert ("heard" in server.run("capture-pane", "-p", "-t", "agent_here-1:")) is not read_only
+    assert server.run("show-options", "-v", "-t", "agent_here-1:", "detach-on-destroy") == "on"
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "says"),
+    [
+        (["gone-2"], 1, "gone-2 has no session on this host: the agent is "),
+        (["e"], 2, "no agent 'e' in the registries"),
+        ([], 2, "missing: AGENT"),
+    ],
+)
+def test_the_command_says_why_it_attaches_nowhere(
+    server: RealTmux, tmp_path: Path, words: list[str], code: int, says: str
+) -> None:
+    deployed(server)
+    place = ["-S", str(server.socket), "-w", str(workspace_of(tmp_path))]
+    ended, said = said_on_pty(["attach", *words, *place])
+    assert (ended, said.count("\n")) == (code, 1 + ("did you mean" in said))
+    assert says in said
+
+
+def test_a_suspended_client_suspends_the_command_and_fg_continues_both(
+    server: RealTmux, tmp_path: Path
+) -> None:
+    deployed(server)
+    attach = shlex.join(
+        [*MUSTER, "attach", "here-1", "-S", str(server.socket), "-w", str(workspace_of(tmp_path))]
+    )
+    shell = Terminal(tmp_path / "outer")
+    shell.tmux(
+        "new-session", "-d", "-x", "80", "-y", "24", "--",
+        "env", "-u", "TMUX", "PS1=ready$ ", "bash", "--norc", "-i",
+    )  # fmt: skip
+    try:
+        shell.shows("ready$")
+        shell.type(attach)
+        shell.press("Enter")
+        shell.shows("deep in the agent")
+        presses(shell, "C-b", "C-z")
+        shell.shows("Stopped")
+        shell.type("fg")
+        shell.press("Enter")
+        shell.shows("deep in the agent")
+        shell.type("back")
+        shell.press("Enter")
+        shell.shows("heard back")
+        presses(shell, "C-b", "d")
+        shell.shows("[detached")
+    finally:
+        shell.tmux("kill-server")
+
+
+def test_a_signal_ends_the_command_and_leaves_the_agent(server: RealTmux, tmp_path: Path) -> None:
+    deployed(server)
+    place = ["-S", str(server.socket), "-w", str(workspace_of(tmp_path))]
+    with terminal(tmp_path, ["attach", "here-1", *place], 80, 24) as screen:
+        screen.shows("deep in the agent")
+        pid = int(screen.tmux("display-message", "-p", "-t", "%0", "#{pane_pid}"))
+        os.kill(pid, signal.SIGTERM)
+        screen.exit_code()
+        until(lambda: clients(server) == [], "the client is gone")
+    assert server.names() == {"agent_here-1"}
+
+
+def test_in_the_server_of_the_session_the_command_switches_the_client(
+    server: RealTmux, tmp_path: Path
+) -> None:
+    workspace = workspace_of(tmp_path)
+    deployed(server)
+    server.start("desk", "exec bash --norc -i")
+    with client_of(server, tmp_path / "outer", "desk") as screen:
+        until(lambda: clients(server) == ["desk"], "the client")
+        screen.type(shlex.join([*MUSTER, "attach", "here", "-w", str(workspace)]))
+        screen.press("Enter")
+        screen.shows("deep in the agent")
+        assert clients(server) == ["agent_here-1"]
+        presses(screen, "C-b", "L")
+        screen.shows("To come back here, press the tmux prefix and L.")
+
+
+@pytest.mark.parametrize("words", [[], ["attach", "here-1"], ["demo"]], ids=" ".join)
+@pytest.mark.parametrize("kind", ["dumb", "glasstty"])
+def test_a_terminal_that_cannot_place_the_cursor_is_refused(
+    server: RealTmux, tmp_path: Path, words: list[str], kind: str
+) -> None:
+    deployed(server)
+    place = ["--config", os.devnull]
+    if words != ["demo"]:
+        place = ["-S", str(server.socket), *(["-w"] if words else []), str(workspace_of(tmp_path))]
+    terminfo = tmp_path / "terminfo"
+    if kind != "dumb":
+        entry = tmp_path / "entry"
+        entry.write_text("glasstty|a terminal without cup, am, cols#80, cr=^M, ind=^J,\n")
+        done = subprocess.run(["tic", "-o", str(terminfo), str(entry)], capture_output=True)
+        assert done.returncode == 0, done.stderr
+    settings = {"TERM": kind, "TERMINFO": str(terminfo)}
+    ended, said = said_on_pty([*words, *place], **settings)
+    assert ended == 2
+    assert f"needs a terminal that can place the cursor; TERM={kind} cannot: set TERM" in said
+    assert "\x1b" not in said and said.count("\n") == 1
 
 
 @contextmanager

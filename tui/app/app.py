@@ -35,6 +35,7 @@ from tui.app.widgets.progress_line import opening_workers
 from tui.app.widgets.toasts import ToastHandler
 from tui.config.settings import Settings
 from tui.text.sanitize import harmless
+from tui.view.view import View
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -83,6 +84,7 @@ class MusterApp(App[None]):
         live: The object that delivers the roll calls. The caller starts and stops this object.
         settings: The settings; None for the defaults.
         notices: Messages to show when the app has started.
+        view: The filter and the sort order at the start.
 
     Attributes:
         roll_screen: The main screen.
@@ -127,6 +129,7 @@ class MusterApp(App[None]):
         live: LiveRoll,
         settings: Settings | None = None,
         notices: Sequence[str] = (),
+        view: View = View(),  # noqa: B008 - frozen
     ) -> None:
         super().__init__(driver_class=ClearingDriver)
         self._notices = notices
@@ -150,7 +153,7 @@ class MusterApp(App[None]):
         self._held_toasts: deque[Callable[[], None]] = deque(maxlen=_TOASTS_AT_MOST)
         self._homes = tuple(workspace.path for workspace in workspaces)
         self._notifier = Notifier(self, self._settings.notify)
-        self.roll_screen = RollScreen(workspaces, live, self._settings, self._notifier.see)
+        self.roll_screen = RollScreen(workspaces, live, self._settings, self._notifier.see, view)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Returns the colours of muster that Textual's themes do not define."""

@@ -22,6 +22,7 @@ from tui.host.tmux import Tmux
 from tui.host.tmux_types import CONSIDER_ALL, SetAside
 from tui.live.collector import LiveRoll
 from tui.model.policy import Policy
+from tui.view.view import View
 
 if TYPE_CHECKING:
     from tui.app.app import MusterApp
@@ -47,6 +48,7 @@ def run_monitor(
     on_hangup: Callable[[], object] = lambda: None,
     notices: Sequence[str] = (),
     set_aside: SetAside = CONSIDER_ALL,
+    view: View = View(),  # noqa: B008 - frozen
 ) -> int:
     """Runs the monitor on this terminal until the user quits.
 
@@ -58,6 +60,7 @@ def run_monitor(
         on_hangup: Called before the process ends because the terminal disappeared.
         notices: Messages to show when the monitor has started.
         set_aside: Other tmux servers that muster ignores.
+        view: The filter and the sort order at the start.
 
     Returns:
         The exit code.
@@ -88,7 +91,7 @@ def run_monitor(
             if problems := key_problems(settings.keys):
                 raise SettingsError(settings.source, problems)
             settings = replace(settings, keys=effective_keys(settings.keys))
-        return _run(MusterApp(workspaces, live, settings, notices), on_hangup)
+        return _run(MusterApp(workspaces, live, settings, notices, view), on_hangup)
     finally:
         live.stop()
 

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 from registry.schema import UnreadDatabase
 from registry.text import shown_name
+from tui.cli.format_columns import WITHOUT_REPORTS, Entry, Table, cells_of, cut
+from tui.cli.output import StyledLine
 from tui.details.last_report import report_json
-from tui.model.roll import REVIEWER, AgentKey, AgentRow, RollCall, TaskRoll, place_of
+from tui.model.roll import AgentKey, AgentRow, RollCall, TaskRoll, Verdict
 from tui.model.verdicts import VERDICTS
 from tui.model.warnings import notices, workspace_place
-from tui.text.sanitize import age, fit, harmless, named, some, width
+from tui.text.sanitize import harmless, some
 
 if TYPE_CHECKING:
     from registry.agent_output import ProgressReport
@@ -19,8 +21,7 @@ if TYPE_CHECKING:
 SCHEMA = 2
 """The version of the JSON; increased when a field changes its meaning or is removed."""
 
-# The deepest level that is indented. Ten thousand levels would make lines too wide.
-_DEEPEST = 20
+_WARNING = "$warning bold"
 
 
 def roll_json(
@@ -154,7 +155,12 @@ def _agent_json(row: AgentRow) -> dict[str, Any]:
 
 
 def roll_table(
-    roll: RollCall, now: float, columns: int | None, filtered: str = ""
+    roll: RollCall,
+    now: float,
+    columns: int | None,
+    filtered: str = "",
+    names: Sequence[str] = WITHOUT_REPORTS,
+    reports: Mapping[AgentKey, ProgressReport] | None = None,
 ) -> Iterator[str]:
     """Yields the roll call as lines of text.
 
@@ -163,57 +169,64 @@ def roll_table(
         now: Seconds since the epoch.
         columns: The largest width of a line, in cells; None for no limit.
         filtered: The filter in words, if `roll` is a part; empty for the whole roll call.
+        names: The names of the columns of agents.
+        reports: The last report of each agent; None if the reports were not read.
     """
     counts = ", ".join(
         f"{roll.counts[verdict]} {verdict}" for verdict in VERDICTS if roll.counts[verdict]
     )
     without = "no agents" if roll.agents_known else "agents unknown"
-    yield _cut(f"{harmless(roll.host)}: {counts or without}", columns)
+    yield cut(f"{harmless(roll.host)}: {counts or without}", columns)
     if roll.unreadable:
-        yield _cut(f"! {some(roll.unreadable, 'registry', 'registries')} unreadable", columns)
+        line = cut(f"! {some(roll.unreadable, 'registry', 'registries')} unreadable", columns)
+        yield StyledLine(line, 0, len(line), _WARNING)
     if not roll.orphans_known:
-        yield _cut("orphans: unknown; a registry that may list them was not read", columns)
-    yield _cut(f"tmux: {roll.answer.state} ({harmless(roll.answer.detail)})", columns)
+        yield cut("orphans: unknown; a registry that may list them was not read", columns)
+    yield cut(f"tmux: {roll.answer.state} ({harmless(roll.answer.detail)})", columns)
     # Never cut: a warning ends with the remedy.
-    yield from (f"! {harmless(notice)}" for notice in notices(roll))
+    for notice in notices(roll):
+        line = f"! {harmless(notice)}"
+        yield StyledLine(line, 0, len(line), _WARNING)
     if filtered:
         shown = some(len(tuple(roll.agents())), "agent")
         orphans = f" and {some(len(roll.orphans), 'orphan')}" if roll.orphans else ""
-        yield _cut(f"shown: {shown}{orphans}; {harmless(filtered)}", columns)
-    rows = [_cells(row, now) for row in roll.agents()]
-    widths = [
-        max((width(cell) for cell in column), default=0) for column in zip(*rows, strict=True)
-    ]
-    for workspace in roll.workspaces:
+        yield cut(f"shown: {shown}{orphans}; {harmless(filtered)}", columns)
+    cells = {
+        row.key: cells_of(Entry(row, task, (reports or {}).get(row.key), now), names)
+        for task in roll.tasks()
+        for row in task.agents
+    }
+    table = Table(names, cells.values(), columns, "    ")
+    if cells:
         yield ""
-        yield _cut(workspace_place(workspace, columns), columns)
+        yield table.title()
+    for number, workspace in enumerate(roll.workspaces):
+        if number or not cells:
+            yield ""
+        place = cut(workspace_place(workspace, columns), columns)
+        yield StyledLine(place, 0, len(place), "bold")
         if workspace.error:
-            yield _cut(f"  error: {harmless(workspace.error)}", columns)
+            yield cut(f"  error: {harmless(workspace.error)}", columns)
         if workspace.hot_journal:
-            yield _cut(f"  global registry: {harmless(workspace.hot_journal)}", columns)
+            yield cut(f"  global registry: {harmless(workspace.hot_journal)}", columns)
         for task in workspace.tasks:
-            yield _cut(f"  {_task_title(task)}", columns)
+            yield cut(f"  {_task_title(task)}", columns)
             if task.state.error:
-                yield _cut(f"    error: {harmless(task.state.error)}", columns)
+                yield cut(f"    error: {harmless(task.state.error)}", columns)
             if task.state.hot_journal:
-                yield _cut(f"    {harmless(task.state.hot_journal)}", columns)
+                yield cut(f"    {harmless(task.state.hot_journal)}", columns)
             for warning in task.state.record.warnings if task.state.record else ():
-                yield _cut(f"    warning: {harmless(warning)}", columns)
+                yield cut(f"    warning: {harmless(warning)}", columns)
             for row in task.agents:
-                cells = _cells(row, now)
-                fitted = (fit(cell, wide) for cell, wide in zip(cells, widths, strict=True))
-                yield _cut("    " + "  ".join(fitted).rstrip(), columns)
+                yield table.line(cells[row.key], row.verdict)
                 if row.name_reused_by is not None:
-                    yield _cut(f"      ! {harmless(row.note)}", columns)
+                    yield cut(f"      ! {harmless(row.note)}", columns)
     if roll.orphans:
         yield ""
-        yield _cut("orphaned sessions", columns)
+        yield cut("orphaned sessions", columns)
         for session in roll.orphans:
-            yield _cut(f"    orphan  {shown_name(session.name)}", columns)
-
-
-def _cut(line: str, columns: int | None) -> str:
-    return fit(line, columns).rstrip() if columns else line
+            line = cut(f"    {Verdict.ORPHAN}  {shown_name(session.name)}", columns)
+            yield StyledLine(line, 4, 4 + len(Verdict.ORPHAN), VERDICTS[Verdict.ORPHAN].style)
 
 
 def _task_title(task: TaskRoll) -> str:
@@ -226,18 +239,3 @@ def _task_title(task: TaskRoll) -> str:
     if task.phase:
         title += f"  {task.phase}"
     return f"{title}  {harmless(description)}" if description else title
-
-
-def _cells(row: AgentRow, now: float) -> tuple[str, ...]:
-    record = row.record
-    progress = "-" if record.progress is None else f"{min(max(record.progress, 0), 100):.0f}%"
-    reviewer = f" {REVIEWER}" if record.is_reviewer else ""
-    last_activity = None if row.last_activity is None else now - row.last_activity
-    return (
-        row.verdict.value,
-        "  " * min(row.level, _DEEPEST) + named(record.id, 128) + reviewer,
-        harmless(record.status or "-", 20),
-        f"{progress:>4}",
-        f"{age(last_activity):>4}",
-        place_of(row),
-    )

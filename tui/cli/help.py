@@ -55,6 +55,7 @@ none, muster uses all workspaces that the orchestrator knows."""
 
 _EXAMPLES = (
     ("muster", "the monitor on the nearest workspace"),
+    ("muster --where verdict:zombie,stalled", "the monitor, with only these agents"),
     ("muster -L work ~/one ~/two", "two workspaces, and the tmux server of that name"),
     ("muster list --where verdict:zombie,stalled", "agents with a problem, without a screen"),
 )
@@ -71,7 +72,7 @@ environment:
                      times that verdicts need, in seconds; they replace the settings
   MUSTER_CONFIG      the settings file
   TMUX, TMUX_TMPDIR  the socket, as for tmux; -L and -S replace it
-  NO_COLOR           no colours in the monitor
+  NO_COLOR           no colours
 
 files, in a workspace:
   registry/GLOBAL_REGISTRY.json      all tasks and agents
@@ -113,6 +114,11 @@ def _environment() -> str:
     return _ENVIRONMENT.format(workspaces=ENVIRONMENT_VARIABLE, times=times)
 
 
+def codes_of(page: Page) -> str:
+    """Returns the meaning of the exit codes of a command."""
+    return page.codes or _CODES
+
+
 def epilog(page: Page) -> str:
     """Returns the text below the options: examples, exit codes and `more`."""
     parts = []
@@ -120,5 +126,5 @@ def epilog(page: Page) -> str:
         wide = max(len(example) for example, _ in page.examples) + 2
         lines = (f"  {example:{wide}}{says}".rstrip() for example, says in page.examples)
         parts.append("\n".join(("examples:", *lines)))
-    parts.append(f"exit codes:\n  {page.codes or _CODES}")
+    parts.append(f"exit codes:\n  {codes_of(page)}")
     return "\n\n".join(filter(None, (*parts, page.more)))

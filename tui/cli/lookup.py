@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
+from registry.dataclass import replace
 from registry.errors import BusyRegistryError, RegistryError
 from registry.schema import GlobalTask, Workspace
 from registry.snapshots import BUSY_TIMEOUT, when_free, while_busy
@@ -16,7 +17,8 @@ from registry.text import choices, quoted_name, shown_name
 from tui.cli.output import DONE, NOT_ALL_DONE, complain
 from tui.errors import UsageError
 from tui.host.tmux_types import TmuxState
-from tui.model.roll import RollCall
+from tui.model.roll import AgentRow, RollCall
+from tui.model.select import meant_ids, row_meant, too_many
 from tui.model.warnings import doubts_of, notices
 
 
@@ -121,6 +123,45 @@ def task_with(
     raise UsageError(message + _unread_databases(workspaces))
 
 
+def agent_with(
+    workspaces: tuple[Workspace, ...], word: str, task_id: str | None = None
+) -> tuple[TaskSource, str]:
+    """Returns the only agent that a user can mean with a word: its task and its id.
+
+    Args:
+        workspaces: The workspaces to search.
+        word: The agent's id, or the beginning of the id or of the type.
+        task_id: The task's id; None to search all tasks. The agent's id need not be listed in this
+            task.
+
+    Raises:
+        UsageError: No agent matches, or more than one.
+        BusyRegistryError: See `task_with`.
+    """
+    task, problem = None, None
+    try:
+        task = task_with(workspaces, word, task_id)
+        if task_id is None:
+            return task, word
+    except UsageError as error:
+        if task_id is not None:
+            raise
+        problem = error
+    agents: list[tuple[str, str]] = []
+    for each in tasks_in(workspaces) if task is None else (task,):
+        with contextlib.suppress(RegistryError, OSError):
+            agents += [(agent.id, agent.type) for agent in each.read().record.agents]
+    ids = meant_ids(word, agents)
+    if len(ids) > 1:
+        raise UsageError(too_many(word, ids))
+    if ids and ids != [word]:
+        return task_with(workspaces, ids[0], task_id), ids[0]
+    if problem is not None:
+        raise problem
+    assert task is not None
+    return task, word
+
+
 def _unread(errors: Mapping[Path, OSError | RegistryError]) -> str:
     def why(error: OSError | RegistryError) -> str:
         reason = error.reason if isinstance(error, RegistryError) else error.strerror
@@ -155,6 +196,43 @@ def _tasks_listing(
         if any(agent.id == agent_id for agent in record.agents):
             matches.append(task)
     return matches, unread
+
+
+def find_row(roll: RollCall, word: str, task_id: str | None = None) -> AgentRow:
+    """Returns the only agent of a roll call that a user can mean with a word.
+
+    Args:
+        roll: The roll call.
+        word: The agent's id, or the beginning of the id or of the type.
+        task_id: The id of the agent's task; None for all tasks.
+
+    Raises:
+        UsageError: No agent matches, or more than one.
+    """
+    from tui.cli.suggest import nearest
+
+    row, problems = row_meant(_of_task(roll, task_id), word)
+    if row is None:
+        raise UsageError(*problems, *nearest(roll, [word], problems))
+    return row
+
+
+def _of_task(roll: RollCall, task_id: str | None) -> RollCall:
+    """Returns a roll call with only one task; the whole roll call if `task_id` is None."""
+    if task_id is None:
+        return roll
+    workspaces = tuple(
+        replace(
+            workspace,
+            tasks=tuple(
+                task
+                for task in workspace.tasks
+                if task_id in (task.task_id, task.state.registry.parent.name)
+            ),
+        )
+        for workspace in roll.workspaces
+    )
+    return replace(roll, workspaces=workspaces)
 
 
 def exit_code_if_all_found(

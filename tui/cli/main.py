@@ -31,6 +31,7 @@ COMMANDS: dict[str, Command] = {
     "list": Command("", "print the roll call once, as a table or as JSON"),
     "show": Command("AGENT", "print everything about one agent"),
     "tail": Command("AGENT", "print an agent's last reports, findings and log lines"),
+    "attach": Command("AGENT", "go into the session of an agent"),
     "watch": Command("", "print a line for every change, for scripts"),
     "kill": Command("NAME...", "end the sessions and processes of agents"),
     "complete": Command("AGENT...", "give agents, or all zombies, a terminal status"),
@@ -43,6 +44,7 @@ COMMANDS: dict[str, Command] = {
     "workspaces": Command("", "print which workspaces the commands take, and why"),
     "completion": Command("SHELL", "print a script that completes commands and ids"),
     "config": Command("", "create, check or print the settings file"),
+    "help": Command("[COMMAND]", "print the help page of a command"),
     "demo": Command("", "try the monitor on a temporary workspace"),
 }
 """All commands, in the order of the help. Each command is a module in `commands`.
@@ -106,13 +108,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(given: list[str]) -> int:
     """Runs a command line; returns the exit code."""
-    command = take_command(given, COMMANDS)
-    words = take_words(given) if command == "completion" else None
-    options = parse(parser_of(command), given)
-    options.words = words
     try:
-        if not command and (problem := mistaken_command(first_word(given), COMMANDS)) is not None:
-            raise UsageError(problem)
+        command, options = _parsed(given)
+    except UsageError as error:
+        complain(*lines_of(error))
+        return USAGE
+    try:
         if not options.opens_screen:
             _raise_interrupts()
         code = module_of(command).run(options)
@@ -132,6 +133,21 @@ def _run(given: list[str]) -> int:
         complain(*lines_of(error))
         return NOT_ALL_DONE
     return code
+
+
+def _parsed(given: list[str]) -> tuple[str, argparse.Namespace]:
+    """Returns the command of a command line, and its options.
+
+    Raises:
+        UsageError: There is no such command, or it does not take these arguments.
+    """
+    command = take_command(given, COMMANDS)
+    words = take_words(given) if command == "completion" else None
+    if not command and (problem := mistaken_command(first_word(given), COMMANDS)) is not None:
+        raise UsageError(problem)
+    options = parse(parser_of(command), given)
+    options.words = words
+    return command, options
 
 
 def _raise_interrupts() -> None:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from typing import Any, TextIO, cast
 
 from registry.errors import WorkspaceNotFoundError
+from registry.text import shown_name
 from tui.errors import UsageError
 from tui.text.sanitize import harmless, inert
 
@@ -31,6 +32,34 @@ _GONE = select.POLLERR | select.POLLHUP
 # Replacements for muster's own symbols if an encoding lacks a character. All other characters
 # that the encoding lacks become escapes.
 _WITHOUT = str.maketrans({"…": "...", "→": "->", "▸": ">", "·": "-"})
+
+
+# The codes of styles, as the terminal's own colours. The names are those of `tui.model.verdicts`.
+_CODES = {
+    "$success": 32, "$warning": 33, "$error": 31, "$failed": 31, "$accent": 35,
+    "$primary": 34, "$secondary": 36,
+    "bold": 1, "dim": 2, "italic": 3,
+}  # fmt: skip
+
+
+class StyledLine(str):
+    """A line of text, of which a part has a style on terminals with colours.
+
+    Args:
+        text: The line.
+        start, end: The indexes of the first character of the part, and after its last one.
+        style: Colours and text styles, separated by blanks.
+    """
+
+    start: int
+    end: int
+    style: str
+
+    def __new__(cls, text: str, start: int, end: int, style: str) -> StyledLine:
+        """Returns the line."""
+        line = super().__new__(cls, text)
+        line.start, line.end, line.style = start, end, style
+        return line
 
 
 class HarmlessStream:
@@ -58,6 +87,16 @@ class HarmlessStream:
                 shown = shown.encode(encoding, "backslashreplace").decode(encoding)
         self.stream.write(shown)
         return len(text)
+
+    def write_styled(self, text: str, style: str) -> None:
+        """Writes a text in a style; only the codes of the style are not escaped."""
+        codes = ";".join(str(_CODES[word]) for word in style.split() if word in _CODES)
+        if text and codes:
+            self.stream.write(f"\x1b[{codes}m")
+            self.write(text)
+            self.stream.write("\x1b[0m")
+        else:
+            self.write(text)
 
     def writelines(self, lines: Iterator[str]) -> None:
         """Writes several texts."""
@@ -110,12 +149,59 @@ def on_terminal() -> bool:
     return sys.stdin.isatty() and is_terminal(sys.stdout) and is_terminal(sys.stderr)
 
 
-def say(lines: Iterable[str], *, to_stderr: bool = False) -> None:
-    """Prints lines. The caller must have escaped control characters."""
+def need_screen(what: str, remedy: str = "") -> None:
+    """Checks that a screen can be shown.
+
+    Args:
+        what: What needs the screen, for example "the monitor".
+        remedy: What the user can do without a screen; may be empty.
+
+    Raises:
+        UsageError: muster does not run on a terminal, or the terminal cannot show a screen.
+    """
+    from tui.host.terminfo import has_cursor_addressing
+
+    if not on_terminal():
+        raise UsageError(f"{what} needs a terminal{remedy and f'; without one, {remedy}'}")
+    terminal = os.environ.get("TERM", "")
+    if not has_cursor_addressing(terminal):
+        raise UsageError(
+            f"{what} needs a terminal that can place the cursor; TERM={shown_name(terminal, 40)} "
+            f"cannot: set TERM to the type of this terminal{remedy and f', or {remedy}'}"
+        )
+
+
+def wants_color(choice: str) -> bool:
+    """Returns whether standard output gets colours.
+
+    Args:
+        choice: The value of ``--color``: always, never, or auto, which means: on a terminal,
+            unless the variable ``NO_COLOR`` is set, or the terminal has no colours.
+    """
+    if choice != "auto":
+        return choice == "always"
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return is_terminal(sys.stdout)
+
+
+def say(lines: Iterable[str], *, to_stderr: bool = False, color: bool = False) -> None:
+    """Prints lines. The caller must have escaped control characters.
+
+    Args:
+        lines: The lines.
+        to_stderr: Whether to print on standard error.
+        color: Whether to print the styles of lines.
+    """
     stream = sys.stderr if to_stderr else sys.stdout
     for line in lines:
-        # `print` would write the line and its end one after the other.
-        stream.write(f"{line}\n")
+        if color and isinstance(line, StyledLine) and isinstance(stream, HarmlessStream):
+            stream.write(line[: line.start])
+            stream.write_styled(line[line.start : line.end], line.style)
+            stream.write(f"{line[line.end :]}\n")
+        else:
+            # `print` would write the line and its end one after the other.
+            stream.write(f"{line}\n")
 
 
 def complain(*lines: str) -> None:

@@ -10,11 +10,29 @@ from typing import NoReturn
 from registry.text import quoted_name
 from tui.cli.help import Page, epilog
 from tui.cli.output import NOT_ALL_DONE, terminal_columns
+from tui.errors import UsageError
 from tui.text.sanitize import harmless
 
-_TAKES_VALUE = {"-L", "-S", "-w", "--workspace", "--config", "--without-agents"}
+# The options of all commands that take a value. So a value is not taken for the command.
+_TAKES_VALUE = {
+    "-L", "-S", "-n", "-w", "--as", "--color", "--columns", "--config", "--id", "--only",
+    "--parent", "--progress", "--prompt", "--reason", "--sort", "--status", "--task", "--where",
+    "--without-agents", "--workspace",
+}  # fmt: skip
+
+# An option that takes a value, except for this command.
+_FLAG_OF = {"--task": "kill"}
 
 _COMPLAINT = 600
+
+# The words of argparse, and what muster says instead.
+_BETTER_WORDS = {
+    "the following arguments are required:": "missing:",
+    "unrecognized arguments:": "too many arguments:",
+}
+
+ALIASES = {"ls": "list", "ps": "list"}
+"""Other names of commands."""
 
 # The columns that argparse leaves free on the right.
 _MARGIN = 2
@@ -28,9 +46,13 @@ def take_command(given: list[str], names: Collection[str]) -> str:
         names: The names of all commands.
     """
     index = _first(given)
-    if index is not None and given[index] in names:
-        return given.pop(index)
-    return ""
+    if index is None:
+        return ""
+    name = ALIASES.get(given[index], given[index])
+    if name not in names:
+        return ""
+    del given[index]
+    return name
 
 
 def first_word(given: Sequence[str]) -> str:
@@ -40,10 +62,14 @@ def first_word(given: Sequence[str]) -> str:
 
 
 def _first(given: Sequence[str]) -> int | None:
-    skip = False
+    option = ""
     for index, word in enumerate(given):
-        if skip or word in _TAKES_VALUE:
-            skip = not skip
+        if option and _FLAG_OF.get(option) != word:
+            option = ""
+        elif word in _TAKES_VALUE:
+            option = word
+        elif word == "--":
+            return None
         elif not word.startswith("-"):
             return index
     return None
@@ -64,12 +90,41 @@ def take_words(given: list[str]) -> list[str] | None:
 
 
 def parse(parser: argparse.ArgumentParser, given: Sequence[str]) -> argparse.Namespace:
-    """Parses the arguments of a command: options and words in any order."""
-    # `report AGENT --progress 40 half done` needs intermixed parsing, which would parse
-    # the words after `--` as options.
-    if "--" in given:
-        return parser.parse_args(given)
-    return parser.parse_intermixed_args(joined(given))
+    """Parses the arguments of a command: options and words in any order.
+
+    Raises:
+        UsageError: The command does not take these arguments.
+    """
+    try:
+        # `report AGENT --progress 40 half done` needs intermixed parsing, which would parse
+        # the words after `--` as options.
+        if "--" in given:
+            return parser.parse_args(given)
+        return parser.parse_intermixed_args(joined(given))
+    except UsageError:
+        # A mistyped option causes other errors too, for example that an argument is missing.
+        if (problem := _unknown_option(parser, given)) is not None:
+            raise UsageError(problem) from None
+        raise
+
+
+def _unknown_option(parser: argparse.ArgumentParser, given: Sequence[str]) -> str | None:
+    """Returns a message about the first option that the parser does not have, or None."""
+    known = [name for action in parser._actions for name in action.option_strings]
+    for word in given:
+        if word == "--":
+            break
+        name = word.partition("=")[0]
+        if not name.startswith("-") or name == "-" or " " in name or name[:2] in known:
+            continue
+        if name.startswith("--") and any(each.startswith(name) for each in known):
+            continue
+        from tui.cli.suggest import similar_names
+
+        similar = similar_names(name, known, 1)
+        remedy = f"did you mean {similar[0]}?" if similar else f"see `{parser.prog} --help`"
+        return f"`{parser.prog}` has no option {quoted_name(name)}; {remedy}"
+    return None
 
 
 def joined(given: Sequence[str]) -> list[str]:
@@ -87,10 +142,12 @@ def joined(given: Sequence[str]) -> list[str]:
 
 
 class _Parser(argparse.ArgumentParser):
-    """A parser whose error messages are one short line, whatever the arguments contain."""
+    """A parser that raises UsageError with a short text, whatever the arguments contain."""
 
     def error(self, message: str) -> NoReturn:
-        super().error(harmless(message, _COMPLAINT))
+        for words, better in _BETTER_WORDS.items():
+            message = message.replace(words, better)
+        raise UsageError(harmless(f"{message}; see `{self.prog} --help`", _COMPLAINT))
 
 
 def make_parser(
@@ -123,6 +180,9 @@ def make_parser(
 
 
 # Shared arguments
+
+AGENT_HELP = "the id of an agent, or the beginning of its id or type if only one agent matches"
+"""The help of the argument AGENT of commands that change nothing."""
 
 
 def add_settings(parser: argparse.ArgumentParser) -> None:

@@ -1,4 +1,4 @@
-"""Suggests similar names of commands, agents, sessions and tasks for a mistyped name."""
+"""Suggests similar names of commands, options, agents, sessions and tasks for a mistyped name."""
 
 from __future__ import annotations
 
@@ -22,16 +22,17 @@ The time of the search grows with the square of the length.
 
 
 def mistaken_command(word: str, commands: Collection[str]) -> str | None:
-    """Returns a message if a word is probably a mistyped command, otherwise None.
+    """Returns a message if a word is neither a command nor a path, otherwise None.
 
     If a file with this name exists, the word is a workspace and not a command.
     """
     if not word or len(word) > _LONGEST_COMMAND or "/" in word or os.path.lexists(word):
         return None
-    similar = _similar(word, commands, 2)
-    if not similar:
-        return None
-    return f"there is no command {quoted_name(word)}; did you mean {' or '.join(similar)}?"
+    similar = similar_names(word, commands, 2)
+    if similar:
+        return f"there is no command {quoted_name(word)}; did you mean {' or '.join(similar)}?"
+    name = quoted_name(word)
+    return f"there is no command and no file {name}; `muster help` lists the commands"
 
 
 def nearest(roll: RollCall, ids: Iterable[str], problems: Iterable[str]) -> list[str]:
@@ -62,7 +63,7 @@ def nearest_of(known: Sequence[str], names: Iterable[str], problems: Iterable[st
         candidate
         for name in given
         if len(name) <= _COMPARED_AT_MOST
-        for candidate in _similar(name, short, 3)
+        for candidate in similar_names(name, short, 3)
     }
     # Quoted for a shell, because the user will type or paste the name.
     words = [typed_word(name) for name in sorted(similar - given)]
@@ -70,7 +71,8 @@ def nearest_of(known: Sequence[str], names: Iterable[str], problems: Iterable[st
     return [f"did you mean {suggestions}?"] if suggestions else []
 
 
-def _similar(name: str, known: Collection[str], count: int) -> list[str]:
+def similar_names(name: str, known: Collection[str], count: int) -> list[str]:
+    """Returns at most `count` of the known names that are similar to a name, the nearest first."""
     import difflib  # Imported late, because the import is slow.
 
     return difflib.get_close_matches(name, known, count)

@@ -49,6 +49,44 @@ def rows_of(roll: RollCall, ids: Sequence[str]) -> tuple[list[AgentRow], list[st
     return rows, problems
 
 
+def meant_ids(word: str, agents: Iterable[tuple[str, str]]) -> list[str]:
+    """Returns the ids that a user can mean with a word, where no mistake can do harm.
+
+    Args:
+        word: What the user typed.
+        agents: The id and the type of each agent.
+
+    Returns:
+        The id that is the word; without such an id, all ids that begin with the word, and the ids
+        of all agents whose type begins with the word.
+    """
+    ids: dict[str, None] = {}
+    for agent_id, kind in agents:
+        if agent_id == word:
+            return [word]
+        if word and (agent_id.startswith(word) or kind.startswith(word)):
+            ids[agent_id] = None
+    return list(ids)
+
+
+def too_many(word: str, ids: Iterable[str]) -> str:
+    """Returns the message that a word can mean several agents."""
+    return f"{quoted_name(word)} can mean several agents; give more of the id: {choices(ids)}"
+
+
+def row_meant(roll: RollCall, word: str) -> tuple[AgentRow | None, list[str]]:
+    """Returns the only agent that a user can mean with a word; see `meant_ids`.
+
+    Returns:
+        The row; or None, and messages that say why there is not exactly one agent.
+    """
+    ids = meant_ids(word, ((row.key.id, row.record.type) for row in roll.agents()))
+    if len(ids) > 1:
+        return None, [too_many(word, ids)]
+    rows, problems = rows_of(roll, ids or [word])
+    return (rows[0] if rows else None), problems
+
+
 def tasks_of(roll: RollCall, ids: Sequence[str]) -> tuple[list[TaskRoll], list[str]]:
     """Returns the tasks with exactly these ids.
 

@@ -22,13 +22,21 @@ from tests.support.rolls import (
     task_state,
 )
 from tests.support.scripted_tmux import ScriptedTmux
+from tui.actions import attach as finding
+from tui.actions.attach import (
+    NowhereToGoError,
+    outside_tmux,
+    runs_inside,
+    session_of,
+    still_there,
+)
 from tui.app.terminal import attach as attaching
-from tui.app.terminal.attach import NowhereToGoError, attach, runs_inside, session_of, still_there
-from tui.app.terminal.handover import NoTerminalError, lend_terminal, outside_tmux
+from tui.app.terminal.attach import attach
+from tui.app.terminal.handover import NoTerminalError, lend_terminal
 from tui.host.tmux_types import Session, TmuxSnapshot
 from tui.model.evidence import Evidence
 from tui.model.roll import AgentRow
-from tui.view.outline import Line, OrphanKey, OrphansKey, TaskKey
+from tui.view.outline import Line, OrphansKey, TaskKey
 
 A = session("agent_a")
 
@@ -45,15 +53,15 @@ def line_of(row: AgentRow) -> Line:
 
 def test_an_agent_and_an_orphan_lead_to_their_sessions() -> None:
     answer = answered(A)
-    assert session_of(line_of(row_of(answer)), Evidence(answer)) == A
-    assert session_of(Line(OrphanKey(A.id, A.created), A, 1, None), Evidence(answer)) == A
+    assert session_of(row_of(answer), Evidence(answer)) == A
+    assert session_of(A, Evidence(answer)) == A
 
 
 def refused(
     row: AgentRow, answer: TmuxSnapshot, elsewhere: Mapping[str, str] = MappingProxyType({})
 ) -> str:
     with pytest.raises(NowhereToGoError) as error:
-        session_of(line_of(row), Evidence(answer, elsewhere=elsewhere))
+        session_of(row, Evidence(answer, elsewhere=elsewhere))
     return str(error.value)
 
 
@@ -69,10 +77,16 @@ def test_a_missing_session_is_explained() -> None:
     assert "try -S /x/s" in refused(row_of(dead), dead, other)
 
 
-@pytest.mark.parametrize("line", [None, Line(OrphansKey(), None, 0, False)])
-def test_other_lines_lead_nowhere(line: Line | None) -> None:
+def task_line() -> Line:
+    (task,) = called(task_state(agent("a")), answer=answered(A))
+    return Line(TaskKey(task.state.registry), task, 0, False)
+
+
+@pytest.mark.parametrize("line", [None, Line(OrphansKey(), None, 0, False), task_line()])
+async def test_other_lines_lead_nowhere(line: Line | None) -> None:
+    answer = answered()
     with pytest.raises(NowhereToGoError, match="move the cursor to an agent"):
-        session_of(line, Evidence(answered()))
+        await attach(App(), ScriptedTmux(answer), line, Evidence(answer), read_only=False)
 
 
 def test_only_exactly_the_same_session_is_attached() -> None:
@@ -127,7 +141,7 @@ def socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     path.touch()
     monkeypatch.setenv("TMUX", f"{path},1,0")
     monkeypatch.setenv("TMUX_PANE", "%77")
-    monkeypatch.setattr(attaching, "terminal_path", lambda: "/dev/pts/77")
+    monkeypatch.setattr(finding, "terminal_path", lambda: "/dev/pts/77")
     return path
 
 
@@ -188,7 +202,7 @@ async def test_where_no_client_is_certain_the_terminal_is_lent(
     if lacks == "pane":
         monkeypatch.delenv("TMUX_PANE")
     if lacks == "terminal":
-        monkeypatch.setattr(attaching, "terminal_path", lambda: None)
+        monkeypatch.setattr(finding, "terminal_path", lambda: None)
     assert await go(tmux) == ""
     assert not tmux.switched
     assert any(f"attach-session -t '{A.id}'" in word for word in lent[0])
@@ -222,9 +236,3 @@ async def test_without_a_terminal_nothing_is_lent() -> None:
     async with app.run_test():
         with pytest.raises(NoTerminalError):
             await lend_terminal(app, ["true"], os.environ)
-
-
-def test_a_task_leads_nowhere() -> None:
-    (task,) = called(task_state(agent("a")), answer=answered(A))
-    with pytest.raises(NowhereToGoError):
-        session_of(Line(TaskKey(task.state.registry), task, 0, False), Evidence(answered(A)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 from pathlib import Path
@@ -12,7 +13,15 @@ from registry.errors import RegistryError
 from tests.support.rolls import no_server
 from tests.support.scripted_tmux import ScriptedTmux
 from tests.support.workspaces import Files, entry, row_of, take
-from tui.app.terminal.open_file import NoViewerError, files_of, opened, viewer
+from tui.app.terminal.open_file import (
+    NoViewerError,
+    Openable,
+    command_line,
+    files_of,
+    line_of,
+    opened,
+    viewer,
+)
 from tui.view.outline import Line, OrphansKey, TaskKey, WorkspaceKey
 
 EVIL = "../../../etc/passwd"
@@ -88,9 +97,64 @@ def test_a_program_gets_the_file_that_was_checked_whatever_replaces_it(
         pass
 
 
-def test_the_pager_comes_before_the_editor_and_is_split_as_a_shell_would() -> None:
-    assert viewer({**PATH, "PAGER": "cat -n 'a b'", "EDITOR": "vi"}) == ["cat", "-n", "a b"]
-    assert viewer({**PATH, "EDITOR": "cat -v"}) == ["cat", "-v"]
+def test_the_editor_comes_before_the_pager_and_is_split_as_a_shell_would() -> None:
+    everything = {**PATH, "VISUAL": "cat -n 'a b'", "EDITOR": "head", "PAGER": "tail -n1"}
+    assert viewer(everything) == ["cat", "-n", "a b"]
+    assert viewer({**everything, "VISUAL": ""}) == ["head"]
+    assert viewer({**PATH, "PAGER": "cat -v"}) == ["cat", "-v"]
+
+
+def test_where_nothing_may_be_changed_no_editor_is_opened() -> None:
+    assert viewer({**PATH, "VISUAL": "cat", "PAGER": "tail -n1"}, read_only=True)[0] == "tail"
+    assert viewer({**PATH, "VISUAL": "cat", "EDITOR": "cat"}, read_only=True) != ["cat"]
+
+
+@pytest.mark.parametrize("agent_id", ["a", EVIL, 'say "é"', "ü\\", "nobody"])
+@pytest.mark.parametrize("ascii_only", [True, False])
+def test_the_line_of_an_agent_is_that_of_its_id(
+    files: Files, agent_id: str, ascii_only: bool
+) -> None:
+    ids = ["a", EVIL, 'say "é"', "ü\\", "aa"]
+    registry = {"agents": [{"type": "x", "note": "id", "id": each} for each in ids]}
+    text = json.dumps(registry, indent=1, ensure_ascii=ascii_only)
+    files.registry().write_text(text, encoding="utf-8")
+    line = line_of(Openable("registry", files.registry(), agent_id))
+    if agent_id == "nobody":
+        assert line is None
+    else:
+        assert line is not None
+        assert json.loads("{" + text.split("\n")[line - 1].strip() + "}") == {"id": agent_id}
+    assert line_of(Openable("log", files.registry())) is None
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("vi", "vi +7 /f"),
+        ("/usr/bin/nano -l", "/usr/bin/nano -l +7 /f"),
+        ("emacs -nw", "emacs -nw +7 /f"),
+        ("less -R", "less -R +7 /f"),
+        ("code --wait", "code --wait -g /f:7"),
+        ("hx", "hx /f:7"),
+        ("my-editor", "my-editor /f"),
+    ],
+)
+def test_a_known_program_goes_to_the_line(words: str, expected: str) -> None:
+    assert command_line(words.split(), "/f", 7) == expected.split()
+    assert command_line(words.split(), "/f", None) == [*words.split(), "/f"]
+
+
+def test_the_registry_is_opened_at_the_agent(files: Files) -> None:
+    roll = take(files, ScriptedTmux(no_server()))
+    row = row_of(roll, "a")
+    (registry,) = files_of(Line(row.key, row, 1, None), roll)
+    line = line_of(registry)
+    assert line is not None and line > 1
+    with opened(registry.path) as (path, _):
+        done = subprocess.run(
+            command_line(["sed", "-n", f"{line}p"], path, line), capture_output=True, text=True
+        )
+    assert done.stdout.strip().startswith('"id": "a"')
 
 
 @pytest.mark.parametrize(
@@ -98,6 +162,7 @@ def test_the_pager_comes_before_the_editor_and_is_split_as_a_shell_would() -> No
     [
         ({"PAGER": "less 'x"}, "missing closing quote"),
         ({"PAGER": "no-such-program -x"}, r"cannot find no-such-program; set \$PAGER"),
+        ({"VISUAL": "no-such-program -x"}, r"cannot find no-such-program; set \$VISUAL"),
         ({"PAGER": "cat; touch /tmp/x"}, "cannot find cat;;"),
     ],
 )

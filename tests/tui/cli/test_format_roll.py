@@ -204,12 +204,13 @@ def test_the_table_shows_everybody_beneath_their_parents() -> None:
         "host: 1 live, 1 zombie, 1 orphan, 1 finished",
         "tmux: answered (server 4711)",
         "",
+        "    VERDICT   AGENT  STATUS     PROG  HEARD  SESSION",
         "/ws/.agent-workspace",
         "  TASK-1  3 agents  Mend it",
         "    warning: agents[3] is a str, not an object",
-        "    live      a-1    running     40%    1m  agent_a-1",
-        "    finished    b-2  completed     -    1m  agent_b-2",
-        "    zombie    c-3    running     40%    1m  agent_c-3",
+        "    live      a-1    running     40%     1m  agent_a-1",
+        "    finished    b-2  completed     -     1m  agent_b-2",
+        "    zombie    c-3    running     40%     1m  agent_c-3",
         "",
         "orphaned sessions",
         "    orphan  agent_lost",
@@ -253,7 +254,7 @@ def test_the_table_of_nobody_says_so() -> None:
 def test_the_table_shows_what_is_wrong_where_it_is_wrong() -> None:
     state = task_state(agent("a"), error="is empty")
     lines = list(roll_table(roll_call(*called(state, answer=THERE), error="gone"), NOW, None))
-    assert lines[4:8] == [
+    assert lines[5:9] == [
         "/ws/.agent-workspace",
         "  error: gone",
         "  TASK-1  1 agent  a task",

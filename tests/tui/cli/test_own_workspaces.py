@@ -15,8 +15,8 @@ from registry.schema.workspaces import find_workspaces
 from tests.support.databases import Database
 from tests.support.known_workspaces import know
 from tests.support.workspaces import Files, entry
-from tui.cli.commands.completion import candidates
 from tui.cli.main import main
+from tui.cli.offers import offered
 from tui.host import asker
 
 
@@ -79,9 +79,9 @@ def test_a_reported_agent_is_found_in_them(
 
 def test_completion_offers_their_agents_and_their_paths(home: Path, tmp_path: Path) -> None:
     environment = {"HOME": str(home)}
-    assert candidates(["show", ""], environment, tmp_path) == ["a", "s"]
+    assert [word for word, _ in offered(["show", ""], environment, tmp_path)] == ["a", "s"]
     known = str(tmp_path / "project" / ".agent-workspace")
-    assert known in candidates(["kill", "-w", str(tmp_path)], environment, tmp_path)
+    assert (known, "") in offered(["kill", "-w", str(tmp_path)], environment, tmp_path)
 
 
 def test_a_home_without_any_is_a_clear_error(

@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 from dataclasses import replace
 
+import pytest
 from hypothesis import given
+from hypothesis import strategies as st
 
 from registry.schema.records import TaskRecord
 from tests.support.rolls import (
@@ -19,7 +21,7 @@ from tests.support.rolls import (
 )
 from tui.model.hierarchy import descendants_of
 from tui.model.roll import RollCall, TaskState
-from tui.model.select import subtrees, tasks_of
+from tui.model.select import meant_ids, row_meant, subtrees, tasks_of
 
 FAMILY = (
     agent("root"),
@@ -92,3 +94,51 @@ def test_a_task_that_was_never_read_cannot_be_meant() -> None:
     tasks, (problem,) = tasks_of(roll_with(unread), ["TASK-3"])
     assert tasks == []
     assert "is empty" in problem
+
+
+AGENTS = [("fixer-1-a", "fixer"), ("fixer-10-b", "fixer"), ("x-7", "reviewer"), ("fixer-1", "")]
+
+
+@pytest.mark.parametrize(
+    ("word", "ids"),
+    [
+        ("fixer-1", ["fixer-1"]),
+        ("fixer-10", ["fixer-10-b"]),
+        ("fixer", ["fixer-1-a", "fixer-10-b", "fixer-1"]),
+        ("rev", ["x-7"]),
+        ("x", ["x-7"]),
+        ("7", []),
+        ("", []),
+        ("FIXER-10", []),
+    ],
+)
+def test_a_word_means_its_id_or_all_that_begin_with_it(word: str, ids: list[str]) -> None:
+    assert meant_ids(word, AGENTS) == ids
+
+
+@given(st.lists(st.tuples(st.text("ab", min_size=1), st.text("ab"))), st.text("ab"))
+def test_only_a_word_with_one_meaning_names_an_agent(
+    agents: list[tuple[str, str]], word: str
+) -> None:
+    ids = meant_ids(word, agents)
+    if word in dict(agents):
+        assert ids == [word]
+    else:
+        assert all(
+            any(
+                (id_ == each and word in (id_[: len(word)], kind[: len(word)]))
+                for id_, kind in agents
+            )
+            for each in ids
+        )
+        assert len(set(ids)) == len(ids)
+
+
+def test_an_agent_is_meant_by_the_beginning_of_its_id_or_type_alone() -> None:
+    row, problems = row_meant(ROLL, "lea")
+    assert row is not None and row.key.id == "leaf" and not problems
+    row, problems = row_meant(ROLL, "l")
+    assert row is None
+    assert problems == ["'l' can mean several agents; give more of the id: left, leaf"]
+    row, problems = row_meant(ROLL, "nobody")
+    assert row is None and problems == ["no agent 'nobody' in the registries"]

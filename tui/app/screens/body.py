@@ -218,7 +218,8 @@ class Body(Container):
     async def _go_there(
         self, tmux: Tmux, line: Line | None, roll: RollCall, read_only: bool
     ) -> None:
-        from tui.app.terminal.attach import NowhereToGoError, attach
+        from tui.actions.attach import NowhereToGoError
+        from tui.app.terminal.attach import attach
 
         try:
             message = await attach(self.app, tmux, line, roll.evidence, read_only=read_only)
@@ -254,15 +255,23 @@ class Body(Container):
 
     async def _view(self, file: Openable) -> None:
         from tui.app.terminal.handover import NoTerminalError, lend_terminal
-        from tui.app.terminal.open_file import NoViewerError, opened, viewer
+        from tui.app.terminal.open_file import (
+            NoViewerError,
+            command_line,
+            line_of,
+            opened,
+            viewer,
+        )
 
         try:
-            words = viewer(os.environ)
+            words = viewer(os.environ, read_only=self._read_only)
+            line = await asyncio.to_thread(line_of, file)
             with ExitStack() as stack:
                 opening = opened(file.path)
                 path, descriptors = await asyncio.to_thread(stack.enter_context, opening)
+                shown = command_line(words, path, line)
                 code, errors = await lend_terminal(
-                    self.app, [*words, path], os.environ, descriptors, shows_text=True
+                    self.app, shown, os.environ, descriptors, shows_text=True
                 )
         except NoViewerError as error:
             self._say(str(error))

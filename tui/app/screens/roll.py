@@ -15,9 +15,11 @@ from tui.app.screens.body import Body
 from tui.app.screens.roll_actions import RollActions
 from tui.app.widgets.footer import Footer
 from tui.app.widgets.header import Notices, Summary
+from tui.app.widgets.roll_box import RollPane
 from tui.app.widgets.roll_list import RollView
 from tui.config.settings import Settings
 from tui.model.roll import RollCall, Verdict
+from tui.view.view import View
 
 if TYPE_CHECKING:
     from tui.live.collector import LiveRoll
@@ -34,6 +36,7 @@ class RollScreen(RollActions):
         settings: The settings; in read-only mode, actions that change agents or files are
             disabled.
         tell: Called with each complete roll call, except while an action is running.
+        view: The filter and the sort order at the start.
 
     Attributes:
         roll: The newest roll call; None before the first one.
@@ -56,8 +59,10 @@ class RollScreen(RollActions):
         live: LiveRoll,
         settings: Settings,
         tell: Callable[[RollCall], None],
+        view: View,
     ) -> None:
         super().__init__(workspaces, live, settings)
+        self._first_view = view
         self._tell = tell
 
     def compose(self) -> ComposeResult:
@@ -76,6 +81,7 @@ class RollScreen(RollActions):
         """Starts to receive roll calls."""
         self._roll_view = self.query_one(RollView)
         self._roll_view.focus()
+        self.query_one(RollPane).begin(self._first_view)
         self._body.use(self._tmux)
         self.set_interval(_AGES_EVERY, self._tick)
         if self._live.latest is not None:

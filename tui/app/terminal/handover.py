@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import tempfile
 from collections.abc import Coroutine, Mapping, Sequence
@@ -93,10 +92,3 @@ async def _run(
             # muster is ending, so no process would take the terminal back from the program.
             with suppress(ProcessLookupError):
                 process.terminate()
-
-
-def outside_tmux(environment: Mapping[str, str] = os.environ) -> dict[str, str]:
-    """Returns an environment without the variables that make tmux refuse to run inside tmux."""
-    return {
-        name: value for name, value in environment.items() if name not in ("TMUX", "TMUX_PANE")
-    }

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import os
+import re
 import shlex
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from os import O_NOFOLLOW, O_RDONLY
 from pathlib import Path
@@ -19,6 +22,17 @@ from tui.view.outline import Line
 
 _VIEWERS = ("less", "more")
 
+# How programs are told the line to go to: `+7 FILE`, `-g FILE:7`, or `FILE:7`.
+_TAKES_PLUS = {
+    "emacs", "emacsclient", "joe", "kak", "less", "mg", "micro", "more", "nano", "ne", "nvi",
+    "nvim", "pico", "vi", "view", "vim", "vis",
+}  # fmt: skip
+_TAKES_GOTO = {"code", "code-insiders", "codium", "cursor"}
+_TAKES_COLON = {"helix", "hx", "subl", "zed"}
+
+_SEARCHED_AT_MOST = 64 << 20
+"""How many bytes of a file are searched for the line of an agent."""
+
 
 class NoViewerError(Exception):
     """No program that shows files was found; the exception's text names the remedy."""
@@ -31,10 +45,12 @@ class Openable:
     Attributes:
         name: The kind of file, such as "prompt".
         path: The path of the file.
+        agent: The id of the agent to whose entry in the file the program goes; empty for none.
     """
 
     name: str
     path: Path
+    agent: str = ""
 
 
 def files_of(line: Line | None, roll: RollCall | None) -> tuple[Openable, ...]:
@@ -61,7 +77,8 @@ def _candidates(item: object, roll: RollCall | None) -> Iterator[Openable]:
 
 
 def _of_agent(task: TaskSource, agent_id: str) -> Iterator[Openable]:
-    yield from tuple(_texts(task))[:1]
+    for file in tuple(_texts(task))[:1]:
+        yield Openable(file.name, file.path, agent_id)
     if is_safe_name(agent_id):
         for facts in reversed(task.output_facts(agent_id)):
             if facts.error is None and facts.size is not None:
@@ -112,16 +129,60 @@ def opened(path: Path) -> Iterator[tuple[str, tuple[int, ...]]]:
         close_read(file)
 
 
-def viewer(environment: Mapping[str, str]) -> list[str]:
-    """Returns the program that shows files, with its arguments.
-
-    This is ``$PAGER`` if the variable is set, or else ``$EDITOR``, ``less`` or ``more``.
+def line_of(file: Openable) -> int | None:
+    """Returns the number of the line with the id of a file's agent; None if there is none. Blocks.
 
     Raises:
-        NoViewerError: ``$PAGER`` or ``$EDITOR`` cannot be parsed or names a missing program, or
-            no program was found.
+        RegistryError: The path no longer leads to a regular file, or the file cannot be opened.
     """
-    for name in ("PAGER", "EDITOR"):
+    if not file.agent:
+        return None
+    opened_file = open_regular(file.path, O_RDONLY | O_NOFOLLOW)
+    try:
+        text = os.pread(opened_file.fileno(), _SEARCHED_AT_MOST, 0)
+    finally:
+        close_read(opened_file)
+    for written in (json.dumps(file.agent), json.dumps(file.agent, ensure_ascii=False)):
+        id_ = re.escape(written.encode("utf-8", "surrogatepass"))
+        if (match := re.search(rb'"id"\s*:\s*' + id_, text)) is not None:
+            return 1 + text.count(b"\n", 0, match.start())
+    return None
+
+
+def command_line(words: Sequence[str], path: str, line: int | None) -> list[str]:
+    """Returns the command line that shows a file.
+
+    Args:
+        words: The program with its arguments.
+        path: The path of the file.
+        line: The line to go to; None for the beginning. A program that muster does not know
+            begins at the beginning.
+    """
+    program = os.path.basename(words[0])
+    if line is None or line == 1:
+        return [*words, path]
+    if program in _TAKES_PLUS:
+        return [*words, f"+{line}", path]
+    if program in _TAKES_GOTO:
+        return [*words, "-g", f"{path}:{line}"]
+    return [*words, f"{path}:{line}" if program in _TAKES_COLON else path]
+
+
+def viewer(environment: Mapping[str, str], *, read_only: bool = False) -> list[str]:
+    """Returns the program that shows files, with its arguments.
+
+    This is ``$VISUAL`` if the variable is set, or else ``$EDITOR``, ``$PAGER``, ``less`` or
+    ``more``.
+
+    Args:
+        environment: The environment variables.
+        read_only: Whether only a pager may be used, because an editor can change the file.
+
+    Raises:
+        NoViewerError: A variable cannot be parsed or names a missing program, or no program was
+            found.
+    """
+    for name in ("PAGER",) if read_only else ("VISUAL", "EDITOR", "PAGER"):
         try:
             words = shlex.split(environment.get(name, ""))
         except ValueError:

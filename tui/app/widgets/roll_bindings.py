@@ -131,7 +131,12 @@ LINE_KEYS: list[BindingType] = [
         id="attach.read-only",
     ),
     Binding(
-        "o", "open", "Open", show=False, tooltip="Open a file of this line in $PAGER", id="open"
+        "o",
+        "open",
+        "Open",
+        show=False,
+        tooltip="Open a file of this line in $EDITOR",
+        id="open",
     ),
     Binding("y", "copy", "Copy id", show=False, tooltip="Copy the id", id="copy"),
     Binding(

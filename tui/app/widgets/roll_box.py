@@ -231,6 +231,11 @@ class RollPane(Vertical):
 
     # Filter
 
+    def begin(self, view: View) -> None:
+        """Shows the view with which the operator started muster."""
+        self.query_one(FilterField).value = view.query
+        self.roll.look(view)
+
     def open_filter(self) -> None:
         """Opens the filter field."""
         field = self.query_one(FilterField)

@@ -6,9 +6,8 @@ import argparse
 
 from tui.cli.context import settings_of
 from tui.cli.help import Page
-from tui.cli.output import on_terminal
+from tui.cli.output import need_screen
 from tui.cli.parser import add_screen, add_settings
-from tui.errors import UsageError
 
 PAGE = Page(
     """\
@@ -33,8 +32,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Runs `muster demo`."""
-    if not on_terminal():
-        raise UsageError("the demo needs a terminal")
+    need_screen("the demo")
     from tui.demo.run import run_demo
 
     return run_demo(settings_of(options), sqlite=options.sqlite)

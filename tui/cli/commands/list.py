@@ -5,16 +5,25 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
+from registry.text import quoted_name, shown_name
 from tui.cli.context import filter_of, find, policy_of, tmux_of
+from tui.cli.format_columns import COLUMNS, FLAT, TABLE, flat_lines
 from tui.cli.help import Page
-from tui.cli.output import DONE, is_terminal, say, terminal_columns
+from tui.cli.output import DONE, complain, is_terminal, say, terminal_columns, wants_color
 from tui.cli.parser import add_json, add_settings, add_socket, add_where, add_workspaces
 from tui.model.verdicts import verdict_lines
 from tui.text.sanitize import json_pieces
 from tui.view.sort import Order, urgency_words
 
+if TYPE_CHECKING:
+    from tui.model.roll import RollCall
+
 _URGENT = ", ".join(urgency_words())
+
+_NAMES = ", ".join(COLUMNS)
 
 _VERDICTS = "\n".join(f"  {line}" for line in verdict_lines())
 
@@ -39,7 +48,16 @@ Unreadable registries are always listed. The counts include all agents. In JSON,
 
 --sort orders the agents within their task, and the tasks by their first agent:
 urgency ({_URGENT}),
-age (the oldest first), progress (the least first), id.
+age (the oldest first), progress (the least first), id. With --flat, orders all agents.
+
+--flat prints a title, then one line for each agent and orphan, for awk and cut. Each
+line has the same number of words: an empty field is `-`, and a blank in a field is
+\\x20; only the last column may have several words. `progress` is in percent, and
+`heard`, the age of the last report or output, in seconds. Warnings are printed on
+standard error. In a pipe, no line is cut.
+
+--columns chooses the columns of the table or of --flat, separated by commas:
+{_NAMES}
 
 The verdicts, in the order of the counts:
 
@@ -47,6 +65,8 @@ The verdicts, in the order of the counts:
     (
         ("muster list --where verdict:zombie,stalled", "agents with a problem"),
         ("muster list --hide-finished --sort urgency", "all active agents, the worst first"),
+        ("muster list --flat | awk '$1 == \"zombie\" {print $2}'", "the ids of the zombies"),
+        ("muster list --columns agent,note,report", "why, and what each agent did last"),
         ("muster list --json --where 'type:fixer -status:blocked'", "for a script"),
     ),
     "0 the list was printed, even if tmux or a file could not be read (see `tmux.state`\n"
@@ -71,7 +91,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--all", dest="hide_finished", action="store_false", help="all agents (default)"
     )
     which.add_argument("--hide-finished", action="store_true", help="hide finished agents")
+    parser.add_argument("--flat", action="store_true", help="one line for each agent")
+    parser.add_argument(
+        "--columns", type=_names, metavar="NAMES", help="only these columns, in this order"
+    )
+    parser.add_argument(
+        "--color",
+        choices=("auto", "always", "never"),
+        default="auto",
+        help="colours; auto (default): on a terminal, without the variable NO_COLOR",
+    )
     add_json(parser)
+
+
+def _names(text: str) -> tuple[str, ...]:
+    names = tuple(name.strip().lower() for name in text.split(","))
+    for name in names:
+        if name not in COLUMNS:
+            raise argparse.ArgumentTypeError(
+                f"there is no column {quoted_name(name, 40)}; the columns are: {_NAMES}"
+            )
+    return names
 
 
 def run(options: argparse.Namespace) -> int:
@@ -97,6 +137,29 @@ def run(options: argparse.Namespace) -> int:
         print()
         return DONE
     columns = terminal_columns() if is_terminal(sys.stdout) else None
+    names = options.columns or (FLAT if options.flat else TABLE)
+    reports = last_reports(roll) if "report" in names else {}
+    now, color = time.time(), wants_color(options.color)
+    if options.flat:
+        for warning in _warnings(roll):
+            complain(warning)
+        order = Order(options.sort) if options.sort is not None else None
+        say(flat_lines(roll, names, reports, now, columns, order), color=color)
+        return DONE
     words = [*options.where, *(["finished agents hidden"] if options.hide_finished else [])]
-    say(roll_table(roll, time.time(), columns, "; ".join(words) if chosen else ""))
+    filtered = "; ".join(words) if chosen else ""
+    say(roll_table(roll, now, columns, filtered, names, reports), color=color)
     return DONE
+
+
+def _warnings(roll: RollCall) -> Iterator[str]:
+    """Yields the warnings that the table has between its lines."""
+    from tui.cli.lookup import unread_registries
+    from tui.model.warnings import notices
+
+    yield from dict.fromkeys((*notices(roll), *unread_registries(roll, nearby=False)))
+    for workspace in roll.workspaces:
+        if workspace.error:
+            yield f"{shown_name(workspace.path)}: {workspace.error}"
+    if not roll.orphans_known:
+        yield "orphans are unknown: a registry that may list them was not read"

@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import argparse
 import os
+from typing import TYPE_CHECKING
 
-from tui.cli.context import find, set_aside_of, settings_of, socket_of
-from tui.cli.output import on_terminal
-from tui.cli.parser import add_screen, add_settings, add_socket, add_workspaces
+from tui.cli.context import filter_of, find, set_aside_of, settings_of, socket_of
+from tui.cli.output import need_screen
+from tui.cli.parser import add_screen, add_settings, add_socket, add_where, add_workspaces
 from tui.errors import UsageError
+
+if TYPE_CHECKING:
+    from tui.view.view import View
+
+ORDERS = ("tree", "urgency", "age", "progress", "cpu", "memory", "heard", "status")
+"""The orders of `tui.view.view.Sort`, whose import takes long."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -17,6 +24,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_screen(parser)
     add_socket(parser)
     add_workspaces(parser)
+    add_where(parser)
+    parser.add_argument("--sort", choices=ORDERS, help="the order at the start (default: tree)")
 
 
 def run(options: argparse.Namespace) -> int:
@@ -28,13 +37,38 @@ def run(options: argparse.Namespace) -> int:
     notices: list[str] = []
     workspaces = find(options, notices.append)
     socket = socket_of(options)
-    if not on_terminal():
-        raise UsageError("the monitor needs a terminal; without one, use `muster list`")
+    need_screen("the monitor", "use `muster list`")
     from tui.config.load import policy_from
 
+    view = view_of(options)
     settings = settings_of(options)
     policy = policy_from(os.environ, settings.policy)
     from tui.app.run import run_monitor
 
     set_aside = set_aside_of(options, settings)
-    return run_monitor(workspaces, socket, policy, settings, notices=notices, set_aside=set_aside)
+    return run_monitor(
+        workspaces,
+        socket,
+        policy,
+        settings,
+        notices=notices,
+        set_aside=set_aside,
+        view=view,
+    )
+
+
+def view_of(options: argparse.Namespace) -> View:
+    """Returns the view that the options ``--where`` and ``--sort`` describe.
+
+    Raises:
+        UsageError: A filter cannot be understood.
+    """
+    from tui.view.view import Sort, View
+
+    wanted = filter_of(options.where)
+    orders = dict(zip(ORDERS, Sort, strict=True))
+    view = View(" ".join(options.where), orders[options.sort or ORDERS[0]])
+    if view.wanted != wanted:
+        # The field of the monitor shows one filter, in which the quote would not end.
+        raise UsageError("a --where has a quote without its end")
+    return view

@@ -7,13 +7,17 @@ import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, TypeVar
 
-from registry.dataclass import replace
 from registry.errors import RegistryError
 from tui.cli.context import find, policy_of, tmux_of
 from tui.cli.help import Page
 from tui.cli.output import DONE, say
-from tui.cli.parser import add_json, add_settings, add_socket, add_workspace_option
-from tui.errors import UsageError
+from tui.cli.parser import (
+    AGENT_HELP,
+    add_json,
+    add_settings,
+    add_socket,
+    add_workspace_option,
+)
 from tui.text.sanitize import as_json
 
 if TYPE_CHECKING:
@@ -31,10 +35,10 @@ PAGE = Page(
     """\
 Prints everything about one agent: the verdict and its reason, every field of its
 entry, its session and processes, parent and children, and its files. Then prints its
-last reports and findings, and its actions in the audit log. AGENT is a complete id. If
-several entries have the id, the active entry is shown.""",
+last reports and findings, and its actions in the audit log. If several entries have the
+id, the active entry is shown.""",
     (
-        ("muster show fixer-215911-8c90c7", "why is this agent a zombie?"),
+        ("muster show fixer", "why is the fixer a zombie?"),
         ("muster show fixer-215911-8c90c7 --json | jq .entry.prompt", "one field of the entry"),
     ),
 )
@@ -45,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(parser)
     add_socket(parser)
     add_workspace_option(parser)
-    parser.add_argument("agent", metavar="AGENT", help="the complete id of an agent")
+    parser.add_argument("agent", metavar="AGENT", help=AGENT_HELP)
     parser.add_argument("--task", metavar="ID", help="the task, if several list this id")
     add_json(parser)
     parser.set_defaults(code_without_reader=DONE)
@@ -54,15 +58,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Runs `muster show`."""
     from tui.cli.format_agent import about_json, about_lines
-    from tui.cli.suggest import nearest
+    from tui.cli.lookup import find_row
     from tui.live.once import take_roll
-    from tui.model.select import rows_of
 
     roll = take_roll(find(options), tmux_of(options), policy_of(options))
-    rows, problems = rows_of(_of_task(roll, options.task), [options.agent])
-    if problems:
-        raise UsageError(*problems, *nearest(roll, [options.agent], problems))
-    about = gather(roll, rows[0])
+    about = gather(roll, find_row(roll, options.agent, options.task))
     now = time.time()
     if options.json:
         print(as_json(about_json(about, now)))
@@ -125,21 +125,3 @@ def gather(roll: RollCall, row: AgentRow) -> About:
 def _concerns(entry: Entry, agent_id: str) -> bool:
     owner = entry.session.agent if entry.session is not None else None
     return owner == agent_id or any(change.agent == agent_id for change in entry.changes)
-
-
-def _of_task(roll: RollCall, task_id: str | None) -> RollCall:
-    """Returns a roll call with only one task; the whole roll call if `task_id` is None."""
-    if task_id is None:
-        return roll
-    workspaces = tuple(
-        replace(
-            workspace,
-            tasks=tuple(
-                task
-                for task in workspace.tasks
-                if task_id in (task.task_id, task.state.registry.parent.name)
-            ),
-        )
-        for workspace in roll.workspaces
-    )
-    return replace(roll, workspaces=workspaces)

@@ -14,6 +14,7 @@ from tui.cli.context import find
 from tui.cli.help import Page
 from tui.cli.output import DONE, NOT_ALL_DONE, complain, say, wait_for_reader
 from tui.cli.parser import (
+    AGENT_HELP,
     add_json,
     add_settings,
     add_socket,
@@ -42,7 +43,7 @@ not JSON are only counted.
 With --json, prints one object per line: `source`, `timestamp` as in the file, `at` in
 seconds since the epoch, and the content of the line.""",
     (
-        ("muster tail -f fixer-215911-8c90c7", "what is the agent doing?"),
+        ("muster tail -f fixer", "what is the agent doing?"),
         ("muster tail -n 100 --only findings fixer-215911-8c90c7", "what did the agent find?"),
     ),
     "0 done; 1 a file cannot be read; 2 wrong usage, or no such agent; 130 interrupted",
@@ -54,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_settings(parser)
     add_socket(parser)
     add_workspace_option(parser)
-    parser.add_argument("agent", metavar="AGENT", help="the complete id of an agent")
+    parser.add_argument("agent", metavar="AGENT", help=AGENT_HELP)
     parser.add_argument("--task", metavar="ID", help="the task, if several list this id")
     parser.add_argument(
         "--follow", "-f", action="store_true", help="print new lines until interrupted"
@@ -106,17 +107,19 @@ class _Files:
 def run(options: argparse.Namespace) -> int:
     """Runs `muster tail`."""
     from registry.agent_output import FINDINGS, PROGRESS, STREAM_LOG
-    from tui.cli.lookup import task_with
+    from tui.cli.lookup import agent_with
 
-    task = task_with(find(options), options.agent, options.task)
+    task, agent = agent_with(find(options), options.agent, options.task)
+    if agent != options.agent:
+        _warn([f"the agent is {shown_name(agent)}"])
     if task.problem is not None:
-        raise UsageError(f"{shown_name(options.agent)} has no files: {task.problem}")
+        raise UsageError(f"{shown_name(agent)} has no files: {task.problem}")
     sources = (PROGRESS, FINDINGS, STREAM_LOG)
     chosen = [source for source in sources if not options.only or source.name in options.only]
     with contextlib.ExitStack() as stack:
         opened: dict[str, AgentFile[Any]] = {}
         for source in chosen:
-            file: AgentFile[Any] = task.output(options.agent, source)
+            file: AgentFile[Any] = task.output(agent, source)
             opened[source.name] = stack.enter_context(file)
         files = _Files(opened)
         try:
@@ -132,7 +135,7 @@ def run(options: argparse.Namespace) -> int:
             )
             if not any(batch.size for batch in batches.values()) and not options.json:
                 where = ", ".join(shown_name(file.path) for file in opened.values())
-                _warn([f"{shown_name(options.agent)} has written nothing to {where}"])
+                _warn([f"{shown_name(agent)} has written nothing to {where}"])
             return NOT_ALL_DONE if files.problems else DONE
         while True:
             sys.stdout.flush()
