@@ -69,7 +69,7 @@ def test_options_are_those_of_the_command(files: Files) -> None:
         ("report fixer-1", []),
         ("report", ["fixer-1", "lost-4"]),
         ("help", [*COMMANDS]),
-        ("ps --sort", ["age", "id", "progress", "urgency"]),
+        ("ps --sort", ["age", "heard", "id", "progress", "status", "urgency"]),
         ("kill --task", ["TASK-1", "TASK-2", "TASK-3"]),
         ("show --task", ["TASK-1", "TASK-2", "TASK-3"]),
         ("register tester --parent", ["fixer-1", "fixer-3", "lost-4", "tester-2"]),
