@@ -117,6 +117,7 @@ def _names(text: str) -> tuple[str, ...]:
 def run(options: argparse.Namespace) -> int:
     """Runs `muster list`."""
     from tui.cli.format_roll import chosen_by, roll_json, roll_table
+    from tui.details.sources import last_reports
     from tui.live.once import take_roll
     from tui.view.subset import arrange, select
 
@@ -128,9 +129,6 @@ def run(options: argparse.Namespace) -> int:
     chosen = bool(wanted) or options.hide_finished
     if options.json:
         by = chosen_by(options.where, hide_finished=options.hide_finished)
-        # Imported late: the table has no reports.
-        from tui.details.sources import last_reports
-
         document = roll_json(roll, by if chosen else None, last_reports(roll))
         for piece in json_pieces(document):
             sys.stdout.write(piece)
