@@ -23,6 +23,7 @@ from tui.cli.offers import offered as offers
 from tui.cli.offers import takes_files
 from tui.model.verdicts import VERDICTS
 from tui.view.filter import KEYS
+from tui.view.sort import Order
 
 
 @pytest.fixture
@@ -69,7 +70,7 @@ def test_options_are_those_of_the_command(files: Files) -> None:
         ("report fixer-1", []),
         ("report", ["fixer-1", "lost-4"]),
         ("help", [*COMMANDS]),
-        ("ps --sort", ["age", "heard", "id", "progress", "status", "urgency"]),
+        ("ps --sort", [*Order]),
         ("kill --task", ["TASK-1", "TASK-2", "TASK-3"]),
         ("show --task", ["TASK-1", "TASK-2", "TASK-3"]),
         ("register tester --parent", ["fixer-1", "fixer-3", "lost-4", "tester-2"]),
