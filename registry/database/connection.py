@@ -19,10 +19,9 @@ from contextlib import contextmanager
 from itertools import chain, repeat
 from operator import or_
 from pathlib import Path
-from threading import Lock, Timer
+from threading import Timer
 from typing import Any
 from urllib.parse import quote
-from weakref import WeakValueDictionary
 
 from registry.advice import moving_database_aside, restoring_database
 from registry.database.files import (
@@ -32,6 +31,7 @@ from registry.database.files import (
     UnpairedFilesError,
     examine,
 )
+from registry.database.readings import alone
 from registry.dataclass import dataclass, replace
 from registry.errors import BusyRegistryError, RegistryError, UnreadableDatabaseError
 from registry.storage.files.interruption import hand_on
@@ -103,50 +103,6 @@ _BUSY = {
 }
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
 _REFUSED = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
-
-# One reading of a database at a time; see `HeldDatabase`.
-_locks: WeakValueDictionary[tuple[int, int], _Reading] = WeakValueDictionary()
-_choosing = Lock()
-
-
-# How long, in seconds, a fork waits for the readings of other threads.
-_FORK_WAITS = 1.0
-
-_held_for_fork: list[Lock] = []
-
-
-def _wait_for_readings() -> None:
-    """Waits before a fork: a child never gets a mutex of SQLite that another thread holds."""
-    give_up_at = time.monotonic() + _FORK_WAITS
-    # The forking thread may itself be reading, so the wait has a limit.
-    _held_for_fork.extend(
-        lock
-        for lock in (_choosing, *[reading_now.lock for reading_now in [*_locks.values()]])
-        if lock.acquire(timeout=max(0.0, give_up_at - time.monotonic()))
-    )
-
-
-def _go_on() -> None:
-    while _held_for_fork:
-        _held_for_fork.pop().release()
-
-
-def _begin_anew() -> None:
-    """Forgets the locks in a child process: other threads of the parent may hold them."""
-    global _choosing
-    _choosing = Lock()
-    _locks.clear()
-    _held_for_fork.clear()
-
-
-os.register_at_fork(before=_wait_for_readings, after_in_parent=_go_on, after_in_child=_begin_anew)
-
-
-class _Reading:
-    """A lock that threads hold during the reading of one database."""
-
-    def __init__(self) -> None:
-        self.lock = Lock()
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,15 +324,6 @@ def _check_settled(files: DatabaseFiles) -> None:
     """Requires that a database that is read without locks was not written a moment ago."""
     if not files.is_in_use and not files.stamp.settled:
         raise BusyRegistryError(files.path)
-
-
-@contextmanager
-def alone(files: DatabaseFiles) -> Iterator[None]:
-    """Lets only one thread of this process use a database; see `HeldDatabase`."""
-    with _choosing:
-        reading_now = _locks.setdefault(files.stamp.main.identity, _Reading())
-    with reading_now.lock:
-        yield
 
 
 def _connect(files: DatabaseFiles) -> sqlite3.Connection:

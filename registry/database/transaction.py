@@ -27,7 +27,6 @@ from pathlib import Path
 from registry.database.connection import (
     Queries,
     Transaction,
-    alone,
     check,
     connect,
     converted,
@@ -43,6 +42,7 @@ from registry.database.files import (
     own_names,
 )
 from registry.database.free_space import check_free_space, is_full
+from registry.database.readings import alone
 from registry.database.rows import patiently
 from registry.dataclass import dataclass
 from registry.errors import (

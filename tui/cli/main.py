@@ -26,6 +26,7 @@ from tui.cli.output import (
 from tui.cli.parser import first_word, make_parser, parse, take_command, take_words
 from tui.cli.suggest import mistaken_command
 from tui.errors import UsageError
+from tui.host.suspension import stop_between_readings
 
 COMMANDS: dict[str, Command] = {
     "list": Command("", "print the roll call once, as a table or as JSON"),
@@ -115,6 +116,7 @@ def _run(given: list[str]) -> int:
             raise UsageError(problem)
         if not options.opens_screen:
             _raise_interrupts()
+            stop_between_readings()
         code = module_of(command).run(options)
         sys.stdout.flush()
     except (UsageError, RegistryError) as error:

@@ -21,6 +21,7 @@ import pytest
 
 from registry.database import files, read_rows, stamp_of, writing
 from registry.database.files import examine
+from registry.errors import RegistryError
 from registry.schema import Workspace
 from registry.sources import SqliteWorkspace
 from tests.support.databases import Database
@@ -227,6 +228,26 @@ def test_children_of_a_process_whose_threads_read_can_read(built: Database) -> N
     is_over.set()
     reader.join()
     assert codes == [1] * 20
+
+
+def test_a_call_from_a_signal_handler_in_a_write_fails_at_once(built: Database) -> None:
+    """It would wait for the thread that it interrupts."""
+    errors: list[RegistryError] = []
+
+    def handle() -> None:
+        with writing(built.path, 1.0):
+            try:
+                read_rows(built.path)
+            except RegistryError as error:
+                errors.append(error)
+
+    interrupted = threading.Thread(target=handle, daemon=True)
+    interrupted.start()
+    interrupted.join(30)
+    assert [error.reason for error in errors] == [
+        "is being used by the thread that this call interrupted"
+    ]
+    assert len(read_rows(built.path).agents) == 1
 
 
 class _Interruption(BaseException):
