@@ -130,10 +130,25 @@ def _run(given: list[str]) -> int:
         if isinstance(error, BrokenPipeError) and reader_is_gone():
             discard_output()
             return int(options.code_without_reader)
+        if isinstance(error, FileNotFoundError) and error.filename is None and _is_nowhere():
+            complain(
+                "the current directory was removed, so relative paths lead nowhere",
+                "Go to another directory (cd), or name all paths by absolute paths",
+            )
+            return USAGE
         discard_output()
         complain(*lines_of(error))
         return NOT_ALL_DONE
     return code
+
+
+def _is_nowhere() -> bool:
+    """Returns whether the current directory was removed."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _raise_interrupts() -> None:

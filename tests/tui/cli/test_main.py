@@ -263,3 +263,23 @@ def test_a_command_stops_between_readings() -> None:
         assert callable(signal.getsignal(signal.SIGTSTP))
     finally:
         signal.signal(signal.SIGTSTP, before)
+
+
+@pytest.mark.parametrize("command", ["list", "doctor", "workspaces", "log", "metrics"])
+def test_in_a_removed_directory_absolute_paths_work(
+    workspace: Path, nobody: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], command: str
+) -> None:  # fmt: skip
+    removed = tmp_path / "removed"
+    removed.mkdir()
+    monkeypatch.chdir(removed)
+    removed.rmdir()
+    socket = [] if command == "log" else ["-S", str(nobody)]
+    main([command, *socket, str(workspace)])
+    printed = capsys.readouterr()
+    assert printed.out and "No such file" not in printed.err
+    assert "directory was removed" not in printed.err
+    for words in ([], ["project"]):
+        assert main([command, *socket, *words]) == 2
+        assert "the current directory was removed" in (error := capsys.readouterr().err)
+        assert "absolute paths" in error

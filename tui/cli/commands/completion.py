@@ -11,6 +11,7 @@ import argparse
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from registry.errors import RegistryError
@@ -100,8 +101,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Runs `muster completion`."""
     if options.words is not None:
-        for word in candidates(options.words, user_environment(), Path.cwd()):
-            print(word)
+        with suppress(FileNotFoundError):
+            for word in candidates(options.words, user_environment(), Path.cwd()):
+                print(word)
     elif options.shell is not None:
         print(_SCRIPTS[options.shell], end="")
     else:
