@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -35,6 +34,11 @@ from registry.database.readings import alone
 from registry.dataclass import dataclass, replace
 from registry.errors import BusyRegistryError, RegistryError, UnreadableDatabaseError
 from registry.storage.files.interruption import hand_on
+
+try:
+    import sqlite3
+except ImportError:
+    from registry.database import no_sqlite3 as sqlite3  # type: ignore[no-redef]
 
 BYTES_AT_MOST = 2 * 1024**3
 """The size of the largest database that is read, in bytes."""
@@ -294,6 +298,13 @@ def check(files: DatabaseFiles, limits: Limits = USUAL) -> None:
         UnreadableDatabaseError: The log or its index is missing, or the database is too large.
         BusyRegistryError: A process is perhaps creating the database.
     """
+    if sqlite3.__name__ != "sqlite3":
+        raise UnreadableDatabaseError(
+            files.path,
+            "cannot be read: this Python was built without its module sqlite3",
+            "Install SQLite's development files (libsqlite3-dev, sqlite-devel) and build Python "
+            "anew, or run muster with the Python of the system",
+        )
     if time.monotonic() >= limits.give_up_at:
         raise UnreadableDatabaseError(files.path, "was not read: no time was left", "Try again")
     size, log = files.stamp.main.size, files.stamp.log
