@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from registry.database.files import stamp_of as stamp_of
     from registry.database.known_workspaces import KNOWN_AT_MOST as KNOWN_AT_MOST
     from registry.database.known_workspaces import read_known_workspaces as read_known_workspaces
+    from registry.database.readings import between_readings as between_readings
     from registry.database.rows import find_damage as find_damage
     from registry.database.rows import lists_task as lists_task
     from registry.database.rows import read_agent as read_agent
@@ -62,6 +63,7 @@ else:
                 "KNOWN_AT_MOST",
                 "read_known_workspaces",
             ),
+            "readings": ("between_readings",),
             "rows": (
                 "find_damage",
                 "lists_task",

@@ -12,7 +12,6 @@ from __future__ import annotations
 import math
 import os
 import re
-import sqlite3
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -20,10 +19,9 @@ from functools import partial
 from itertools import chain, repeat
 from operator import or_
 from pathlib import Path
-from threading import Lock, RLock, Timer, get_ident
+from threading import Timer
 from typing import Any
 from urllib.parse import quote
-from weakref import WeakValueDictionary
 
 from registry.advice import moving_database_aside, restoring_database
 from registry.database.file_pages import pages_of
@@ -35,9 +33,15 @@ from registry.database.files import (
     examine,
 )
 from registry.database.pages import Pages
+from registry.database.readings import alone
 from registry.dataclass import dataclass, replace
 from registry.errors import BusyRegistryError, RegistryError, UnreadableDatabaseError
 from registry.storage.files.interruption import hand_on
+
+try:
+    import sqlite3
+except ImportError:
+    from registry.database import no_sqlite3 as sqlite3  # type: ignore[no-redef]
 
 BYTES_AT_MOST = 2 * 1024**3
 """The size of the largest database that is read, in bytes."""
@@ -103,56 +107,6 @@ _BUSY = {
 }
 _DAMAGED = {sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_FORMAT}
 _REFUSED = {sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_PERM, sqlite3.SQLITE_AUTH}
-
-# One reading of a database at a time; see `HeldDatabase`.
-_locks: WeakValueDictionary[tuple[int, int], _Reading] = WeakValueDictionary()
-# A signal handler may interrupt the choice in the same thread.
-_choosing = RLock()
-
-# How long, in seconds, a fork waits for the readings of other threads.
-_FORK_WAITS = 1.0
-
-_held_for_fork: list[Any] = []
-
-
-def _wait_for_readings() -> None:
-    """Waits before a fork: a child never gets a mutex of SQLite that another thread holds."""
-    give_up_at = time.monotonic() + _FORK_WAITS
-    # The forking thread may itself be reading.
-    others = (each.lock for each in [*_locks.values()] if each.thread != get_ident())
-    locks: tuple[Any, ...] = (_choosing, *others)
-    _held_for_fork.extend(
-        lock for lock in locks if lock.acquire(timeout=max(0.0, give_up_at - time.monotonic()))
-    )
-
-
-def _go_on() -> None:
-    while _held_for_fork:
-        _held_for_fork.pop().release()
-
-
-def _begin_anew() -> None:
-    """Forgets the locks in a child process: other threads of the parent may hold them."""
-    global _choosing
-    _choosing = RLock()
-    _locks.clear()
-    _held_for_fork.clear()
-
-
-os.register_at_fork(before=_wait_for_readings, after_in_parent=_go_on, after_in_child=_begin_anew)
-
-
-class _Reading:
-    """A lock that threads hold during the reading of one database.
-
-    Attributes:
-        lock: The lock.
-        thread: The identifier of the thread that holds the lock; 0 if no thread holds it.
-    """
-
-    def __init__(self) -> None:
-        self.lock = Lock()
-        self.thread = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,6 +322,13 @@ def check(files: DatabaseFiles, limits: Limits = USUAL) -> None:
         UnreadableDatabaseError: The log or its index is missing, or the database is too large.
         BusyRegistryError: A process is perhaps creating the database.
     """
+    if sqlite3.__name__ != "sqlite3":
+        raise UnreadableDatabaseError(
+            files.path,
+            "cannot be read: this Python was built without its module sqlite3",
+            "Install SQLite's development files (libsqlite3-dev, sqlite-devel) and build Python "
+            "anew, or run muster with the Python of the system",
+        )
     if time.monotonic() >= limits.give_up_at:
         raise UnreadableDatabaseError(files.path, "was not read: no time was left", "Try again")
     size, log = files.stamp.main.size, files.stamp.log
@@ -398,25 +359,6 @@ def _check_settled(files: DatabaseFiles) -> None:
     """Requires that a database that is read without locks was not written a moment ago."""
     if not files.is_in_use and not files.stamp.settled:
         raise BusyRegistryError(files.path)
-
-
-@contextmanager
-def alone(files: DatabaseFiles) -> Iterator[None]:
-    """Lets only one thread of this process use a database; see `HeldDatabase`.
-
-    Raises:
-        BusyRegistryError: This thread uses the database already: a signal handler interrupted it.
-    """
-    with _choosing:
-        reading_now = _locks.setdefault(files.stamp.main.identity, _Reading())
-    if reading_now.thread == get_ident():
-        raise BusyRegistryError(files.path)
-    with reading_now.lock:
-        reading_now.thread = get_ident()
-        try:
-            yield
-        finally:
-            reading_now.thread = 0
 
 
 def _connect(files: DatabaseFiles) -> sqlite3.Connection:

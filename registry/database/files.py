@@ -14,7 +14,7 @@ import stat
 import struct
 from collections import Counter
 from pathlib import Path
-from threading import Lock
+from threading import RLock
 from typing import Self
 
 from registry.dataclass import dataclass
@@ -47,7 +47,7 @@ KEPT_AT_MOST = 32
 # The databases that this process has used, the latest one last; without locks between the uses.
 # Nothing asks about an old descriptor, as its file system may not answer.
 _kept: dict[tuple[int, int], _Kept] = {}
-_keeping = Lock()
+_keeping = RLock()
 
 # SQLite locks bytes at 1 GiB: a pending byte, a reserved byte, and then 510 shared bytes.
 _SHARED_LOCK = struct.pack("@hhqqi", fcntl.F_RDLCK, os.SEEK_SET, 0x40000002, 510, 0)
@@ -339,15 +339,17 @@ def _close_old() -> None:
     counts = Counter(targets.values())
     unused = {
         identity: targets.get(kept.file.fileno(), "")
-        for identity, kept in _kept.items()
+        for identity, kept in [*_kept.items()]
         if not kept.is_used
     }
     single = [identity for identity, target in unused.items() if counts[target] == 1]
     deleted = [identity for identity in single if unused[identity].endswith(" (deleted)")]
     too_many = max(0, len(_kept) - KEPT_AT_MOST + 1)
     for identity in {*deleted, *single[:too_many]}:
-        # The traceback of an error may still refer to it.
-        close_read(_kept.pop(identity).file)
+        kept = _kept.pop(identity, None)
+        if kept is not None:
+            # The traceback of an error may still refer to it.
+            close_read(kept.file)
 
 
 def _descriptors() -> list[int]:
@@ -366,7 +368,7 @@ def _begin_anew() -> None:
     A lock of the parent process would also be a lock of the child, and end with the child's.
     """
     global _keeping
-    _keeping = Lock()
+    _keeping = RLock()
     _kept.clear()
 
 

@@ -18,7 +18,6 @@ from __future__ import annotations
 
 import errno
 import os
-import sqlite3
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -27,7 +26,6 @@ from pathlib import Path
 from registry.database.connection import (
     Queries,
     Transaction,
-    alone,
     check,
     connect,
     converted,
@@ -43,6 +41,7 @@ from registry.database.files import (
     own_names,
 )
 from registry.database.free_space import check_free_space, is_full
+from registry.database.readings import alone
 from registry.database.rows import patiently
 from registry.dataclass import dataclass
 from registry.errors import (
@@ -58,6 +57,11 @@ from registry.storage.files.interruption import hand_on, tolerating
 from registry.storage.files.permissions import is_read_only, user_called
 from registry.storage.files.safe_open import folder_of
 from registry.storage.files.writers import outsider_of
+
+try:
+    import sqlite3
+except ImportError:
+    from registry.database import no_sqlite3 as sqlite3  # type: ignore[no-redef]
 
 # While one attempt waits, no other thread of this process can read the database.
 _ATTEMPT = 0.05

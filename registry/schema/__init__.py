@@ -137,6 +137,7 @@ else:
             ),
             "places": (
                 "ENVIRONMENT_VARIABLE",
+                "named_by",
                 "Origin",
                 "Place",
                 "PlaceState",

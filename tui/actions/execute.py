@@ -14,9 +14,9 @@ from registry.errors import RegistryError
 from registry.operations import FinishReport
 from registry.schema import Deployment
 from registry.storage import durable_commits
-from registry.text import command_line
 from tui.actions.evidence.action_evidence import TaskEvidence
 from tui.actions.evidence.collect import evidence_now
+from tui.actions.evidence.leftovers import completing
 from tui.actions.kill import end_sessions
 from tui.actions.kill_record import KillRecord
 from tui.actions.outcome import Outcome, Result, StepOutcome
@@ -185,7 +185,7 @@ def _record(
             )
         except (RegistryError, OSError) as error:
             for step in group:
-                why = _not_recorded(step, plan.status_of(step), steps[step], error)
+                why = _not_recorded(step, plan, steps[step], error)
                 outcomes[step] = StepOutcome(step.label, Result.FAILED, why)
             continue
         written |= dict.fromkeys(report.written)
@@ -195,23 +195,21 @@ def _record(
     return tuple(written), tuple(problems)
 
 
-def _not_recorded(step: Step, status: str, done: str, error: RegistryError | OSError) -> str:
+def _not_recorded(step: Step, plan: Plan, done: str, error: RegistryError | OSError) -> str:
     """Returns the detail of a step whose registry was not changed.
 
     Args:
         step: The step.
-        status: The status that was not written.
+        plan: The plan of the step.
         done: What was done before, for example the end of a session; may be empty.
         error: The error.
     """
     if not done:
         return f"not recorded: {error}"
     why = error.brief if isinstance(error, RegistryError) else str(error)
-    # Without the option, the command takes the status that the agent itself reported.
-    options = [("--as", status)] if step.end is None else []
-    command = command_line("muster", "complete", names=[step.label], options=options)
-    remedy = f"set the status with `{command}`" if command is not None else "complete the agent"
-    return f"{done}; not recorded: {why}; then {remedy}"
+    # Without a status, the command takes the one that the agent itself reported.
+    status = None if step.end is not None else plan.status_of(step)
+    return f"{done}; not recorded: {why}; then {completing(step, plan.socket, status)}"
 
 
 def _judged(steps: Iterable[Step]) -> dict[str, frozenset[Deployment]]:

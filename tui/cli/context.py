@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from registry.dataclass import replace
-from registry.schema import Workspace, find_workspaces, user_environment
+from registry.schema import Workspace, find_workspaces, named_by, user_environment
 from registry.text import shown_name
 from tui.cli.output import complain
 from tui.errors import UsageError
@@ -58,14 +58,35 @@ def _found(
     """Finds workspaces like `find_workspaces`; waits for no file system that does not answer."""
     from tui.host.asker import ask_each
 
+    environment = user_environment()
     return find_workspaces(
         options.workspaces,
-        user_environment(),
-        Path.cwd(),
+        environment,
+        current_directory(options.workspaces, environment),
         passed_over,
         missing=missing,
         ask=ask_each,
     )
+
+
+def current_directory(paths: Sequence[str], environment: Mapping[str, str]) -> Path:
+    """Returns the directory where the search for workspaces starts.
+
+    Args:
+        paths: The workspaces that the command line names.
+        environment: The environment variables.
+
+    Raises:
+        FileNotFoundError: The directory was removed, and not all named paths are absolute.
+    """
+    try:
+        return Path.cwd()
+    except FileNotFoundError:
+        named = paths or named_by(environment)
+        if named and all(map(os.path.isabs, map(os.path.expanduser, named))):
+            # Nothing is there.
+            return Path(os.readlink("/proc/self/cwd"))
+        raise
 
 
 def task_states(

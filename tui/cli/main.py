@@ -26,6 +26,7 @@ from tui.cli.output import (
 from tui.cli.parser import first_word, make_parser, parse, take_command, take_words
 from tui.cli.suggest import mistaken_command
 from tui.errors import UsageError
+from tui.host.suspension import stop_between_readings
 
 COMMANDS: dict[str, Command] = {
     "list": Command("", "print the roll call once, as a table or as JSON"),
@@ -116,6 +117,7 @@ def _run(given: list[str]) -> int:
     try:
         if not options.opens_screen:
             _raise_interrupts()
+            stop_between_readings()
         code = module_of(command).run(options)
         sys.stdout.flush()
     except (UsageError, RegistryError) as error:
@@ -129,6 +131,12 @@ def _run(given: list[str]) -> int:
         if isinstance(error, BrokenPipeError) and reader_is_gone():
             discard_output()
             return int(options.code_without_reader)
+        if isinstance(error, FileNotFoundError) and error.filename is None and _is_nowhere():
+            complain(
+                "the current directory was removed, so relative paths lead nowhere",
+                "Go to another directory (cd), or name all paths by absolute paths",
+            )
+            return USAGE
         discard_output()
         complain(*lines_of(error))
         return NOT_ALL_DONE
@@ -148,6 +156,15 @@ def _parsed(given: list[str]) -> tuple[str, argparse.Namespace]:
     options = parse(parser_of(command), given)
     options.words = words
     return command, options
+
+
+def _is_nowhere() -> bool:
+    """Returns whether the current directory was removed."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        return True
+    return False
 
 
 def _raise_interrupts() -> None:

@@ -19,9 +19,9 @@ from types import FrameType
 
 import pytest
 
-from registry import BusyRegistryError
 from registry.database import files, read_rows, stamp_of, writing
 from registry.database.files import examine
+from registry.errors import RegistryError
 from registry.schema import Workspace
 from registry.sources import SqliteWorkspace
 from tests.support.databases import Database
@@ -230,14 +230,24 @@ def test_children_of_a_process_whose_threads_read_can_read(built: Database) -> N
     assert codes == [1] * 20
 
 
-def test_a_signal_handler_does_not_wait_for_the_reading_that_it_interrupts(
-    built: Database,
-) -> None:
-    with writing(built.path, 1.0) as transaction:
-        with pytest.raises(BusyRegistryError):
-            read_rows(built.path)
-        transaction.commit()
-    assert read_rows(built.path).agents
+def test_a_call_from_a_signal_handler_in_a_write_fails_at_once(built: Database) -> None:
+    """It would wait for the thread that it interrupts."""
+    errors: list[RegistryError] = []
+
+    def handle() -> None:
+        with writing(built.path, 1.0):
+            try:
+                read_rows(built.path)
+            except RegistryError as error:
+                errors.append(error)
+
+    interrupted = threading.Thread(target=handle, daemon=True)
+    interrupted.start()
+    interrupted.join(30)
+    assert [error.reason for error in errors] == [
+        "is being used by the thread that this call interrupted"
+    ]
+    assert len(read_rows(built.path).agents) == 1
 
 
 class _Interruption(BaseException):

@@ -93,7 +93,8 @@ def test_a_kill_that_was_not_recorded_is_told_in_full(
     for step, detail in zip(steps, failed, strict=True):
         assert step.result is Result.FAILED
         assert "ended its session" in step.detail and "not recorded" in step.detail
-        assert f"`muster complete {step.label} --as terminated`" in step.detail
+        assert f"then run `muster complete {step.label} -w {files.path}/" in step.detail
+        assert f" -S {plan.socket} --as terminated`" in step.detail
         assert detail == f"{step.label}: {step.detail}"
 
 

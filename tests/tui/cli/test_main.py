@@ -24,6 +24,7 @@ from tests.support.fixture_workspace import (
 from tests.support.fixture_workspace import workspace as workspace
 from tests.support.hot_journal import cut_off_update
 from tests.support.terminal import MUSTER
+from tui.cli.main import main
 
 
 @pytest.fixture
@@ -253,3 +254,32 @@ def test_a_file_that_is_no_json_is_no_registry(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("nothing")
     done = run_muster("list", tmp_path / "notes.txt")
     assert done.returncode == 2 and "notes.txt" in done.stderr
+
+
+def test_a_command_stops_between_readings() -> None:
+    before = signal.signal(signal.SIGTSTP, signal.SIG_DFL)
+    try:
+        assert main(["completion", "bash"]) == 0
+        assert callable(signal.getsignal(signal.SIGTSTP))
+    finally:
+        signal.signal(signal.SIGTSTP, before)
+
+
+@pytest.mark.parametrize("command", ["list", "doctor", "workspaces", "log", "metrics"])
+def test_in_a_removed_directory_absolute_paths_work(
+    workspace: Path, nobody: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str], command: str
+) -> None:  # fmt: skip
+    removed = tmp_path / "removed"
+    removed.mkdir()
+    monkeypatch.chdir(removed)
+    removed.rmdir()
+    socket = [] if command == "log" else ["-S", str(nobody)]
+    main([command, *socket, str(workspace)])
+    printed = capsys.readouterr()
+    assert printed.out and "No such file" not in printed.err
+    assert "directory was removed" not in printed.err
+    for words in ([], ["project"]):
+        assert main([command, *socket, *words]) == 2
+        assert "the current directory was removed" in (error := capsys.readouterr().err)
+        assert "absolute paths" in error

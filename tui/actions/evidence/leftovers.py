@@ -435,9 +435,15 @@ def why_not_recorded(step: Step, socket: Path) -> str:
     )
 
 
-def completing(step: Step, socket: Path) -> str:
-    """Returns the advice to complete one agent, with a command that works in every directory."""
-    options = [("-S", str(socket))]
+def completing(step: Step, socket: Path, status: str | None = None) -> str:
+    """Returns the advice to complete one agent, with a command that works in every directory.
+
+    Args:
+        step: The step of the agent.
+        socket: The tmux socket of the plan.
+        status: The new status; None for the status that the agent reported, or terminated.
+    """
+    options = [("-S", str(socket)), *([] if status is None else [("--as", status)])]
     if step.row is not None:
         registry = step.row.key.registry
         # A task in a database may have lost its directory; then the workspace is named.

@@ -16,6 +16,8 @@ from typing import Any
 
 from textual.app import App, SuspendNotSupported
 
+from tui.host.suspension import between_readings
+
 # Ends the modes of Textual for the mouse, pasted text, the focus, the keyboard and the alternate
 # screen, and shows the cursor.
 _RESTORES = (
@@ -133,9 +135,10 @@ def stop(app: App[None], pid: int = 0) -> None:
     with suppress(SuspendNotSupported), app.suspend():
         leave_stops()
         try:
-            os.kill(pid, signal.SIGTSTP)
-            while not _in_front():
-                os.kill(pid, signal.SIGSTOP)
+            with between_readings():
+                os.kill(pid, signal.SIGTSTP)
+                while not _in_front():
+                    os.kill(pid, signal.SIGSTOP)
         finally:
             take_stops(app)
 

@@ -8,6 +8,7 @@ offer the names of files.
 from __future__ import annotations
 
 import argparse
+from contextlib import suppress
 from pathlib import Path
 
 from registry.schema import user_environment
@@ -124,11 +125,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(options: argparse.Namespace) -> int:
     """Runs `muster completion`."""
     if options.words is not None:
-        offers = offered(options.words, user_environment(), Path.cwd())
-        for word, text in offers:
-            print(f"{word} -- {text}" if text else word)
-        if not offers and takes_files(options.words):
-            print(FILES)
+        # The current directory may have been removed.
+        with suppress(FileNotFoundError):
+            offers = offered(options.words, user_environment(), Path.cwd())
+            for word, text in offers:
+                print(f"{word} -- {text}" if text else word)
+            if not offers and takes_files(options.words):
+                print(FILES)
     elif options.shell is not None:
         print(_SCRIPTS[options.shell], end="")
     else:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from registry.schema import Survey, survey, user_environment
 from registry.text import shown_name
+from tui.cli.context import current_directory
 from tui.cli.help import Page
 from tui.cli.output import DONE, USAGE, complain, say
 from tui.cli.parser import add_json, add_settings, add_socket, add_workspaces
@@ -57,7 +58,9 @@ def run(options: argparse.Namespace) -> int:
     """Runs `muster workspaces`."""
     from tui.host.asker import ask_each
 
-    places = survey(options.workspaces, user_environment(), Path.cwd(), ask_each)
+    environment = user_environment()
+    here = current_directory(options.workspaces, environment)
+    places = survey(options.workspaces, environment, here, ask_each)
     branches = _read(places)
     if options.json:
         from tui.text.sanitize import as_json
