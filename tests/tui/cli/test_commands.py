@@ -18,7 +18,8 @@ from tui.cli.main import COMMANDS, main, module_of, page_of, parser_of
 EVERY = ["", *COMMANDS]
 
 LIGHT = {
-    "tui.cli", "tui.errors", "tui.host.tmux_types", "tui.model.evidence", "tui.model.policy",
+    "tui.cli", "tui.errors", "tui.host.suspension", "tui.host.tmux_types", "tui.model.evidence",
+    "tui.model.policy",
     "tui.model.roll",
     "tui.model.verdicts", "tui.text.ascii", "tui.text.sanitize", "tui.view.sort",
     "registry.errors", "registry.text", "registry.schema.layout", "registry.schema.records",
