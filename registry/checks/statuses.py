@@ -7,7 +7,6 @@ from pathlib import Path
 
 from registry.checks.issue import Issue, IssueKind
 from registry.dataclass import dataclass
-from registry.schema.layout import DATABASE
 from registry.schema.statuses import is_known
 from registry.text import shown_name
 
@@ -45,9 +44,6 @@ def unknown_status_findings(statuses: Iterable[WrittenStatus]) -> list[Issue]:
 def _unknown(word: str, found: list[WrittenStatus]) -> Issue:
     first, count = found[0], len(found)
     agents = f"{shown_name(first.agent)}" + (f" and {count - 1} more" if count > 1 else "")
-    meaning = "it treats such an agent as active"
-    if any(written.file.name == DATABASE for written in found):
-        meaning += ", but as completed in a database with a progress of 100 %"
     subject = f"{agents} has" if count == 1 else f"one of {agents} has"
     return Issue(
         IssueKind.UNKNOWN_STATUS,
@@ -55,6 +51,7 @@ def _unknown(word: str, found: list[WrittenStatus]) -> Issue:
         None,
         first.field,
         word,
-        f"is {shown_name(word)} for {agents}: muster does not know this word, so {meaning}",
+        f"is {shown_name(word)} for {agents}: muster does not know this word, so it treats such "
+        "an agent as active",
         advice=f"if {subject} ended, complete or kill it: muster complete, muster kill",
     )

@@ -27,6 +27,7 @@ from registry.checks.statuses import WrittenStatus
 from registry.dataclass import replace
 from registry.errors import RegistryError, RegistryNotFoundError, UnreadableDatabaseError
 from registry.schema.layout import DATABASE, GLOBAL_FOLDER, find_database
+from registry.schema.statuses import is_terminal
 from registry.sources.database_repair import status_issues
 from registry.sources.found import Found, Job, unreadable
 from registry.sources.source import TaskSource, WorkspaceSource
@@ -147,7 +148,8 @@ def _status_findings(task: SqliteTask, rows: TaskRows) -> Iterator[Issue]:
 
 def _statuses(rows: TaskRows) -> Iterator[WrittenStatus]:
     for id_, agent in rows.by_id.items():
-        if agent.status:
+        # An agent that counts as ended needs no action, in whatever word its end is written.
+        if agent.status and not is_terminal(agent.meaning):
             yield WrittenStatus(rows.file, STATUS, id_, agent.status)
 
 

@@ -263,6 +263,11 @@ def test_a_report_of_which_the_writer_is_not_known_is_not_written(built: Databas
     assert issue.kind is IssueKind.STATUS and not issue.fixable
 
 
+def test_an_unknown_word_that_counts_as_completed_needs_no_action(built: Database) -> None:
+    built.agent("one", status="finalising", progress=100)
+    assert found_in(built) == []
+
+
 def test_each_unknown_word_is_listed_once(built: Database) -> None:
     built.task("TASK-2")
     for name in ("one", "two"):
