@@ -230,6 +230,9 @@ def _status(folder: int, path: Path) -> os.stat_result | None:
         hand_on(error)
         return None
     if stat.S_ISLNK(status.st_mode):
+        if path.name.endswith((_LOG, _INDEX, _JOURNAL)):
+            # The target is no better: such a file belongs beside the database.
+            raise NotARegularFileError(path, "a symlink")
         raise LinkedRegistryError(path, path, target_of(path))
     if not stat.S_ISREG(status.st_mode):
         raise NotARegularFileError(path, kind_name(status.st_mode))

@@ -46,6 +46,19 @@ class UnreadDatabase:
         return f"{message}: {shown_name(self.path)}: {self.problem}"
 
 
+def database_problem(path: Path, error: RegistryError) -> str:
+    """Returns why a database cannot be read; names the file beside it that is the cause.
+
+    Args:
+        path: The database.
+        error: The error of the reading.
+    """
+    why = error.reason or str(error)
+    cause = getattr(error, "path", path)
+    is_beside = isinstance(cause, Path) and cause != path and cause.name.startswith(path.name)
+    return f"{shown_name(cause.name)} beside it {why}" if is_beside else why
+
+
 def find_database(workspace: Path) -> UnreadDatabase | None:
     """Returns the database of a workspace; None if the database certainly does not exist.
 
@@ -91,4 +104,4 @@ def database_beside(registry: Path) -> UnreadDatabase | None:
         return found if database.lists_task(found.path, name) else None
     except RegistryError as error:
         hand_on(error)
-        return UnreadDatabase(found.path, error.reason or str(error))
+        return UnreadDatabase(found.path, database_problem(found.path, error))

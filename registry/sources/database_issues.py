@@ -28,6 +28,7 @@ from registry.dataclass import replace
 from registry.errors import RegistryError, RegistryNotFoundError, UnreadableDatabaseError
 from registry.schema.layout import DATABASE, GLOBAL_FOLDER, find_database
 from registry.schema.statuses import is_terminal
+from registry.schema.unread_database import database_problem
 from registry.sources.database_repair import status_issues
 from registry.sources.found import Found, Job, unreadable
 from registry.sources.source import TaskSource, WorkspaceSource
@@ -111,7 +112,7 @@ def _read(path: Path, found: Found) -> Mapping[str, TaskRows] | None:
 
 def unreadable_database(path: Path, error: RegistryError) -> Issue:
     """Returns the issue of a database that cannot be read."""
-    reason = error.reason or str(error)
+    reason = database_problem(path, error)
     field, says, remedy = None, f"cannot be read: {reason}", "repair the file by hand"
     if isinstance(error, UnreadableDatabaseError):
         field, says = error.field, reason

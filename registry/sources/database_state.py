@@ -14,6 +14,7 @@ from registry.errors import BusyRegistryError, RegistryError, UnreadableDatabase
 from registry.schema.database_layout import task_directory
 from registry.schema.database_records import WorkspaceRecord, workspace_record
 from registry.schema.layout import TASK_REGISTRY, UnreadDatabase
+from registry.schema.unread_database import database_problem
 from registry.snapshots import Signature
 from registry.storage.codec import Json
 from registry.storage.files.interruption import hand_on
@@ -225,7 +226,7 @@ class DatabaseCache:
             hand_on(error)
             if isinstance(error, BusyRegistryError) and self._state is not None:
                 return None
-            return UnreadDatabase(self.path, error.reason or str(error))
+            return UnreadDatabase(self.path, database_problem(self.path, error))
         return None
 
 

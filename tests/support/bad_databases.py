@@ -66,7 +66,7 @@ BAD: dict[str, tuple[Callable[[Path], None], type[RegistryError], str]] = {
     "directory": (_replaced(Path.mkdir), NotARegularFileError, "a directory"),
     "device": (
         _replaced(lambda path: path.symlink_to("/dev/zero")),
-        LinkedRegistryError,
+        NotARegularFileError,
         "is a symlink",
     ),
     "symlink": (_as_link, LinkedRegistryError, "is a symlink"),
@@ -89,7 +89,7 @@ BAD: dict[str, tuple[Callable[[Path], None], type[RegistryError], str]] = {
     "log is a FIFO": (_beside("-wal", os.mkfifo), NotARegularFileError, "a FIFO"),
     "index is a symlink": (
         _beside("-shm", lambda path: path.symlink_to("/dev/zero")),
-        LinkedRegistryError,
+        NotARegularFileError,
         "is a symlink",
     ),
 }

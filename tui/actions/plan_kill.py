@@ -51,8 +51,8 @@ def plan_kill(
         roll: The roll call.
         rows: The agents to kill.
         orphans: The orphaned sessions to end.
-        whole: Whether `rows` are all agents of a tree or task. If so, the plan lists finished
-            agents as refused only if all agents are finished.
+        whole: Whether `rows` are all agents of a tree or task, or all leaked agents. If so, the
+            plan lists finished agents as refused only if all agents are finished.
         unfinished: The sessions that earlier kills ended, if some of their processes may still
             run.
         ended_orphans: The orphans among these sessions whose remaining processes the plan ends.
@@ -64,6 +64,7 @@ def plan_kill(
     evidence = evidence_of_roll(
         roll,
         [*(row.session for row in chosen if row.session is not None), *orphans],
+        chosen,
         alone=len(chosen) == 1 and not whole,
     )
     steps: dict[tuple[object, str | None], Step] = {}

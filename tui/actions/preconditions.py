@@ -106,6 +106,17 @@ def status_is_current(step: Step, evidence: ActionEvidence) -> str | None:
     return None
 
 
+def works_no_longer(step: Step, evidence: ActionEvidence) -> str | None:
+    """Requires that a leaked agent wrote no output long after its recorded end.
+
+    An orchestrator may record the end of an agent that was silent for a while. Exception: an agent
+    passes this check if the operator named no other agent.
+    """
+    if step.row is None or step.row.key not in evidence.working:
+        return None
+    return "it works after its recorded end; to end it, name only this agent"
+
+
 def verdict_is_known(step: Step, evidence: ActionEvidence) -> str | None:
     """Requires that the verdict on the agent is known."""
     if step.row is None or step.row.verdict is not Verdict.UNKNOWN:
@@ -372,6 +383,7 @@ FROM_ROLL: tuple[Check, ...] = (
     registry_can_be_locked,
     status_is_current,
     verdict_is_known,
+    works_no_longer,
     is_not_our_session,
     session_is_not_shared,
     process_is_not_shared,

@@ -478,3 +478,20 @@ def test_a_database_that_is_gone_is_found_by_the_records_of_deployments(built: D
     assert (issue.kind, issue.file) == (IssueKind.UNREADABLE, built.path)
     assert "2 tasks" in issue.says and "deploy_one.json" in issue.says
     assert_moves_all(issue.advice)
+
+
+@pytest.mark.parametrize("end", ["-wal", "-shm"])
+@pytest.mark.parametrize(
+    ("make", "kind"),
+    [(Path.mkdir, "a directory"), (lambda path: path.symlink_to("/etc/passwd"), "a symlink")],
+)
+def test_the_file_beside_a_database_is_named_if_it_is_the_cause(
+    built: Database, end: str, make: Callable[[Path], None], kind: str
+) -> None:
+    make(built.path.with_name(built.path.name + end))
+    source = SqliteWorkspace(Workspace(built.workspace))
+    unread = source.unread_database()
+    why = f"state.sqlite3{end} beside it is {kind}, not a regular file"
+    assert unread is not None and unread.problem == why
+    found = find_issues([source], (), {})
+    assert any(why in str(issue) for issue in found.findings)

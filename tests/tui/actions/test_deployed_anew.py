@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -186,6 +188,23 @@ def test_a_leaked_agent_that_is_at_work_again_in_its_session_is_not_killed(
     assert "left alone: old (is active again" in capsys.readouterr().out
     assert server.names() == {"keeper", "agent_old"}
     assert on_record(files) == ()
+
+
+def test_a_leaked_agent_that_works_after_its_end_is_only_killed_alone(
+    files: Files, server: RealTmux, run: Run, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An orchestrator may record the end of an agent that was silent for some minutes."""
+    server.start("agent_old")
+    log = files.registry().parent / "logs" / "old_stream.jsonl"
+    log.parent.mkdir(exist_ok=True)
+    log.write_text("{}\n")
+    last = time.time() + 120
+    os.utime(log, (last, last))
+    assert run("kill", "--leaked") == 1
+    assert "it works after its recorded end" in capsys.readouterr().out
+    assert server.names() == {"keeper", "agent_old"}
+    assert run("kill", "old") == 0
+    assert server.names() == {"keeper"}
 
 
 @pytest.mark.parametrize("words", LEAKED, ids=" ".join)

@@ -19,6 +19,7 @@ _SCRIPT = """
 import asyncio, contextlib, os, signal, sys, threading, time, types
 from pathlib import Path
 
+from registry.database import writing
 from registry.database.connection import reading
 from tui.app.terminal import job_control
 from tui.host import suspension
@@ -28,7 +29,7 @@ suspension._WAIT_AT_MOST = 60.0
 
 
 def press_ctrl_z():
-    with reading(path):
+    with writing(path, 60.0) if sys.argv[3] == "write" else reading(path):
         print("reads", flush=True)
         sys.stdin.readline()
         os.kill(os.getpid(), signal.SIGTSTP)
@@ -59,12 +60,13 @@ print("went on", flush=True)
 """
 
 
+@pytest.mark.parametrize("use", ["read", "write"])
 @pytest.mark.parametrize("where", ["main", "thread", "monitor"])
-def test_ctrl_z_stops_no_reading(built: Database, where: str) -> None:
+def test_ctrl_z_stops_no_use_of_a_database(built: Database, where: str, use: str) -> None:
     with closing(sqlite3.connect(built.path, isolation_level=None)) as writer:
         writer.execute("UPDATE agents SET progress = 77")
         process = subprocess.Popen(
-            [sys.executable, "-c", _SCRIPT, where, str(built.path)],
+            [sys.executable, "-c", _SCRIPT, where, str(built.path), use],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

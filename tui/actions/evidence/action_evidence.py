@@ -11,7 +11,7 @@ from registry.dataclass import dataclass, field
 from registry.schema import TaskRecord, UnreadDatabase
 from tui.actions.plan import Step
 from tui.host.tmux_types import Session, TmuxSnapshot
-from tui.model.roll import AgentRow
+from tui.model.roll import AgentKey, AgentRow
 
 if TYPE_CHECKING:
     from registry.agent_output import ReportedEnd
@@ -77,6 +77,7 @@ class ActionEvidence:
         holders: Maps a session's id to the agents in the roll call that have, or may have, this
             session.
         alone: Whether the operator named exactly one agent.
+        working: The leaked agents that wrote output long after their recorded end.
         ends: Maps the step of an active agent that is gone to the end that the agent itself
             reported, or to None.
         unwritable: Maps the path of a task's registry to the reason why the task's database cannot
@@ -101,6 +102,7 @@ class ActionEvidence:
     rows: Mapping[Path, Sequence[AgentRow]] = field(default_factory=dict)
     holders: Mapping[str, Sequence[AgentRow]] = field(default_factory=dict)
     alone: bool = False
+    working: frozenset[AgentKey] = frozenset()
     ends: Mapping[Step, ReportedEnd | None] = field(default_factory=dict)
     unwritable: Mapping[Path, str] = field(default_factory=dict)
     ending: frozenset[Step] = frozenset()

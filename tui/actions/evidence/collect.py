@@ -24,19 +24,27 @@ from tui.host.process.pane_origin import PaneOrigins, moved_among, unknown_among
 from tui.host.tmux_types import Session, TmuxSnapshot, TmuxState
 from tui.live.nearby_workspaces import NearbyWorkspaces
 from tui.live.session_claims import Holder, claims_on
-from tui.model.roll import AgentRow, RollCall, Verdict
+from tui.model.roll import AgentKey, AgentRow, RollCall, TaskState, Verdict
 from tui.model.suspects import find_mixed
 from tui.model.verdict import is_ending
 
+_ENDS_WITHIN = 60.0
+"""The time, in seconds, in which an agent writes its last output after the record of its end."""
+
 
 def evidence_of_roll(
-    roll: RollCall, sessions: Iterable[Session], *, alone: bool = False
+    roll: RollCall,
+    sessions: Iterable[Session],
+    rows: Iterable[AgentRow] = (),
+    *,
+    alone: bool = False,
 ) -> ActionEvidence:
     """Returns the evidence that a roll call contains, without a new query of tmux.
 
     Args:
         roll: The roll call.
         sessions: The sessions that may be ended.
+        rows: The agents that may be ended.
         alone: Whether the operator named exactly one agent.
     """
     snapshot, sessions = roll.answer, tuple(sessions)
@@ -67,7 +75,22 @@ def evidence_of_roll(
         rows={task.state.registry: task.agents for task in roll.tasks()},
         holders=holders,
         alone=alone,
+        working=frozenset() if alone else _working(rows, states),
     )
+
+
+def _working(rows: Iterable[AgentRow], states: Iterable[TaskState]) -> frozenset[AgentKey]:
+    """Returns the leaked agents whose output grew for longer than an agent needs to end."""
+    sources = {state.registry: state.source for state in states}
+    working = set()
+    for row in rows:
+        recorded = row.record.recorded
+        if row.verdict is Verdict.LEAKED and recorded is not None:
+            facts = sources[row.key.registry].output_facts(row.key.id)
+            last = max((fact.modified or 0.0 for fact in facts), default=0.0)
+            if last > recorded + _ENDS_WITHIN:
+                working.add(row.key)
+    return frozenset(working)
 
 
 def evidence_now(plan: Plan, snapshot: TmuxSnapshot) -> ActionEvidence:

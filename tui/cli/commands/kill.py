@@ -89,7 +89,7 @@ def run(options: argparse.Namespace) -> int:
         return max(done, exit_code_if_all_found(roll, plan.steps, "orphan", options))
     if options.leaked:
         leaked = [row for row in roll.agents() if row.verdict is Verdict.LEAKED]
-        done = carry_out_plan(weighed_kill(roll, leaked), tmux, options)
+        done = carry_out_plan(weighed_kill(roll, leaked, whole=True), tmux, options)
         return max(done, exit_code_if_all_found(roll, leaked, "leaked agent", options))
     rows, orphans = _named(roll, options)
     if not (rows or orphans or options.json):
