@@ -51,8 +51,10 @@ class Actions(Provider):
                 yield says, key, partial(self.app.run_action, binding.action, node)
 
     def _themes(self) -> Iterator[tuple[str, str, _Do]]:
+        keeps = getattr(self.app, "keeps_theme", False)
+        until = "kept for the next start" if keeps else "used until you close muster"
         for name in THEMES:
-            yield f"Theme: {name}", "used until you close muster", partial(self._set_theme, name)
+            yield f"Theme: {name}", until, partial(self._set_theme, name)
 
     def _set_theme(self, name: str) -> None:
         self.app.theme = name

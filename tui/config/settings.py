@@ -74,6 +74,7 @@ class Settings:
         policy: The times that a verdict needs.
         keys: Maps the id of a binding to the user's keys, separated by commas.
         notify: The settings for notifications.
+        theme_is_set: Whether the settings file names the theme.
         source: The settings file, or None for the defaults.
     """
 
@@ -85,6 +86,7 @@ class Settings:
     notify: Notify = field(default_factory=Notify)
     source: Path | None = None
     without_agents: tuple[str, ...] = ()
+    theme_is_set: bool = field(default=False, compare=False)
 
 
 def settings_from(table: Mapping[str, Any]) -> tuple[Settings, tuple[str, ...]]:
@@ -126,6 +128,7 @@ def settings_from(table: Mapping[str, Any]) -> tuple[Settings, tuple[str, ...]]:
         values.get("keys", {}),
         notify,
         without_agents=values.get("without_agents", ()),
+        theme_is_set="theme" in values,
     )
     return settings, tuple(problems)
 

@@ -13,6 +13,7 @@ from registry.dataclass import dataclass
 from registry.schema import Workspace
 from tui.app.screens.body import Body
 from tui.app.screens.roll_actions import RollActions
+from tui.app.screens.split import Split
 from tui.app.widgets.footer import Footer
 from tui.app.widgets.header import Notices, Summary
 from tui.app.widgets.roll_box import RollPane
@@ -37,6 +38,7 @@ class RollScreen(RollActions):
             disabled.
         tell: Called with each complete roll call, except while an action is running.
         view: The filter and the sort order at the start.
+        split: The place and size of the panel at the start.
 
     Attributes:
         roll: The newest roll call; None before the first one.
@@ -60,9 +62,11 @@ class RollScreen(RollActions):
         settings: Settings,
         tell: Callable[[RollCall], None],
         view: View,
+        split: Split,
     ) -> None:
         super().__init__(workspaces, live, settings)
         self._first_view = view
+        self._first_split = split
         self._tell = tell
 
     def compose(self) -> ComposeResult:
@@ -73,9 +77,19 @@ class RollScreen(RollActions):
         # Kept as attributes: a query at each roll call would take longer than the drawing.
         self._summary = Summary("read-only" if self._settings.read_only else "")
         self._notices = Notices()
-        self._body = Body(id="body", read_only=self._settings.read_only)
+        self._body = Body(id="body", read_only=self._settings.read_only, split=self._first_split)
         yield from (self._summary, self._notices, self._body, self._working)
         yield Footer()
+
+    @property
+    def view(self) -> View:
+        """The present filter and sort order."""
+        return self._roll_view.view if self.is_mounted else self._first_view
+
+    @property
+    def split(self) -> Split:
+        """The present place and size of the panel."""
+        return self._body.split if self.is_mounted else self._first_split
 
     def on_mount(self) -> None:
         """Starts to receive roll calls."""
