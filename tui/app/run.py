@@ -87,13 +87,14 @@ def run_monitor(
         # Imported after the start of the first roll call, which runs during the import.
         from tui.app.app import MusterApp
 
-        if settings.source is not None and settings.keys:
+        if settings.source is not None and (settings.keys or settings.views):
             # Imported only here, because it imports all screens.
-            from tui.app.keymap import effective_keys, key_problems
+            from tui.app.keymap import effective_keys, key_problems, view_problems
 
-            if problems := key_problems(settings.keys):
+            views = settings.views
+            if problems := key_problems(settings.keys, views) + view_problems(views):
                 raise SettingsError(settings.source, problems)
-            settings = replace(settings, keys=effective_keys(settings.keys))
+            settings = replace(settings, keys=effective_keys(settings.keys, views))
         return _run(MusterApp(workspaces, live, settings, notices, view, keeper), on_hangup)
     finally:
         live.stop()

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from textual import on
 from textual.app import ComposeResult
+from textual.binding import BindingsMap
 from textual.message import Message
 
 from registry.dataclass import dataclass
 from registry.schema import Workspace
+from tui.app.bindings import view_bindings
 from tui.app.screens.body import Body
 from tui.app.screens.roll_actions import RollActions
 from tui.app.screens.split import Split
@@ -20,7 +22,7 @@ from tui.app.widgets.roll_box import RollPane
 from tui.app.widgets.roll_list import RollView
 from tui.config.settings import Settings
 from tui.model.roll import RollCall, Verdict
-from tui.view.view import View
+from tui.view.view import Sort, View
 
 if TYPE_CHECKING:
     from tui.live.collector import LiveRoll
@@ -42,6 +44,8 @@ class RollScreen(RollActions):
 
     Attributes:
         roll: The newest roll call; None before the first one.
+        named_views: The named views of the settings.
+        view_bindings: The key bindings of the named views.
     """
 
     @dataclass
@@ -65,6 +69,9 @@ class RollScreen(RollActions):
         split: Split,
     ) -> None:
         super().__init__(workspaces, live, settings)
+        self.named_views = settings.views
+        self.view_bindings = view_bindings(settings.views, settings.keys)
+        self._bindings = BindingsMap.merge((self._bindings, BindingsMap(self.view_bindings)))
         self._first_view = view
         self._first_split = split
         self._tell = tell
@@ -139,6 +146,20 @@ class RollScreen(RollActions):
     def _show_view(self, message: RollView.Viewed) -> None:
         self._summary.show_only(message.view.only)
         self.refresh_bindings()
+
+    def action_named_view(self, number: int) -> None:
+        """Shows a named view of the settings; a second call shows all agents again.
+
+        Args:
+            number: The index of the view in the settings.
+        """
+        pane = self.query_one(RollPane)
+        named = self._settings.views[number]
+        before = pane.roll.view
+        sort = Sort.named(named.sort) if named.sort else before.sort
+        reverse = before.reverse and not named.sort
+        view = View(named.where, sort, reverse=reverse)
+        pane.begin(before.cleared() if view == before and view.narrows else view)
 
     @on(Summary.Chosen)
     def _choose(self, message: Summary.Chosen) -> None:

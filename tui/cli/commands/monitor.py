@@ -90,6 +90,5 @@ def view_of(options: argparse.Namespace, kept: View | None = None) -> View:
             # The field of the monitor shows one filter, in which the quote would not end.
             raise UsageError("a --where has a quote without its end")
     if options.sort:
-        orders = dict(zip(ORDERS, Sort, strict=True))
-        view = replace(view, sort=orders[options.sort], reverse=False)
+        view = replace(view, sort=Sort.named(options.sort), reverse=False)
     return view
