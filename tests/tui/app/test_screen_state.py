@@ -20,7 +20,7 @@ from tui.app.screens.body import Body
 from tui.app.screens.split import Split
 from tui.app.widgets.roll_list import RollView
 from tui.cli.commands.monitor import view_of
-from tui.cli.main import parser_of
+from tui.cli.main import main, parser_of
 from tui.cli.parser import parse
 from tui.config.settings import THEMES, Settings, settings_from
 from tui.config.state_file import StateFile
@@ -144,3 +144,23 @@ def test_the_options_of_the_command_line_win_over_what_was_kept() -> None:
     assert view("--where", "x") == View("x", Sort.AGE, reverse=True)
     assert view("--sort", "tree") == View("tester", only=Verdict.ZOMBIE, hide_finished=True)
     assert view("--where", "x", "--sort", "age") == View("x", Sort.AGE)
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_fresh_neither_reads_nor_writes_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fresh: bool
+) -> None:
+    given: dict[str, Any] = {}
+
+    def run_monitor(*_: object, **options: Any) -> int:
+        given.update(options)
+        return 0
+
+    monkeypatch.setattr("tui.app.run.run_monitor", run_monitor)
+    monkeypatch.setattr("tui.cli.commands.monitor.need_screen", lambda *_: None)
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    (tmp_path / "tasks").mkdir()
+    StateFile(tmp_path / "state" / "muster" / "state.json").save({"filter": "tester"})
+    assert main([*(["--fresh"] if fresh else []), str(tmp_path)]) == 0
+    assert given["view"] == View("" if fresh else "tester")
+    assert given["keeper"].can_keep is not fresh
