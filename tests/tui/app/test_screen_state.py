@@ -159,7 +159,7 @@ def test_fresh_neither_reads_nor_writes_the_file(
     monkeypatch.setattr("tui.app.run.run_monitor", run_monitor)
     monkeypatch.setattr("tui.cli.commands.monitor.need_screen", lambda *_: None)
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    (tmp_path / "tasks").mkdir()
+    (tmp_path / ".agent-workspace").mkdir()
     StateFile(tmp_path / "state" / "muster" / "state.json").save({"filter": "tester"})
     assert main([*(["--fresh"] if fresh else []), str(tmp_path)]) == 0
     assert given["view"] == View("" if fresh else "tester")
