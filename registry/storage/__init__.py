@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from registry.storage.files.safe_open import is_safe_name as is_safe_name
     from registry.storage.files.safe_open import open_regular as open_regular
     from registry.storage.files.whole_file import create_whole as create_whole
+    from registry.storage.files.whole_file import replace_whole as replace_whole
     from registry.storage.files.writers import Writers as Writers
     from registry.storage.files.writers import is_believed as is_believed
     from registry.storage.files.writers import outsider_of as outsider_of
@@ -68,7 +69,10 @@ else:
                 "is_safe_name",
                 "open_regular",
             ),
-            "files.whole_file": ("create_whole",),
+            "files.whole_file": (
+                "create_whole",
+                "replace_whole",
+            ),
             "files.writers": (
                 "Writers",
                 "is_believed",

@@ -31,6 +31,7 @@ ENVIRONMENT = {
     "LC_ALL": "C.UTF-8",
     "TZ": "UTC",
     "XDG_CONFIG_HOME": "/proc/nonexistent",
+    "XDG_STATE_HOME": "/proc/nonexistent",
 }
 """Variables that replace the user's values."""
 

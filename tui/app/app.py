@@ -23,6 +23,7 @@ from registry.schema import Workspace
 from tui.app.bindings import HELP, declared, keys_of
 from tui.app.garbage import Collector, forget_sizes
 from tui.app.notifier import Notifier
+from tui.app.screen_state import Keeper, ScreenState
 from tui.app.screens.roll import RollScreen
 from tui.app.terminal.driver import ClearingDriver
 from tui.app.terminal.job_control import keep_no_drawings, stop, take_stops
@@ -50,6 +51,9 @@ LOW = 18
 """If the terminal has fewer lines than this, the app shows no panel and no column titles."""
 
 _PUBLISH_EVERY = 15.0
+
+# What the operator sets is saved within this many seconds, and at the end.
+_KEEP_EVERY = 5.0
 
 # The number of toasts that wait until a dialog is closed; older ones are dropped.
 _TOASTS_AT_MOST = 10
@@ -84,7 +88,8 @@ class MusterApp(App[None]):
         live: The object that delivers the roll calls. The caller starts and stops this object.
         settings: The settings; None for the defaults.
         notices: Messages to show when the app has started.
-        view: The filter and the sort order at the start.
+        view: The filter and the sort order at the start; None for the kept ones.
+        keeper: Keeps what the operator sets; None to keep nothing.
 
     Attributes:
         roll_screen: The main screen.
@@ -129,7 +134,8 @@ class MusterApp(App[None]):
         live: LiveRoll,
         settings: Settings | None = None,
         notices: Sequence[str] = (),
-        view: View = View(),  # noqa: B008 - frozen
+        view: View | None = None,
+        keeper: Keeper | None = None,
     ) -> None:
         super().__init__(driver_class=ClearingDriver)
         self._notices = notices
@@ -141,7 +147,9 @@ class MusterApp(App[None]):
         self._contrast = () if colors is None or self.no_color else (ContrastFilter(colors),)
         for theme in OURS:
             self.register_theme(theme)
-        self.theme = self._settings.theme
+        self._keeper = keeper or Keeper(None)
+        kept = self._keeper.kept
+        self.theme = (not self._settings.theme_is_set and kept.theme) or self._settings.theme
         self.set_keymap(self._settings.keys)
         self._type_ahead = TypeAhead(
             super().on_event, lambda: self.focused or self.screen, self.set_timer
@@ -153,7 +161,14 @@ class MusterApp(App[None]):
         self._held_toasts: deque[Callable[[], None]] = deque(maxlen=_TOASTS_AT_MOST)
         self._homes = tuple(workspace.path for workspace in workspaces)
         self._notifier = Notifier(self, self._settings.notify)
-        self.roll_screen = RollScreen(workspaces, live, self._settings, self._notifier.see, view)
+        self.roll_screen = RollScreen(
+            workspaces,
+            live,
+            self._settings,
+            self._notifier.see,
+            kept.view if view is None else view,
+            kept.split,
+        )
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Returns the colours of muster that Textual's themes do not define."""
@@ -261,6 +276,8 @@ class MusterApp(App[None]):
         take_stops(self)
         self.set_interval(_PUBLISH_EVERY, self._publish)
         self.set_timer(_SHOWN_BY, self._import_the_rest)
+        self._note_state()
+        self.set_interval(_KEEP_EVERY, self._keep_state)
 
     def on_ready(self) -> None:
         """Shows the notices of the caller; quits if `exit` was called during the start."""
@@ -290,10 +307,29 @@ class MusterApp(App[None]):
             import_module(name)
         self._collector.begin()
 
+    def _note_state(self) -> bool:
+        screen = self.roll_screen
+        return self._keeper.note(ScreenState(self.theme, screen.view, screen.split))
+
+    def _keep_state(self) -> None:
+        if self._note_state():
+            self._save_state()
+
+    @work(thread=True, exclusive=True, group="state")
+    def _save_state(self) -> None:
+        self._keeper.save()
+
+    @property
+    def keeps_theme(self) -> bool:
+        """Whether the next start of muster shows a theme that the operator chooses now."""
+        return self._keeper.can_keep and not self._settings.theme_is_set
+
     async def on_unmount(self) -> None:
-        """Publishes the lock metrics of this process."""
+        """Saves what the operator set, and publishes the lock metrics of this process."""
         from tui.live.publish_metrics import publish_quietly
 
+        if self._note_state():
+            await asyncio.to_thread(self._keeper.save)
         if not self._settings.read_only:
             await asyncio.to_thread(publish_quietly, self._homes)
 

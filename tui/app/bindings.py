@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from textual.app import App
 from textual.binding import Binding
 from textual.dom import DOMNode
+
+from tui.config.named_views import VIEW_ID, NamedView, view_keys
+from tui.text.sanitize import harmless
 
 CHANGING = frozenset({"kill", "kill.tree", "complete", "complete.zombies", "undo", "doctor.fix"})
 """The ids of the key bindings that change agents or files. Read-only mode disables these keys."""
@@ -20,6 +23,33 @@ def declared(node: type[DOMNode]) -> list[Binding]:
     """Returns the key bindings of a class and its base classes, except those of Textual."""
     own = [base for base in node.__mro__ if not base.__module__.startswith("textual.")]
     return [binding for base in own for binding in vars(base).get("BINDINGS", ())]
+
+
+def view_bindings(views: Sequence[NamedView], keys: Mapping[str, str]) -> list[Binding]:
+    """Returns the key bindings of the named views that have a key.
+
+    Args:
+        views: The named views of the settings.
+        keys: The table ``[keys]`` of the settings.
+    """
+    key_of = view_keys(views, keys)
+    return [
+        Binding(
+            key_of[VIEW_ID + view.name],
+            f"named_view({number})",
+            view_title(view),
+            show=False,
+            id=VIEW_ID + view.name,
+        )
+        for number, view in enumerate(views)
+        if VIEW_ID + view.name in key_of
+    ]
+
+
+def view_title(view: NamedView) -> str:
+    """Returns the text for a named view in the help and in the palette."""
+    sort = f"by {view.sort}" if view.sort else ""
+    return harmless(f"View {view.name}: {' '.join(filter(None, (view.where, sort)))}", 120)
 
 
 def normal_keys(keys: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from textual.binding import Binding
 from textual.dom import DOMNode
@@ -12,7 +12,7 @@ from textual.keys import Keys, key_to_character
 from registry.dataclass import dataclass
 from registry.text import quoted_name
 from tui.app.app import MusterApp
-from tui.app.bindings import declared, normal_keys
+from tui.app.bindings import declared, normal_keys, view_bindings
 from tui.app.screens.body import Body
 from tui.app.screens.choice import ChoiceScreen
 from tui.app.screens.confirm import ACCEPT, ConfirmScreen, ReasonInput
@@ -23,7 +23,10 @@ from tui.app.screens.roll import RollScreen
 from tui.app.widgets.details_panel import Panel
 from tui.app.widgets.roll_list import RollView
 from tui.app.widgets.text_view import TextView
+from tui.config.named_views import VIEW_ID, NamedView, view_keys
 from tui.config.settings import meant
+from tui.view.filter import parse
+from tui.view.view import Sort
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,27 +84,50 @@ def documented() -> list[tuple[str, str, str]]:
     ]
 
 
-def key_problems(keys: Mapping[str, str]) -> tuple[str, ...]:
+def view_problems(views: Sequence[NamedView]) -> tuple[str, ...]:
+    """Returns a message for each problem of a filter or an order of the named views."""
+    problems: list[str] = []
+    for view in views:
+        parsed = parse(view.where)
+        whys = [*parsed.problems, *(f"{part}: the value is missing" for part in parsed.unfinished)]
+        if view.sort:
+            try:
+                Sort.named(view.sort)
+            except ValueError as error:
+                whys.append(f"sort {error}")
+        problems += (f"views.{view.name}: {why}" for why in whys)
+    return tuple(problems)
+
+
+def key_problems(keys: Mapping[str, str], views: Sequence[NamedView] = ()) -> tuple[str, ...]:
     """Checks the keys that a user has set.
 
     Args:
         keys: Maps the id of a binding to the new keys, separated by commas.
+        views: The named views, with their keys.
 
     Returns:
         A message for each problem; the message names the binding and the remedy.
     """
-    known = {binding.id or "": binding for binding in all_bindings()}
+    known = {binding.id or "" for binding in all_bindings()}
+    known |= {VIEW_ID + view.name for view in views}
+    set_keys, keys = keys, {**keys, **view_keys(views, keys)}
     problems: list[str] = []
     for id_, given in keys.items():
         if id_ not in known:
             problems.append(f"keys.{id_}: unknown id; {meant(id_, tuple(known))}")
             continue
         problems += (f"keys.{id_}: {why}" for key in _split(given) if (why := _wrong(key)))
-    problems += _conflicts(keys)
+    problems += _conflicts(keys, views)
+    for view in views:
+        if (id_ := VIEW_ID + view.name) not in set_keys:
+            # The key is in the table of the view.
+            former, name = f"keys.{id_}: ", f"views.{view.name}.key: "
+            problems = [problem.replace(former, name, 1) for problem in problems]
     return tuple(dict.fromkeys(problems))
 
 
-def effective_keys(keys: Mapping[str, str]) -> dict[str, str]:
+def effective_keys(keys: Mapping[str, str], views: Sequence[NamedView] = ()) -> dict[str, str]:
     """Returns the keys of all bindings that differ from the defaults.
 
     If the user gives a default key of one binding to another binding, the first binding loses this
@@ -109,10 +135,12 @@ def effective_keys(keys: Mapping[str, str]) -> dict[str, str]:
 
     Args:
         keys: Maps the id of a binding to the keys that the user set, separated by commas.
+        views: The named views, with their keys.
     """
+    keys = {**keys, **view_keys(views, keys)}
     effective = dict(keys)
     for place in PLACES:
-        bindings = [binding for node in place.nodes for binding in declared(node)]
+        bindings = _bindings_in(place, views)
         ids = {binding.id or "" for binding in bindings}
         given = {key for id_ in ids & keys.keys() for key in _split(keys[id_])}
         for binding in bindings:
@@ -143,8 +171,14 @@ def _wrong(key: str) -> str | None:
     return f"{quoted_name(key, 40)} is not a key; {meant(name, tuple(sorted(_NAMED)))}"
 
 
+def _bindings_in(place: Place, views: Sequence[NamedView]) -> list[Binding]:
+    bindings = [binding for node in place.nodes for binding in declared(node)]
+    return [*bindings, *(view_bindings(views, {}) if RollScreen in place.nodes else ())]
+
+
 def _own(binding: Binding) -> list[str]:
-    return _split(binding.key)
+    """Returns the default keys; the key of a named view is set by the user."""
+    return [] if (binding.id or "").startswith(VIEW_ID) else _split(binding.key)
 
 
 def _is_typed(key: str) -> bool:
@@ -155,12 +189,12 @@ def _is_typed(key: str) -> bool:
     return character is not None and character.isprintable()
 
 
-def _conflicts(keys: Mapping[str, str]) -> Iterator[str]:
-    effective = effective_keys(keys)
+def _conflicts(keys: Mapping[str, str], views: Sequence[NamedView]) -> Iterator[str]:
+    effective = effective_keys(keys, views)
     told: set[tuple[str, frozenset[str | None]]] = set()
     everywhere = [binding for binding in declared(MusterApp) if binding.priority]
     for place in PLACES:
-        bindings = [binding for node in place.nodes for binding in declared(node)]
+        bindings = _bindings_in(place, views)
         taken: dict[str, Binding] = {}
         for binding in dict.fromkeys([*bindings, *everywhere]):
             id_ = binding.id or ""

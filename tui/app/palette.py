@@ -9,6 +9,9 @@ from functools import partial
 from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
 from textual.widgets import Input
 
+from tui.app.bindings import view_title
+from tui.app.screens.roll import RollScreen
+from tui.config.named_views import VIEW_ID
 from tui.config.settings import THEMES
 
 _Do = Callable[[], Awaitable[object] | None]
@@ -19,13 +22,13 @@ class Actions(Provider):
 
     async def discover(self) -> Hits:
         """Yields all actions; Textual calls this method while no text is typed."""
-        for says, help_, do in self._actions():
+        for says, help_, do in (*self._actions(), *self._views()):
             yield DiscoveryHit(says, do, says, help_)
 
     async def search(self, query: str) -> Hits:
         """Yields the actions and themes that match the typed text."""
         matcher = self.matcher(query)
-        for says, help_, do in (*self._actions(), *self._themes()):
+        for says, help_, do in (*self._actions(), *self._views(), *self._themes()):
             score = matcher.match(says)
             if score > 0:
                 yield Hit(score, matcher.highlight(says), do, says, help_)
@@ -37,6 +40,7 @@ class Actions(Provider):
             (node, binding)
             for node, binding, enabled, _ in self.screen.active_bindings.values()
             if enabled and binding.id and binding.id != "palette"
+            if not binding.id.startswith(VIEW_ID)
         ]
         actions: dict[str, set[str]] = {}
         for _, binding in active:
@@ -50,9 +54,23 @@ class Actions(Provider):
                 key = self.app.get_key_display(binding)
                 yield says, key, partial(self.app.run_action, binding.action, node)
 
+    def _views(self) -> Iterator[tuple[str, str, _Do]]:
+        if not isinstance(self.screen, RollScreen):
+            return
+        keys = {binding.id: binding for binding in self.screen.view_bindings}
+        for number, view in enumerate(self.screen.named_views):
+            binding = keys.get(VIEW_ID + view.name)
+            key = "" if binding is None else self.app.get_key_display(binding)
+            yield view_title(view), key, partial(self._show_view, self.screen, number)
+
+    def _show_view(self, screen: RollScreen, number: int) -> None:
+        screen.action_named_view(number)
+
     def _themes(self) -> Iterator[tuple[str, str, _Do]]:
+        keeps = getattr(self.app, "keeps_theme", False)
+        until = "kept for the next start" if keeps else "used until you close muster"
         for name in THEMES:
-            yield f"Theme: {name}", "used until you close muster", partial(self._set_theme, name)
+            yield f"Theme: {name}", until, partial(self._set_theme, name)
 
     def _set_theme(self, name: str) -> None:
         self.app.theme = name

@@ -26,6 +26,7 @@ from tui.view.view import View
 
 if TYPE_CHECKING:
     from tui.app.app import MusterApp
+    from tui.app.screen_state import Keeper
 
 _HUNG_UP = 128 + signal.SIGHUP
 _BROKEN = 1
@@ -48,7 +49,8 @@ def run_monitor(
     on_hangup: Callable[[], object] = lambda: None,
     notices: Sequence[str] = (),
     set_aside: SetAside = CONSIDER_ALL,
-    view: View = View(),  # noqa: B008 - frozen
+    view: View | None = None,
+    keeper: Keeper | None = None,
 ) -> int:
     """Runs the monitor on this terminal until the user quits.
 
@@ -60,7 +62,8 @@ def run_monitor(
         on_hangup: Called before the process ends because the terminal disappeared.
         notices: Messages to show when the monitor has started.
         set_aside: Other tmux servers that muster ignores.
-        view: The filter and the sort order at the start.
+        view: The filter and the sort order at the start; None for the kept ones.
+        keeper: Keeps what the operator sets; None to keep nothing.
 
     Returns:
         The exit code.
@@ -84,14 +87,15 @@ def run_monitor(
         # Imported after the start of the first roll call, which runs during the import.
         from tui.app.app import MusterApp
 
-        if settings.source is not None and settings.keys:
+        if settings.source is not None and (settings.keys or settings.views):
             # Imported only here, because it imports all screens.
-            from tui.app.keymap import effective_keys, key_problems
+            from tui.app.keymap import effective_keys, key_problems, view_problems
 
-            if problems := key_problems(settings.keys):
+            views = settings.views
+            if problems := key_problems(settings.keys, views) + view_problems(views):
                 raise SettingsError(settings.source, problems)
-            settings = replace(settings, keys=effective_keys(settings.keys))
-        return _run(MusterApp(workspaces, live, settings, notices, view), on_hangup)
+            settings = replace(settings, keys=effective_keys(settings.keys, views))
+        return _run(MusterApp(workspaces, live, settings, notices, view, keeper), on_hangup)
     finally:
         live.stop()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from registry.dataclass import replace
 from registry.text import quoted_name, shown_name
+from tui.config.named_views import NamedView
 from tui.config.settings import Settings, settings_from
 from tui.errors import UsageError
 from tui.model.policy import POLICY_SETTINGS, Policy, PolicySetting
@@ -27,10 +28,15 @@ class SettingsError(UsageError):
         path: The settings file.
         problems: Messages about the problems, each with a remedy.
         keys: The key bindings in the file, not checked.
+        views: The named views in the file, whose filters, orders and keys are not checked.
     """
 
     def __init__(
-        self, path: Path, problems: tuple[str, ...], keys: Mapping[str, str] | None = None
+        self,
+        path: Path,
+        problems: tuple[str, ...],
+        keys: Mapping[str, str] | None = None,
+        views: tuple[NamedView, ...] = (),
     ) -> None:
         super().__init__(
             f"{shown_name(path)} cannot be used:",
@@ -40,6 +46,7 @@ class SettingsError(UsageError):
         self.path = path
         self.problems = problems
         self.keys = keys or {}
+        self.views = views
 
 
 def settings_path(
@@ -111,7 +118,7 @@ def load_settings(environment: Mapping[str, str], named: str | None = None) -> S
         ) from None
     settings, problems = settings_from(table)
     if problems:
-        raise SettingsError(path, problems, settings.keys)
+        raise SettingsError(path, problems, settings.keys, settings.views)
     return replace(settings, source=path)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from registry.dataclass import dataclass, field
 from registry.text import shown_name
+from tui.config.named_views import NamedView, checked_views
 from tui.model.policy import FORMER_KEYS, POLICY_SETTINGS, Policy
 
 THEMES = (
@@ -74,6 +75,8 @@ class Settings:
         policy: The times that a verdict needs.
         keys: Maps the id of a binding to the user's keys, separated by commas.
         notify: The settings for notifications.
+        views: The named views.
+        theme_is_set: Whether the settings file names the theme.
         source: The settings file, or None for the defaults.
     """
 
@@ -85,6 +88,8 @@ class Settings:
     notify: Notify = field(default_factory=Notify)
     source: Path | None = None
     without_agents: tuple[str, ...] = ()
+    views: tuple[NamedView, ...] = ()
+    theme_is_set: bool = field(default=False, compare=False)
 
 
 def settings_from(table: Mapping[str, Any]) -> tuple[Settings, tuple[str, ...]]:
@@ -104,6 +109,8 @@ def settings_from(table: Mapping[str, Any]) -> tuple[Settings, tuple[str, ...]]:
     for name, value in table.items():
         if name == "keys":
             values["keys"] = _checked_keys(value, problems)
+        elif name == "views":
+            values["views"] = checked_views(value, problems)
         elif name in _SECTIONS:
             _take_section(name, value, values, problems)
         else:
@@ -126,6 +133,8 @@ def settings_from(table: Mapping[str, Any]) -> tuple[Settings, tuple[str, ...]]:
         values.get("keys", {}),
         notify,
         without_agents=values.get("without_agents", ()),
+        views=values.get("views", ()),
+        theme_is_set="theme" in values,
     )
     return settings, tuple(problems)
 
@@ -319,4 +328,4 @@ _CHECKS: Mapping[str, Callable[[Any], Any]] = {
 }
 
 _SECTIONS = ("policy", "notify")
-_ALL_KEYS = (*_CHECKS, *FORMER_KEYS, "keys", *_SECTIONS)
+_ALL_KEYS = (*_CHECKS, *FORMER_KEYS, "keys", "views", *_SECTIONS)

@@ -27,6 +27,7 @@ def default_text(bindings: Iterable[tuple[str, str, str]]) -> str:
         lines += (f"# {line}" for line in textwrap.wrap(help_, _WIDE))
         lines.append(f"#{setting.name} = {setting.default:g}")
     lines += _NOTIFY.format(values=_wrapped(f"{{{name}}}" for name in PLACEHOLDERS)).splitlines()
+    lines += _VIEWS.splitlines()
     lines += _KEYS.splitlines()
     width = max((len(f'#"{id_}" = "{keys}"') for id_, keys, _ in bindings), default=0)
     for id_, keys, description in bindings:
@@ -91,6 +92,15 @@ _NOTIFY = """
 #on_blocked = []
 # Seconds after which a running command is killed. 0.1 to 600.
 #hook_timeout = 10
+"""
+
+_VIEWS = """
+[views]
+# Filters with a name. Each has a key and an entry in Ctrl-P. A view is a filter, or a table
+# with any of the filter "where", the order "sort" (tree, urgency, age, progress, cpu, memory,
+# heard, status) and the "key". Without a key, it gets the next free one of F2 to F12. Examples:
+# mine = "status:blocked type:builder"
+# hungry = {where = "-verdict:finished", sort = "memory", key = "f9"}
 """
 
 _KEYS = """

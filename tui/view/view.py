@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any, TypeVar
 
 from registry.dataclass import dataclass, replace
+from registry.text import quoted_name
 from tui.host.process.usage import Load
 from tui.host.tmux_types import Session
 from tui.model.roll import AgentRow, Verdict
@@ -32,6 +33,18 @@ class Sort(StrEnum):
     def by_load(self) -> bool:
         """Whether lines are sorted by the CPU or memory of their sessions."""
         return self in (Sort.CPU, Sort.MEMORY)
+
+    @classmethod
+    def named(cls, name: str) -> Sort:
+        """Returns the order with this name in options and settings, such as ``tree`` or ``cpu``.
+
+        Raises:
+            ValueError: No order has this name; the message lists all names.
+        """
+        orders = {"tree" if sort is cls.HIERARCHY else sort.value.casefold(): sort for sort in cls}
+        if name not in orders:
+            raise ValueError(f"must be one of {', '.join(orders)}, not {quoted_name(name, 40)}")
+        return orders[name]
 
     def after(self, steps: int) -> Sort:
         """Returns the order that is `steps` places later; the first order follows the last."""

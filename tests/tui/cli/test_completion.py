@@ -54,7 +54,8 @@ def test_options_are_those_of_the_command(files: Files) -> None:
     assert offered(files, "list", "--s") == ["--sort"]
     assert offered(files, "tail", "--f") == ["--follow"]
     assert offered(files, "--s") == ["--sort"]
-    assert offered(files, "--f") == []
+    assert offered(files, "--f") == ["--fresh"]
+    assert offered(files, "--fo") == []
     assert "--words" not in offered(files, "completion", "-")
 
 

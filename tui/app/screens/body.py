@@ -39,6 +39,7 @@ class Body(Container):
 
     Args:
         read_only: Whether the operator can only watch sessions, and type nothing into them.
+        split: The place and size of the panel at the start.
 
     Attributes:
         roll: The newest roll call; None before the first one.
@@ -47,14 +48,20 @@ class Body(Container):
 
     BINDINGS: ClassVar[list[BindingType]] = LINE_KEYS
 
-    def __init__(self, *, id: str, read_only: bool) -> None:  # noqa: A002 - Textual's name
+    def __init__(
+        self,
+        *,
+        id: str,  # noqa: A002 - Textual's name
+        read_only: bool,
+        split: Split,
+    ) -> None:
         super().__init__(id=id)
         self._read_only = read_only
         self._panel = Panel(id="panel")
         self.roll: RollCall | None = None
         self._tmux: Tmux | None = None
         self._tab_before: Tab | None = None
-        self.split = Split()
+        self.split = split
 
     def compose(self) -> ComposeResult:
         """Yields the agent list and the details panel."""

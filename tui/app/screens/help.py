@@ -79,6 +79,7 @@ def help_of(screen: Screen[object], keymap: Mapping[str, str], read_only: bool) 
 
 def _bindings(node: DOMNode) -> Iterable[Binding]:
     yield from declared(type(node))
+    yield from getattr(node, "view_bindings", ())
     if isinstance(node, ScrollableContainer) and not isinstance(node, ScrollView):
         yield from _SCROLLING
 

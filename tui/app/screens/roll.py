@@ -7,19 +7,22 @@ from typing import TYPE_CHECKING
 
 from textual import on
 from textual.app import ComposeResult
+from textual.binding import BindingsMap
 from textual.message import Message
 
 from registry.dataclass import dataclass
 from registry.schema import Workspace
+from tui.app.bindings import view_bindings
 from tui.app.screens.body import Body
 from tui.app.screens.roll_actions import RollActions
+from tui.app.screens.split import Split
 from tui.app.widgets.footer import Footer
 from tui.app.widgets.header import Notices, Summary
 from tui.app.widgets.roll_box import RollPane
 from tui.app.widgets.roll_list import RollView
 from tui.config.settings import Settings
 from tui.model.roll import RollCall, Verdict
-from tui.view.view import View
+from tui.view.view import Sort, View
 
 if TYPE_CHECKING:
     from tui.live.collector import LiveRoll
@@ -37,9 +40,12 @@ class RollScreen(RollActions):
             disabled.
         tell: Called with each complete roll call, except while an action is running.
         view: The filter and the sort order at the start.
+        split: The place and size of the panel at the start.
 
     Attributes:
         roll: The newest roll call; None before the first one.
+        named_views: The named views of the settings.
+        view_bindings: The key bindings of the named views.
     """
 
     @dataclass
@@ -60,9 +66,14 @@ class RollScreen(RollActions):
         settings: Settings,
         tell: Callable[[RollCall], None],
         view: View,
+        split: Split,
     ) -> None:
         super().__init__(workspaces, live, settings)
+        self.named_views = settings.views
+        self.view_bindings = view_bindings(settings.views, settings.keys)
+        self._bindings = BindingsMap.merge((self._bindings, BindingsMap(self.view_bindings)))
         self._first_view = view
+        self._first_split = split
         self._tell = tell
 
     def compose(self) -> ComposeResult:
@@ -73,9 +84,19 @@ class RollScreen(RollActions):
         # Kept as attributes: a query at each roll call would take longer than the drawing.
         self._summary = Summary("read-only" if self._settings.read_only else "")
         self._notices = Notices()
-        self._body = Body(id="body", read_only=self._settings.read_only)
+        self._body = Body(id="body", read_only=self._settings.read_only, split=self._first_split)
         yield from (self._summary, self._notices, self._body, self._working)
         yield Footer()
+
+    @property
+    def view(self) -> View:
+        """The present filter and sort order."""
+        return self._roll_view.view if self.is_mounted else self._first_view
+
+    @property
+    def split(self) -> Split:
+        """The present place and size of the panel."""
+        return self._body.split if self.is_mounted else self._first_split
 
     def on_mount(self) -> None:
         """Starts to receive roll calls."""
@@ -125,6 +146,20 @@ class RollScreen(RollActions):
     def _show_view(self, message: RollView.Viewed) -> None:
         self._summary.show_only(message.view.only)
         self.refresh_bindings()
+
+    def action_named_view(self, number: int) -> None:
+        """Shows a named view of the settings; a second call shows all agents again.
+
+        Args:
+            number: The index of the view in the settings.
+        """
+        pane = self.query_one(RollPane)
+        named = self._settings.views[number]
+        before = pane.roll.view
+        sort = Sort.named(named.sort) if named.sort else before.sort
+        reverse = before.reverse and not named.sort
+        view = View(named.where, sort, reverse=reverse)
+        pane.begin(before.cleared() if view == before and view.narrows else view)
 
     @on(Summary.Chosen)
     def _choose(self, message: Summary.Chosen) -> None:

@@ -232,7 +232,7 @@ class RollPane(Vertical):
     # Filter
 
     def begin(self, view: View) -> None:
-        """Shows the view with which the operator started muster."""
+        """Shows a view, and its filter in the filter field."""
         self.query_one(FilterField).value = view.query
         self.roll.look(view)
 

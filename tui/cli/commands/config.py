@@ -14,8 +14,8 @@ from tui.errors import UsageError
 
 PAGE = Page(
     """\
-The settings: colours, keys, notifications and their commands, the times that verdicts
-need, and read-only mode. The settings file is
+The settings: colours, keys, named views, notifications and their commands, the times that
+verdicts need, and read-only mode. The settings file is
 $XDG_CONFIG_HOME/muster/config.toml, by default ~/.config/muster/config.toml.
 --config FILE or MUSTER_CONFIG names another file.
 
@@ -55,7 +55,7 @@ def run(options: argparse.Namespace) -> int:
         SettingsError: The checked file has errors.
     """
     # The screen defines the keys that the file can set.
-    from tui.app.keymap import documented, key_problems
+    from tui.app.keymap import documented, key_problems, view_problems
     from tui.config.load import SettingsError, load_settings, settings_path
     from tui.config.template import default_text
 
@@ -77,9 +77,14 @@ def run(options: argparse.Namespace) -> int:
         say([f"{shown_name(path)} does not exist: the defaults are used"])
         return DONE
     try:
-        problems = key_problems(load_settings(os.environ, str(path)).keys)
+        settings = load_settings(os.environ, str(path))
+        problems = key_problems(settings.keys, settings.views) + view_problems(settings.views)
     except SettingsError as error:
-        problems = (*error.problems, *key_problems(error.keys))
+        problems = (
+            *error.problems,
+            *key_problems(error.keys, error.views),
+            *view_problems(error.views),
+        )
     if problems:
         raise SettingsError(path, problems)
     say([f"{shown_name(path)} is valid"])

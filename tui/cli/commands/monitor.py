@@ -6,6 +6,7 @@ import argparse
 import os
 from typing import TYPE_CHECKING
 
+from registry.dataclass import replace
 from tui.cli.context import filter_of, find, set_aside_of, settings_of, socket_of
 from tui.cli.output import need_screen
 from tui.cli.parser import add_screen, add_settings, add_socket, add_where, add_workspaces
@@ -26,6 +27,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     add_workspaces(parser)
     add_where(parser)
     parser.add_argument("--sort", choices=ORDERS, help="the order at the start (default: tree)")
+    parser.add_argument(
+        "--fresh",
+        action="store_true",
+        help="ignore what you set in the last run: theme, filter, order and panel; keep nothing",
+    )
 
 
 def run(options: argparse.Namespace) -> int:
@@ -38,9 +44,13 @@ def run(options: argparse.Namespace) -> int:
     workspaces = find(options, notices.append)
     socket = socket_of(options)
     need_screen("the monitor", "use `muster list`")
+    from tui.app.screen_state import Keeper
     from tui.config.load import policy_from
+    from tui.config.state_file import StateFile, state_path
 
-    view = view_of(options)
+    path = None if options.fresh else state_path(os.environ)
+    keeper = Keeper(None if path is None else StateFile(path))
+    view = view_of(options, keeper.kept.view)
     settings = settings_of(options)
     policy = policy_from(os.environ, settings.policy)
     from tui.app.run import run_monitor
@@ -54,11 +64,18 @@ def run(options: argparse.Namespace) -> int:
         notices=notices,
         set_aside=set_aside,
         view=view,
+        keeper=keeper,
     )
 
 
-def view_of(options: argparse.Namespace) -> View:
+def view_of(options: argparse.Namespace, kept: View | None = None) -> View:
     """Returns the view that the options ``--where`` and ``--sort`` describe.
+
+    A filter of the command line shows all that match it, also what the operator had hidden.
+
+    Args:
+        options: The command line.
+        kept: The view of the last run; None for the default view.
 
     Raises:
         UsageError: A filter cannot be understood.
@@ -66,9 +83,12 @@ def view_of(options: argparse.Namespace) -> View:
     from tui.view.view import Sort, View
 
     wanted = filter_of(options.where)
-    orders = dict(zip(ORDERS, Sort, strict=True))
-    view = View(" ".join(options.where), orders[options.sort or ORDERS[0]])
-    if view.wanted != wanted:
-        # The field of the monitor shows one filter, in which the quote would not end.
-        raise UsageError("a --where has a quote without its end")
+    view = kept or View()
+    if options.where:
+        view = View(" ".join(options.where), view.sort, reverse=view.reverse)
+        if view.wanted != wanted:
+            # The field of the monitor shows one filter, in which the quote would not end.
+            raise UsageError("a --where has a quote without its end")
+    if options.sort:
+        view = replace(view, sort=Sort.named(options.sort), reverse=False)
     return view
