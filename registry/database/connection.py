@@ -40,7 +40,8 @@ from registry.storage.files.interruption import hand_on
 
 try:
     import sqlite3
-except ImportError:
+except ImportError as error:
+    hand_on(error)
     from registry.database import no_sqlite3 as sqlite3  # type: ignore[no-redef]
 
 BYTES_AT_MOST = 2 * 1024**3

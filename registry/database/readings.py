@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from threading import RLock, local
 from weakref import WeakValueDictionary
 
@@ -35,7 +35,7 @@ class _Held(local):
     """What a thread that forks holds."""
 
     def __init__(self) -> None:
-        self.stack = ExitStack()
+        self.waits: list[AbstractContextManager[bool]] = []
 
 
 _held_for_fork = _Held()
@@ -78,23 +78,32 @@ def between_readings(seconds: float) -> Iterator[bool]:
         Whether no thread uses a database now. This thread may itself be using one.
     """
     give_up_at = time.monotonic() + seconds
-    with ExitStack() as held:
-        is_quiet = True
+    # An `ExitStack` is not used: after an interruption it would keep the locks until the garbage
+    # collector runs.
+    held: list[RLock] = []
+    is_quiet = True
+    try:
         for place in (_choosing, *(turn.lock for turn in [*_turns.values()])):
             if place.acquire(timeout=max(0.0, give_up_at - time.monotonic())):
-                held.callback(place.release)
+                held.append(place)
             else:
                 is_quiet = False
         yield is_quiet and not any(turn.is_taken for turn in [*_turns.values()])
+    finally:
+        for place in held:
+            place.release()
 
 
 def _hold() -> None:
     """Waits before a fork: a child never gets a mutex of SQLite that another thread holds."""
-    _held_for_fork.stack.enter_context(between_readings(_FORK_WAITS))
+    wait = between_readings(_FORK_WAITS)
+    wait.__enter__()
+    _held_for_fork.waits.append(wait)
 
 
 def _go_on() -> None:
-    _held_for_fork.stack.close()
+    while _held_for_fork.waits:
+        _held_for_fork.waits.pop().__exit__(None, None, None)
 
 
 def _begin_anew() -> None:

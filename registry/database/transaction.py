@@ -60,7 +60,8 @@ from registry.storage.files.writers import outsider_of
 
 try:
     import sqlite3
-except ImportError:
+except ImportError as error:
+    hand_on(error)
     from registry.database import no_sqlite3 as sqlite3  # type: ignore[no-redef]
 
 # While one attempt waits, no other thread of this process can read the database.

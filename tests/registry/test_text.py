@@ -233,7 +233,7 @@ _COMMAND = re.compile(
     r")[ =]['\"`]?$"
 )
 
-_OF_HELP = ("tui/cli/parser.py", "tui/cli/help.py")
+_OF_HELP = ("tui/cli/parser.py", "tui/cli/help.py", "tui/cli/manual.py")
 """Where the program's name stands before constants."""
 
 

@@ -119,7 +119,7 @@ def test_counters_match_at_every_moment_that_anybody_can_see(tmp_path: Path, cro
             record = read_task(task).record
         except (BusyRegistryError, CorruptRegistryError):
             continue  # Written all the time, and said so: nothing wrong was shown.
-        active = sum(is_active(each.status) for each in record.agents)
+        active = sum(is_active(each.meaning) for each in record.agents)
         completed = sum(each.status == "completed" for each in record.agents)
         assert (record.active_count, record.completed_count) == (active, completed)
         assert record.total_spawned == len(record.agents)

@@ -128,7 +128,7 @@ def test_the_option_opens_the_monitor_on_a_database(terminal: Open) -> None:
 
     def shown() -> bool:
         screen.drain()
-        return b"JSON and SQL" in screen.output and b"phase 2 of 3" in screen.output
+        return b"JSON and SQL" in screen.output and b"phase 2/3" in screen.output
 
     until(shown, "a task of the database on the screen")
     screen.process.terminate()

@@ -114,7 +114,7 @@ def test_every_view_names_the_pid(
     workspace = write_agents(processes.directory.parent.parent, dialect, one=pid)
     monkeypatch.setenv("MUSTER_WORKSPACES", str(workspace))
     at = ("-S", str(server.socket))
-    assert main(["list", *at]) == 0
+    assert main(["list", "--columns", "agent,session", *at]) == 0
     assert f"pid {pid}" in capsys.readouterr().out
     assert main(["list", "--json", *at]) == 0
     (task,) = json.loads(capsys.readouterr().out)["workspaces"][0]["tasks"]
