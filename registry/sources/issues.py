@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
+from registry.agent_output.deployments import find_database_deployment
 from registry.agent_output.history import Trace, TraceReader
 from registry.audit.diff import MISSING
 from registry.audit.kept_state import offer
@@ -24,7 +25,7 @@ from registry.checks.lost import lost_findings
 from registry.checks.statuses import WrittenStatus, unknown_status_findings
 from registry.dataclass import replace
 from registry.errors import CorruptRegistryError, RegistryError, RegistryNotFoundError
-from registry.schema.layout import database_beside
+from registry.schema.layout import GLOBAL_REGISTRY, Workspace, database_beside
 from registry.schema.records import agent_entries, global_record, text_of
 from registry.snapshots import read_registry
 from registry.sources.database_issues import add_database_issues
@@ -36,7 +37,7 @@ from registry.storage.files.permissions import is_denied
 from registry.storage.files.presence import may_exist
 from registry.storage.files.safe_open import is_safe_name
 from registry.storage.hot_journal import is_hot
-from registry.storage.partner import TASK_REGISTRY
+from registry.storage.partner import TASK_REGISTRY, workspace_of
 from registry.storage.shared_lock import refuses_locks
 from registry.text import shown_name
 
@@ -151,17 +152,25 @@ def _find(
     return found
 
 
-def _unkept(registries: Iterable[Path]) -> set[Path | None]:
+def _unkept(decoded: Mapping[Path, Json]) -> set[Path | None]:
     """Returns the registries that the orchestrator does not keep, because of a database.
 
-    After `_DATABASES_AT_MOST` seconds, all further registries are in the result.
+    The database may be missing: then its tasks have registries without agents, and records of
+    deployments to a database. After `_DATABASES_AT_MOST` seconds, all further registries are in
+    the result.
     """
     unkept: set[Path | None] = set()
     give_up_at = time.monotonic() + _DATABASES_AT_MOST
-    for path in registries:
+    for path, registry in decoded.items():
         if time.monotonic() > give_up_at or database_beside(path) is not None:
             unkept.add(path)
+        elif path.name != GLOBAL_REGISTRY and _is_of_database(path, registry):
+            unkept |= {path, Workspace(workspace_of(path)).global_registry}
     return unkept
+
+
+def _is_of_database(path: Path, registry: Json) -> bool:
+    return not registry.get("agents") and find_database_deployment(path.parent) is not None
 
 
 def _possible(issues: Iterable[Issue]) -> list[Issue]:

@@ -480,6 +480,23 @@ def test_a_database_that_is_gone_is_found_by_the_records_of_deployments(built: D
     assert_moves_all(issue.advice)
 
 
+def test_without_a_database_that_agents_were_deployed_to_nothing_is_repaired(
+    built: Database,
+) -> None:
+    registry = built.workspace / "TASK-1" / "AGENT_REGISTRY.json"
+    write(registry, task_registry(active_count=3))
+    write(built.workspace / "registry" / "GLOBAL_REGISTRY.json", {"total_tasks": 7, "tasks": {}})
+    progress = registry.parent / "progress" / "one_progress.jsonl"
+    progress.parent.mkdir(exist_ok=True)
+    line = {"timestamp": "2026-11-30T00:00:00", "agent_id": "one", "status": "working"}
+    progress.write_text(json.dumps(line) + "\n")
+    built.path.unlink()
+    assert any(issue.fixable for issue in found_in(built))
+    (registry.parent / "logs").mkdir()
+    (registry.parent / "logs" / "deploy_one.json").write_text('{"storage": "sqlite"}')
+    assert [issue.kind for issue in found_in(built)] == [IssueKind.UNREADABLE]
+
+
 @pytest.mark.parametrize("end", ["-wal", "-shm"])
 @pytest.mark.parametrize(
     ("make", "kind"),
