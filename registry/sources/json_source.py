@@ -13,7 +13,7 @@ from registry import audit as auditing
 
 # Packages import their names at the first use, because most programs only read.
 from registry.dataclass import dataclass
-from registry.errors import RegistryError
+from registry.errors import NotSupportedError, RegistryError
 from registry.schema.layout import (
     GLOBAL_REGISTRY,
     TASK_REGISTRY,
@@ -45,6 +45,7 @@ from registry.storage.codec import MAX_BYTES
 from registry.storage.files.interruption import hand_on
 from registry.storage.files.safe_open import folder_of
 from registry.storage.hot_journal import is_hot
+from registry.text import shown_name
 
 if TYPE_CHECKING:
     from registry.agent_output.files import AgentFile, FileFacts
@@ -271,7 +272,20 @@ class JsonTask(_JsonSource):
         reuse: bool = False,
         prompt: str = "",
     ) -> Registration:
-        """See `TaskSource.register`."""
+        """See `TaskSource.register`.
+
+        Raises:
+            NotSupportedError: The registry lists no agents, because they were deployed to a
+                database, which is missing or lacks the task.
+        """
+        deployment = agent_output.find_database_deployment(self.directory)
+        if deployment is not None and not self.read().record.agents:
+            raise NotSupportedError(
+                self.registry,
+                "the agents of this task were deployed to a database, by "
+                f"{shown_name(deployment)}, and the database is missing or lacks the task",
+                "Put the database back, and start the agent with the orchestrator",
+            )
         return operations.register_agent(
             self.registry,
             self.global_registry,

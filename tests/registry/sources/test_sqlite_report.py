@@ -12,7 +12,7 @@ import pytest
 
 from registry import AgentNotFoundError, NotSupportedError, WrongShapeError, read_registry
 from registry.schema import Workspace
-from registry.sources import SqliteWorkspace, TaskSource
+from registry.sources import JsonTask, SqliteWorkspace, TaskSource
 from tests.support.databases import Database, agent_row, progress_lines
 from tests.support.registries import agent, task_registry, write
 
@@ -135,6 +135,18 @@ def test_an_agent_that_only_json_lists_reports_there(built: Database) -> None:
     assert report.status == "completed"
     assert read_registry(path)["agents"][0]["status"] == "completed"
     assert agent_row(built, "agents", "paper") == {}
+
+
+def test_without_its_database_a_task_takes_no_agent(built: Database) -> None:
+    task = JsonTask(built.workspace / "TASK-1" / "AGENT_REGISTRY.json")
+    write(task.path, task_registry())
+    logs = task.directory / "logs"
+    logs.mkdir(exist_ok=True)
+    (logs / "deploy_one.json").write_text('{"storage": "sqlite"}')
+    before = task.path.read_bytes()
+    with pytest.raises(NotSupportedError, match="deploy_one.json"):
+        task.register("tester")
+    assert task.path.read_bytes() == before
 
 
 def test_agents_are_registered_by_the_orchestrator_alone(built: Database) -> None:
