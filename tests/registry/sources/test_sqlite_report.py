@@ -144,7 +144,7 @@ def test_without_its_database_a_task_takes_no_agent(built: Database) -> None:
     logs.mkdir(exist_ok=True)
     (logs / "deploy_one.json").write_text('{"storage": "sqlite"}')
     before = task.path.read_bytes()
-    with pytest.raises(NotSupportedError, match="deploy_one.json"):
+    with pytest.raises(NotSupportedError, match=r"deploy_one\.json"):
         task.register("tester")
     assert task.path.read_bytes() == before
 
