@@ -87,7 +87,9 @@ def find_deployed(workspace: Path, agent_ids: Collection[str]) -> dict[str, Path
             prompt, record = f"agent_prompt_{agent_id}.txt", f"{_PREFIX}{agent_id}{_SUFFIX}"
             if not is_safe_name(prompt) or agent_id in found:
                 continue
-            if has_database and os.path.lexists(workspace / folder / prompt):
+            if os.path.lexists(workspace / folder / prompt) and (
+                has_database or find_database_deployment(workspace / folder) is not None
+            ):
                 found[agent_id] = workspace / folder / prompt
             elif os.path.lexists(workspace / folder / STREAM_LOG.folder / record):
                 directory, parts = workspace / folder, (STREAM_LOG.folder, record)

@@ -443,6 +443,13 @@ def test_an_agent_that_is_being_written_to_a_database_is_no_orphan(
     begin("agent_b", database.path.parent)
     begin("agent_nobodys", database.path.parent)
     assert orphans(take_young(database, server)) == ["agent_nobodys"]
+    # Without the database, the prompt counts if other agents of the task were deployed to one.
+    (database.path / "registry" / DATABASE).unlink()
+    assert "agent_b" in orphans(take_young(database, server))
+    record = database.path / "TASK-2" / "logs" / "deploy_old.json"
+    record.parent.mkdir(exist_ok=True)
+    record.write_text(json.dumps({"agent_id": "old", "storage": "sqlite"}))
+    assert orphans(take_young(database, server)) == ["agent_nobodys"]
 
 
 def test_an_orphan_of_which_nobody_can_tell_any_more_is_left(
