@@ -321,6 +321,7 @@ class GlobalRecord:
         sessions: All names of tmux sessions in the agents' entries.
         active_agents, total_agents_spawned: The counters in the file, or None.
         warnings: Messages about parts of the file that could not be understood.
+        processes: Maps the pids in the entries of active agents to the ids of these agents.
     """
 
     tasks: Mapping[str, GlobalTask]
@@ -328,6 +329,7 @@ class GlobalRecord:
     active_agents: int | None
     total_agents_spawned: int | None
     warnings: tuple[str, ...]
+    processes: Mapping[int, str] = field(default_factory=dict)
 
     @cached_property
     def respelled_sessions(self) -> frozenset[str]:
@@ -490,4 +492,10 @@ def global_record(registry: Json) -> GlobalRecord:
         active_agents=whole_of(registry.get("active_agents")),
         total_agents_spawned=whole_of(registry.get("total_agents_spawned")),
         warnings=tuple(_agents_warnings(registry)) if "agents" in registry else (),
+        processes={
+            pid: agent_id or ""
+            for agent_id, entry in agent_entries(registry)
+            if (pid := _pid_of(entry.get("cursor_pid"))) is not None
+            and not is_terminal(meaning_of(text_of(entry.get("status")) or ""))
+        },
     )

@@ -22,6 +22,7 @@ from __future__ import annotations
 import contextlib
 import os
 import time
+from collections import ChainMap
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
@@ -107,6 +108,7 @@ class Reading:
         databases: The unread databases, which may have agents that are in no registry.
         sees_all: Whether the workspace was read completely.
         known_until: The last moment at which the content was known to be current.
+        processes: Maps the pids of active agents in the global registry to the agents' ids.
         is_unclear: Whether the workspace may list further sessions, because muster cannot read a
             part of the workspace now.
     """
@@ -117,6 +119,7 @@ class Reading:
     sees_all: bool
     known_until: Instant
     is_unclear: bool
+    processes: Mapping[int, str]
 
 
 class NearbyWorkspaces:
@@ -511,4 +514,5 @@ def _read(registries: Registries, bounds: Bounds | None, progress: ProgressCallb
         sees_all,
         registries.known_until(),
         unread or registries.busy or any(errors) or not sees_all,
+        ChainMap(*(dict(record.processes) for record in registries.global_records().values())),
     )

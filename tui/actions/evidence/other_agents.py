@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 from registry.dataclass import dataclass
-from registry.schema import is_terminal
+from registry.schema import Workspace, is_terminal
 from registry.text import shown_name
 from tui.actions.evidence.origins import origins_of
 from tui.actions.plan import Plan, Step
@@ -106,7 +106,14 @@ def _listed(nearby: NearbyWorkspaces, plan: Plan) -> dict[int, _Listed]:
     """Maps pids to the agents whose processes the plan neither ends nor spares."""
     spared = {pid for pid, _ in plan.spared}
     own = {(place, step.label) for step in plan.ending for place in _places(step)}
-    return {
+    # An agent may be lost from its task's registry.
+    of_globals = {
+        pid: _Listed(agent_id, pid, Workspace(path).global_registry)
+        for path, reading in nearby.readings.items()
+        for pid, agent_id in reading.processes.items()
+        if pid not in spared and agent_id not in {step.label for step in plan.ending}
+    }
+    return of_globals | {
         agent.pid: _Listed(agent.id, agent.pid, state.registry)
         for reading in nearby.readings.values()
         for state in reading.states

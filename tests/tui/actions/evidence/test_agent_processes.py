@@ -481,6 +481,19 @@ def test_a_leaked_process_that_an_unknown_agent_has_too_is_not_ended(
     assert f"process {pid} of agent other" in refusals(planned(processes, server, "done"))
 
 
+def test_an_agent_that_only_the_global_registry_lists_does_not_end_with_another(
+    server: RealTmux, processes: Background
+) -> None:
+    pid = nested(server, processes, "agent_outer")
+    written(processes, outer={"tmux_session": "agent_outer"})
+    path = processes.directory.parent / "registry" / "GLOBAL_REGISTRY.json"
+    registry = json.loads(path.read_text())
+    registry["agents"]["inner"] = {"task_id": "TASK-1", "cursor_pid": pid, "status": "running"}
+    path.write_text(json.dumps(registry))
+    assert f"process {pid} of agent inner" in refusals(planned(processes, server, "outer"))
+    assert "agent_outer" in server.names()
+
+
 def test_an_agent_that_is_registered_after_the_plan_does_not_end_with_another(
     server: RealTmux, processes: Background
 ) -> None:
