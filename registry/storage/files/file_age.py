@@ -54,8 +54,17 @@ def is_settled(status: os.stat_result) -> bool:
     Args:
         status: The present status of the file.
     """
-    is_whole = status.st_mtime_ns % 1_000_000_000 == 0
-    return seconds_since_write(status) > (_COARSE_TICK if is_whole else _TICK)
+    return seconds_since_write(status) > (_COARSE_TICK if _is_coarse(status) else _TICK)
+
+
+def _is_coarse(status: os.stat_result) -> bool:
+    """Returns whether the times of a file's file system may be whole seconds.
+
+    All times of the file are looked at, because one of them may be a whole second by accident: on
+    some systems this is so for one of 250 writes.
+    """
+    times = (status.st_mtime_ns, status.st_ctime_ns, status.st_atime_ns)
+    return all(each % 1_000_000_000 == 0 for each in times)
 
 
 def is_in_the_making(status: os.stat_result) -> bool:

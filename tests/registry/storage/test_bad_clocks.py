@@ -8,6 +8,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -114,6 +115,21 @@ def test_what_is_written_at_once_with_the_same_time_and_size_is_not_missed(
     assert read_task(task).record.task_id == "TASK-2"
 
 
+@pytest.fixture
+def coarse(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Takes a file with an mtime of a whole second for one of a file system without fractions."""
+    monkeypatch.setattr(file_age, "_is_coarse", lambda status: status.st_mtime_ns % 10**9 == 0)
+
+
+@pytest.mark.parametrize("fraction", [(0, 0), (1, 0), (0, 1), (1, 1)])
+def test_one_time_of_a_whole_second_is_an_accident(fraction: tuple[int, int]) -> None:
+    second = 1_700_000_000 * 10**9
+    changed, used = (second + 4_000_000 * each for each in fraction)
+    status = SimpleNamespace(st_mtime_ns=second, st_ctime_ns=changed, st_atime_ns=used)
+    assert file_age._is_coarse(status) == (fraction == (0, 0))  # type: ignore[arg-type]
+
+
+@pytest.mark.usefixtures("coarse")
 def test_times_of_whole_seconds_hide_no_write(task: Path, clocks: Clocks) -> None:
     """Some file systems round all times down: ext4 with small inodes, FAT, and others."""
     clocks.now = int(clocks.now) + 0.1
@@ -132,6 +148,7 @@ def test_times_of_whole_seconds_hide_no_write(task: Path, clocks: Clocks) -> Non
     assert not changed_since(task, read_task(task).signature)
 
 
+@pytest.mark.usefixtures("coarse")
 def test_times_of_whole_seconds_hide_no_commit(built: Database, clocks: Clocks) -> None:
     clocks.now = int(clocks.now) + 0.1
     times = (int(clocks.now) * 10**9,) * 2
