@@ -246,7 +246,7 @@ def _beside(path: Path, end: str) -> Path:
 
 
 def _stamp(main: os.stat_result, log: os.stat_result | None) -> DatabaseStamp:
-    settled = all(is_settled(status) for status in (main, log) if status)
+    settled = is_settled(main) and (log is None or is_settled(log))
     state = None if log is None else FileState.of(log)
     return DatabaseStamp(FileState.of(main), state, main.st_ctime_ns, settled, main.st_uid)
 

@@ -22,6 +22,8 @@ _SEEN_AT_MOST = 65_536
 _TICK = 0.012
 _COARSE_TICK = 2.1
 
+_SECOND = 1_000_000_000
+
 # For this many seconds after its last write, a file with an incomplete text, or an empty file,
 # may be being written. After this time the file counts as corrupt.
 _IN_THE_MAKING = 0.1
@@ -63,8 +65,12 @@ def _is_coarse(status: os.stat_result) -> bool:
     All times of the file are looked at, because one of them may be a whole second by accident: on
     some systems this is so for one of 250 writes.
     """
-    times = (status.st_mtime_ns, status.st_ctime_ns, status.st_atime_ns)
-    return all(each % 1_000_000_000 == 0 for each in times)
+    # No generator: an interruption of an unfinished one would be swallowed.
+    return not (
+        status.st_mtime_ns % _SECOND
+        or status.st_ctime_ns % _SECOND
+        or status.st_atime_ns % _SECOND
+    )
 
 
 def is_in_the_making(status: os.stat_result) -> bool:
