@@ -181,7 +181,7 @@ def make_parser(
 
 # Shared arguments
 
-AGENT_HELP = "the id of an agent, or the beginning of its id or type if only one agent matches"
+_AGENT_HELP = "the id of an agent, or the beginning of its id or type if only one agent matches"
 """The help of the argument AGENT of commands that change nothing."""
 
 
@@ -219,6 +219,15 @@ def add_screen(parser: argparse.ArgumentParser) -> None:
 def add_workspaces(parser: argparse.ArgumentParser) -> None:
     """Adds workspaces as positional arguments, for commands without other positional arguments."""
     parser.add_argument("workspaces", nargs="*", metavar="WORKSPACE", help="see `muster --help`")
+
+
+def add_agent(parser: argparse.ArgumentParser) -> None:
+    """Adds the options and the argument of a command that only looks at one agent."""
+    add_settings(parser)
+    add_socket(parser)
+    add_workspace_option(parser)
+    parser.add_argument("agent", metavar="AGENT", help=_AGENT_HELP)
+    parser.add_argument("--task", metavar="ID", help="the task, if several list this id")
 
 
 def add_workspace_option(parser: argparse.ArgumentParser, dest: str = "workspaces") -> None:

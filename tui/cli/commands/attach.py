@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from tui.cli.context import find, policy_of, settings_of, tmux_of
 from tui.cli.help import Page
 from tui.cli.output import DONE, NOT_ALL_DONE, complain, need_screen
-from tui.cli.parser import AGENT_HELP, add_settings, add_socket, add_workspace_option
+from tui.cli.parser import add_agent
 
 if TYPE_CHECKING:
     import subprocess
@@ -37,11 +37,7 @@ session.""",
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
-    add_settings(parser)
-    add_socket(parser)
-    add_workspace_option(parser)
-    parser.add_argument("agent", metavar="AGENT", help=AGENT_HELP)
-    parser.add_argument("--task", metavar="ID", help="the task, if several list this id")
+    add_agent(parser)
     parser.add_argument("--read-only", action="store_true", help="only watch the session")
 
 

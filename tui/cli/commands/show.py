@@ -12,11 +12,8 @@ from tui.cli.context import find, policy_of, tmux_of
 from tui.cli.help import Page
 from tui.cli.output import DONE, say
 from tui.cli.parser import (
-    AGENT_HELP,
+    add_agent,
     add_json,
-    add_settings,
-    add_socket,
-    add_workspace_option,
 )
 from tui.text.sanitize import as_json
 
@@ -46,11 +43,7 @@ id, the active entry is shown.""",
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
-    add_settings(parser)
-    add_socket(parser)
-    add_workspace_option(parser)
-    parser.add_argument("agent", metavar="AGENT", help=AGENT_HELP)
-    parser.add_argument("--task", metavar="ID", help="the task, if several list this id")
+    add_agent(parser)
     add_json(parser)
     parser.set_defaults(code_without_reader=DONE)
 

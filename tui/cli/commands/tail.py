@@ -14,11 +14,8 @@ from tui.cli.context import find
 from tui.cli.help import Page
 from tui.cli.output import DONE, NOT_ALL_DONE, complain, say, wait_for_reader
 from tui.cli.parser import (
-    AGENT_HELP,
+    add_agent,
     add_json,
-    add_settings,
-    add_socket,
-    add_workspace_option,
     whole_number,
 )
 from tui.errors import UsageError
@@ -52,11 +49,7 @@ seconds since the epoch, and the content of the line.""",
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the command's arguments."""
-    add_settings(parser)
-    add_socket(parser)
-    add_workspace_option(parser)
-    parser.add_argument("agent", metavar="AGENT", help=AGENT_HELP)
-    parser.add_argument("--task", metavar="ID", help="the task, if several list this id")
+    add_agent(parser)
     parser.add_argument(
         "--follow", "-f", action="store_true", help="print new lines until interrupted"
     )
