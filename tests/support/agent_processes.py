@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.support.databases import Database
 from tests.support.workspaces import Files, Json, entry, stamp
 
@@ -123,6 +125,13 @@ def background(directory: Path) -> Iterator[Background]:
         yield processes
     finally:
         processes.close()
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Background]:
+    """Starts processes of agents of TASK-1 in the workspace of a project."""
+    with background(tmp_path / "project" / ".agent-workspace" / "TASK-1") as started:
+        yield started
 
 
 def write_agents(project: Path, dialect: str, **pids: int | dict[str, Any]) -> Path:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from registry.schema.layout import Workspace
-from tests.support.agent_processes import Background, background, write_agents
+from tests.support.agent_processes import Background, write_agents
+from tests.support.agent_processes import processes as processes
 from tests.support.real_tmux import RealTmux
 from tests.support.waiting import until
 from tests.support.workspaces import QUICK, row_of, stamp, verdicts
@@ -23,12 +23,6 @@ YOUNG = replace(QUICK, start_grace=0.0)
 """A policy that judges an agent at once."""
 
 DIALECTS = pytest.mark.parametrize("dialect", ["json", "sqlite"])
-
-
-@pytest.fixture
-def processes(tmp_path: Path) -> Iterator[Background]:
-    with background(tmp_path / "project" / ".agent-workspace" / "TASK-1") as started:
-        yield started
 
 
 def taken(workspace: Path, server: RealTmux) -> RollCall:

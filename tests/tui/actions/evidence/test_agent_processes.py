@@ -7,7 +7,6 @@ import os
 import shlex
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,7 +15,8 @@ import pytest
 from registry.audit import EndedSession, read_log
 from registry.schema.layout import Workspace
 from registry.sources import workspace_source
-from tests.support.agent_processes import Background, background, write_agents
+from tests.support.agent_processes import Background, write_agents
+from tests.support.agent_processes import processes as processes
 from tests.support.real_tmux import RealTmux, runs
 from tests.support.waiting import until
 from tests.support.workspaces import QUICK, read, row_of, stamp
@@ -36,12 +36,6 @@ YOUNG = replace(QUICK, start_grace=0.0)
 """A policy that judges an agent at once."""
 
 DIALECTS = pytest.mark.parametrize("dialect", ["json", "sqlite"])
-
-
-@pytest.fixture
-def processes(tmp_path: Path) -> Iterator[Background]:
-    with background(tmp_path / "project" / ".agent-workspace" / "TASK-1") as started:
-        yield started
 
 
 def roll_of(processes: Background, server: RealTmux) -> RollCall:
